@@ -1,0 +1,51 @@
+/* Files: mapped reading, bounded reading, writing that never leaves half a file, locks. */
+#ifndef AP_BASE_FILE_H
+#define AP_BASE_FILE_H
+
+#include "base/buffer.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ap_map {
+    const unsigned char *data; /* read-only; NULL for an empty file */
+    size_t size;               /* bytes */
+};
+
+ap_status ap_map_open(struct ap_map *map, const char *path, struct ap_error *err);
+void ap_map_close(struct ap_map *map);
+
+/* Whole file into out; more than max bytes is AP_LIMIT. */
+ap_status ap_file_read(const char *path, size_t max, struct ap_buffer *out, struct ap_error *err);
+/* Written beside as PATH.tmp, fsynced, renamed over PATH, directory fsynced. */
+ap_status ap_file_write(const char *path, const void *data, size_t n, struct ap_error *err);
+bool ap_file_exists(const char *path);
+ap_status ap_dir_make(const char *path, struct ap_error *err);   /* with parents */
+ap_status ap_dir_remove(const char *path, struct ap_error *err); /* with contents; absent is fine */
+/* fsync every file in the directory and the directory, then rename it to `to` (which must not exist
+ * or is removed first) and fsync the parent. */
+ap_status ap_dir_commit(const char *from, const char *to, struct ap_error *err);
+/* base/name, or name alone when it is absolute or base is "" or NULL. Allocated; NULL when out of memory. */
+char *ap_path_join(const char *base, const char *name);
+/* Directory part of path ("." when there is none). Allocated. */
+char *ap_path_dir(const char *path);
+
+/* An exclusive advisory lock on PATH, held until unlock or the end of the process (kill -9 too).
+ * AP_BUSY with the holder's process id when another process has it. */
+struct ap_lock {
+    int fd; /* -1 when not held */
+};
+ap_status ap_lock_take(struct ap_lock *lock, const char *path, struct ap_error *err);
+void ap_lock_release(struct ap_lock *lock);
+
+/* Lines of a text file or a .gz of one, streamed, each at most max_line bytes, without its newline
+ * (a trailing '\r' too). */
+struct ap_lines;
+ap_status ap_lines_open(struct ap_lines **lines, const char *path, size_t max_line,
+                        struct ap_error *err);
+/* *text points into the reader until the next call; *more is false at the end. number counts from 1. */
+ap_status ap_lines_next(struct ap_lines *lines, const char **text, size_t *n, uint64_t *number,
+                        bool *more, struct ap_error *err);
+void ap_lines_close(struct ap_lines *lines);
+
+#endif
