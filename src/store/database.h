@@ -1,0 +1,73 @@
+/* run.db: metrics, rollouts, answers and evaluations of a run, in SQLite (WAL) for a user to query. */
+#ifndef AP_STORE_DATABASE_H
+#define AP_STORE_DATABASE_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ap_database;
+
+ap_status ap_database_open(struct ap_database **out, const char *path, struct ap_error *err);
+void ap_database_close(struct ap_database *db);
+ap_status ap_database_begin(struct ap_database *db, struct ap_error *err);
+ap_status ap_database_commit(struct ap_database *db, struct ap_error *err);
+
+/* Drop rows of a stage at or after a step: what an interrupted run wrote past its checkpoint. */
+ap_status ap_database_rewind(struct ap_database *db, const char *stage, int64_t step,
+                             struct ap_error *err);
+
+/* metrics(stage, step, name, value): replaced when it is there. */
+ap_status ap_database_metric(struct ap_database *db, const char *stage, int64_t step,
+                             const char *name, double value, struct ap_error *err);
+
+/* rollouts: one rewrite (or, in rlhf, one answer) of a training step. */
+struct ap_rollout_record {
+    const char *stage;
+    int64_t step;
+    uint64_t record; /* of the prompt */
+    int sample;
+    const char *prompt, *rewrite; /* x, x' (NULL in rlhf) */
+    const char *answer;           /* the first of the K */
+    double reward, kl;            /* R̂ before penalties; Σ k3 */
+    bool ended;
+};
+ap_status ap_database_rollout(struct ap_database *db, const struct ap_rollout_record *r,
+                              struct ap_error *err);
+
+/* evaluations: one answer of one arm. */
+struct ap_evaluation_record {
+    const char *arm;
+    int64_t seed;
+    uint64_t record;
+    int sample; /* best-of-n: which of the n; −1 for the answer that counts */
+    const char *prompt, *rewrite, *answer;
+    int n_rewrite_tokens, n_answer_tokens;
+    bool rewrite_ended, answer_ended;
+    double kl;         /* Σ k3 of the rewrite (rlhf: of the answer); NaN where there is none */
+    const char *meta;  /* the example's meta; NULL for none */
+};
+ap_status ap_database_evaluation(struct ap_database *db, const struct ap_evaluation_record *r,
+                                 struct ap_error *err);
+/* scores(arm, seed, record, sample, judge, value) */
+ap_status ap_database_score(struct ap_database *db, const char *arm, int64_t seed, uint64_t record,
+                            int sample, const char *judge, double value, struct ap_error *err);
+
+/* Rows back, in primary-key order; text pointers are valid during the call. Return AP_OK to go on. */
+typedef ap_status (*ap_metric_fn)(void *context, const char *stage, int64_t step, const char *name,
+                                  double value);
+ap_status ap_database_each_metric(struct ap_database *db, ap_metric_fn fn, void *context,
+                                  struct ap_error *err);
+typedef ap_status (*ap_evaluation_fn)(void *context, const struct ap_evaluation_record *r);
+ap_status ap_database_each_evaluation(struct ap_database *db, ap_evaluation_fn fn, void *context,
+                                      struct ap_error *err);
+typedef ap_status (*ap_score_fn)(void *context, const char *arm, int64_t seed, uint64_t record,
+                                 int sample, const char *judge, double value);
+ap_status ap_database_each_score(struct ap_database *db, ap_score_fn fn, void *context,
+                                 struct ap_error *err);
+/* Evaluations and scores of one arm and seed, dropped before that pair is run again. */
+ap_status ap_database_forget(struct ap_database *db, const char *arm, int64_t seed,
+                             struct ap_error *err);
+
+#endif

@@ -1,0 +1,22 @@
+/* Inside view of a recipe: its settings and the resolved text that is kept with a run. */
+#ifndef AP_STORE_RECIPE_H
+#define AP_STORE_RECIPE_H
+
+#include "alignpro/recipe.h"
+
+#include "base/buffer.h"
+#include "store/settings.h"
+
+/* Borrowed until close. */
+const struct ap_settings *ap_recipe_settings(const struct ap_recipe *recipe);
+/* The resolved recipe as YAML, each value with its origin (recipe:line, --set, default) in a comment. */
+ap_status ap_recipe_resolved(const struct ap_recipe *recipe, struct ap_buffer *out,
+                             struct ap_error *err);
+/* Hash of all values that change results (not run.dir, run.threads, checkpoint_every): a run directory
+ * made by another recipe is refused. */
+uint64_t ap_recipe_fingerprint(const struct ap_recipe *recipe);
+/* The model named in the recipe, or AP_INVALID that lists the known names. */
+ap_status ap_settings_model(const struct ap_settings *s, const char *name,
+                            const struct ap_model_settings **out, struct ap_error *err);
+
+#endif

@@ -1,0 +1,46 @@
+/* The directory of a run: lock, stage folders, checkpoints with DONE written last.
+ *
+ *   RUN/recipe.yaml  RUN/run.db  RUN/lock
+ *   RUN/STAGE/ckpt/step-00000040/…   newest complete one is resumed
+ *   RUN/STAGE/final/…                the stage's result
+ *   RUN/STAGE/DONE                   written last; holds a line of JSON */
+#ifndef AP_STORE_RUN_DIR_H
+#define AP_STORE_RUN_DIR_H
+
+#include "base/file.h"
+#include "store/recipe.h"
+
+struct ap_run_dir {
+    char *path; /* owned */
+    struct ap_lock lock;
+};
+
+/* Makes the directory, takes the lock (AP_BUSY names the holder), writes recipe.yaml or refuses when the one
+ * that is there has another fingerprint (the message says which keys differ and how to start afresh). */
+ap_status ap_run_dir_open(struct ap_run_dir *dir, const struct ap_recipe *recipe,
+                          struct ap_error *err);
+void ap_run_dir_close(struct ap_run_dir *dir);
+
+/* RUN/STAGE/NAME; allocated (ap_free). name may be "". */
+char *ap_run_dir_path(const struct ap_run_dir *dir, const char *stage, const char *name);
+bool ap_stage_done(const struct ap_run_dir *dir, const char *stage);
+/* Write RUN/STAGE/DONE with the JSON text. */
+ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const char *json,
+                          struct ap_error *err);
+
+/* Checkpoints: begin gives a temporary folder to fill (allocated path), commit syncs and renames it to
+ * step-N and removes older ones but `keep`. */
+ap_status ap_checkpoint_begin(const struct ap_run_dir *dir, const char *stage, char **folder,
+                              struct ap_error *err);
+ap_status ap_checkpoint_commit(const struct ap_run_dir *dir, const char *stage, const char *folder,
+                               int64_t step, int keep, struct ap_error *err);
+/* The newest complete checkpoint: its folder (allocated) and step; *folder NULL when there is none. */
+ap_status ap_checkpoint_newest(const struct ap_run_dir *dir, const char *stage, char **folder,
+                               int64_t *step, struct ap_error *err);
+/* The same for a stage's result: a temporary folder, then RUN/STAGE/final. */
+ap_status ap_final_begin(const struct ap_run_dir *dir, const char *stage, char **folder,
+                         struct ap_error *err);
+ap_status ap_final_commit(const struct ap_run_dir *dir, const char *stage, const char *folder,
+                          struct ap_error *err);
+
+#endif

@@ -1,0 +1,157 @@
+/* The recipe as C values. Filled by recipe.c from YAML through one table of keys (settings_table.c):
+ * key, type, range, default, help. Strings are owned by the recipe and never NULL unless said. */
+#ifndef AP_STORE_SETTINGS_H
+#define AP_STORE_SETTINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define AP_MODELS_MAX 16
+#define AP_LIST_MAX 32
+
+struct ap_model_settings {
+    char *name;      /* the key under models: */
+    char *path;      /* Hugging Face folder; "" when made from config */
+    char *config;    /* config.json to start from with random weights; "" when path is given */
+    char *tokenizer; /* folder of tokenizer.json; "" for the model's own folder */
+    char *init;      /* "random" with config, else "" */
+};
+
+struct ap_adapter_settings {
+    int rank;      /* 0: no adapter, the whole model trains */
+    double alpha;
+    char *targets; /* "all-linear" or names separated by commas */
+    bool rslora;
+};
+
+struct ap_optimiser_settings {
+    double lr;
+    char *schedule;      /* constant | cosine | linear */
+    double warmup;       /* share of the steps in [0, 1] */
+    double lr_end;       /* last lr as a share of lr (cosine, linear) */
+    double beta1, beta2, eps, weight_decay;
+    double clip;         /* global gradient norm; 0 for none */
+    int batch_tokens;    /* most tokens in one micro-batch */
+};
+
+struct ap_prompter_settings {
+    char *model;
+    struct ap_adapter_settings adapter;
+    char *meta_prompt; /* "default", or a text */
+    int max_new_tokens;
+    double temperature;
+};
+
+struct ap_target_settings {
+    char *model;
+    struct ap_adapter_settings adapter; /* for rlhf */
+    int max_new_tokens;
+    double temperature, top_p;
+    int top_k;
+    char *stop[AP_LIST_MAX]; /* stop strings */
+    int n_stop;
+};
+
+struct ap_reward_settings {
+    char *model; /* "" with rule */
+    struct ap_adapter_settings adapter;
+    char *kind;    /* classifier | implicit | rule */
+    double beta;   /* implicit, math.md (9a) */
+    double floor;  /* ε of (9a) */
+    char *rule;    /* length | regex | match */
+    char *pattern; /* regex: PCRE2; match: exact text */
+    double length; /* length: wanted number of characters */
+    bool normalise; /* fix gain and bias on the target's bare answers, math.md (9) */
+    char *trained;  /* folder of a reward that is trained already; "" to train one */
+};
+
+struct ap_data_settings {
+    char *path, *format, *score;
+    double train, valid, test;
+    char *too_long; /* skip | truncate | error */
+    double bad_lines;
+    int64_t limit;
+    int opening;
+    char *prefer;
+};
+
+/* Supervised training of a model from {prompt, answer} lines before anything else. */
+struct ap_pretrain_settings {
+    char *model; /* "" for none; which of models: */
+    char *path;
+    int epochs, batch;
+    struct ap_optimiser_settings optimiser;
+};
+
+struct ap_sft_settings {
+    char *source; /* file | best-of-n | none */
+    char *path;
+    int n; /* best-of-n */
+    int64_t prompts; /* best-of-n: how many training prompts; 0 for all */
+    int epochs, batch;
+    struct ap_optimiser_settings optimiser;
+};
+
+struct ap_reward_train_settings {
+    char *path; /* "" for data.path */
+    int epochs, batch;
+    double margin, centre;
+    struct ap_optimiser_settings optimiser;
+};
+
+struct ap_rl_settings {
+    char *algorithm; /* rloo | ppo */
+    char *path;      /* prompts; "" for data.path */
+    double kl;       /* λ */
+    int rewrites, answers, prompts, steps;
+    int epochs, minibatches;
+    double clip, value_clip, value_weight, entropy_weight, gamma, gae_lambda;
+    double value_lr;
+    double missing_end_penalty;
+    double kl_stop; /* stop the stage when a step's KL passes it; 0 never */
+    struct ap_optimiser_settings optimiser;
+};
+
+struct ap_eval_settings {
+    char *arms[AP_LIST_MAX];
+    int n_arms;
+    int64_t seeds[AP_LIST_MAX];
+    int n_seeds;
+    char *judges[AP_LIST_MAX]; /* reward | world */
+    int n_judges;
+    int n;             /* best-of-n */
+    int64_t prompts;   /* most test prompts; 0 for all */
+    int bootstrap;     /* resamples */
+    char *path;        /* a test file of its own; "" for data.path's test split */
+    double temperature; /* of the prompter in eval */
+};
+
+struct ap_run_settings {
+    char *dir;
+    int64_t seed;
+    int threads; /* 0: as many as there are processors */
+    char *dtype; /* f32 */
+    int context; /* 0: auto */
+    int checkpoint_every;
+    int max_bad_steps; /* NaN or Inf steps in a row that stop a run */
+    int batch;         /* sequences decoded at once */
+};
+
+struct ap_settings {
+    struct ap_model_settings models[AP_MODELS_MAX];
+    int n_models;
+    struct ap_prompter_settings prompter;
+    struct ap_target_settings target;
+    struct ap_reward_settings reward;
+    struct ap_data_settings data;
+    struct ap_pretrain_settings pretrain;
+    struct ap_sft_settings sft;
+    struct ap_reward_train_settings reward_train;
+    struct ap_rl_settings align, rlhf;
+    bool has_rlhf; /* the recipe has an rlhf section */
+    struct ap_eval_settings eval;
+    char *template_name, *date;
+    struct ap_run_settings run;
+};
+
+#endif

@@ -1,0 +1,61 @@
+/* Examples read from JSONL (.gz too) or plain text, whatever schema they came in, and their splits.
+ * Not here: tokens (sequence.h). */
+#ifndef AP_TEXT_DATASET_H
+#define AP_TEXT_DATASET_H
+
+#include "alignpro/text.h"
+
+#include "base/error.h"
+
+/* One record. Strings are owned by the data set; absent ones are NULL. */
+struct ap_example {
+    uint64_t record;            /* its own number in the data set, from 0, in file order */
+    uint64_t hash;              /* ap_hash of context and prompt: decides the split */
+    struct ap_message *context; /* system prompt and earlier turns, math.md (15a) */
+    size_t n_context;
+    char *prompt;            /* x, the last user turn */
+    char *answer;            /* what supervised training imitates: "rewrite", "response" or the last assistant turn */
+    char *chosen, *rejected; /* a preference pair */
+    double margin;           /* difference of the scores where the schema has them, else 0 */
+    char *meta;              /* JSON text of the record's "meta" key, handed to judges unread */
+};
+
+struct ap_dataset {
+    struct ap_example *examples; /* n of them */
+    size_t n, cap;
+    uint64_t n_lines, n_bad, n_ties, n_limited; /* read; malformed; dropped equal scores or equal answers; past `limit` */
+    struct ap_buffer_list *storage;             /* owns every string */
+};
+
+typedef enum ap_split { AP_SPLIT_TRAIN, AP_SPLIT_VALID, AP_SPLIT_TEST, AP_SPLIT_ALL } ap_split;
+
+struct ap_dataset_options {
+    const char *format; /* "auto", "pairs", "rewrites", "prompts", "messages", "helpsteer", "text" */
+    const char *score;  /* helpsteer: which attribute orders the answers */
+    double bad_lines;   /* share of lines in [0, 1] that may be malformed */
+    uint64_t limit;     /* most examples; 0 for all */
+    /* format text: documents separated by a line <|endoftext|>. The prompt is the first `opening`
+     * sentences; the pair is the document's own continuation and another document's; the chosen one
+     * is the one that matches the PCRE2 pattern `prefer` (pairs that do not differ in it are ties). */
+    int opening;
+    const char *prefer;
+    /* Called for every malformed line with its one-line message (file:line: …); may be NULL. */
+    void (*on_bad)(void *context, const char *message);
+    void *on_bad_context;
+};
+
+/* A missing, empty or binary file, another schema, and too many bad lines are errors that name
+ * file:line. The caller frees with ap_dataset_free, also after an error. */
+ap_status ap_dataset_read(struct ap_dataset *d, const char *path,
+                          const struct ap_dataset_options *options, struct ap_error *err);
+void ap_dataset_free(struct ap_dataset *d);
+
+/* Split of a prompt hash for fractions that sum to 1: a prompt is in exactly one. */
+ap_split ap_split_of(uint64_t hash, double train, double valid);
+
+/* Indices of the examples of a split, in file order; unique_prompts keeps the first of each hash.
+ * *index is allocated (ap_free). */
+ap_status ap_dataset_select(const struct ap_dataset *d, ap_split split, double train, double valid,
+                            bool unique_prompts, int32_t **index, size_t *n, struct ap_error *err);
+
+#endif
