@@ -1,5 +1,5 @@
-/* A growable byte buffer with a ceiling. Always NUL-terminated one past len, so that data can be
- * read as a C string. */
+/* A growable byte buffer with a ceiling. NUL-terminated one past len once anything was put in, so
+ * that data can be read as a C string. A zeroed struct is an empty buffer. */
 #ifndef AP_BASE_BUFFER_H
 #define AP_BASE_BUFFER_H
 
@@ -15,6 +15,9 @@ struct ap_buffer {
 
 #define AP_BUFFER_MAX ((size_t)1 << 30)
 
+/* Room for n more bytes; a ceiling passed is AP_LIMIT, and the contents stay as they were. */
+ap_status ap_buffer_reserve(struct ap_buffer *b, size_t n, struct ap_error *err);
+/* data must not point into b. */
 ap_status ap_buffer_append(struct ap_buffer *b, const void *data, size_t n, struct ap_error *err);
 ap_status ap_buffer_puts(struct ap_buffer *b, const char *text, struct ap_error *err);
 ap_status ap_buffer_printf(struct ap_buffer *b, struct ap_error *err, const char *fmt, ...)

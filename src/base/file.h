@@ -19,13 +19,29 @@ void ap_map_close(struct ap_map *map);
 ap_status ap_file_read(const char *path, size_t max, struct ap_buffer *out, struct ap_error *err);
 /* Written beside as PATH.tmp, fsynced, renamed over PATH, directory fsynced. */
 ap_status ap_file_write(const char *path, const void *data, size_t n, struct ap_error *err);
+
+/* The same for what is written in pieces: nothing is seen at `path` before commit. */
+struct ap_writer {
+    char *path, *tmp; /* owned; NULL when not open, so that a zeroed struct may be aborted */
+    int fd;
+    uint64_t size; /* bytes written so far */
+};
+ap_status ap_writer_open(struct ap_writer *w, const char *path, struct ap_error *err);
+ap_status ap_writer_append(struct ap_writer *w, const void *data, size_t n, struct ap_error *err);
+/* fsync, rename, fsync of the directory. Frees w, also when it fails (the old file then stands). */
+ap_status ap_writer_commit(struct ap_writer *w, struct ap_error *err);
+void ap_writer_abort(struct ap_writer *w); /* removes PATH.tmp; nothing after a commit */
+
 bool ap_file_exists(const char *path);
 ap_status ap_dir_make(const char *path, struct ap_error *err);   /* with parents */
 ap_status ap_dir_remove(const char *path, struct ap_error *err); /* with contents; absent is fine */
-/* fsync every file in the directory and the directory, then rename it to `to` (which must not exist
- * or is removed first) and fsync the parent. */
+/* fsync every file below the directory and the directories, then rename it to `to` and fsync the
+ * parent. An older `to` is exchanged in one step where the file system can, and then removed. */
 ap_status ap_dir_commit(const char *from, const char *to, struct ap_error *err);
-/* base/name, or name alone when it is absolute or base is "" or NULL. Allocated; NULL when out of memory. */
+/* fsync of the directory itself, so that a rename in it outlives a power cut. */
+ap_status ap_dir_sync(const char *path, struct ap_error *err);
+/* base/name, or name alone when it is absolute or base is "" or NULL. Allocated; NULL when out of
+ * memory. */
 char *ap_path_join(const char *base, const char *name);
 /* Directory part of path ("." when there is none). Allocated. */
 char *ap_path_dir(const char *path);
@@ -39,11 +55,13 @@ ap_status ap_lock_take(struct ap_lock *lock, const char *path, struct ap_error *
 void ap_lock_release(struct ap_lock *lock);
 
 /* Lines of a text file or a .gz of one, streamed, each at most max_line bytes, without its newline
- * (a trailing '\r' too). */
+ * (a trailing '\r' too). A longer line is AP_LIMIT, a damaged or cut .gz AP_FORMAT; both name
+ * file:line. After AP_LIMIT the reader stands at the next line. */
 struct ap_lines;
 ap_status ap_lines_open(struct ap_lines **lines, const char *path, size_t max_line,
                         struct ap_error *err);
-/* *text points into the reader until the next call; *more is false at the end. number counts from 1. */
+/* *text points into the reader until the next call and has a NUL after its n bytes; *more is false
+ * at the end. number counts from 1. */
 ap_status ap_lines_next(struct ap_lines *lines, const char **text, size_t *n, uint64_t *number,
                         bool *more, struct ap_error *err);
 void ap_lines_close(struct ap_lines *lines);

@@ -1,0 +1,36 @@
+/* What config.json says, in the spellings of transformers 4 and 5, checked; and written back. */
+#ifndef AP_MODEL_CONFIG_H
+#define AP_MODEL_CONFIG_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum ap_rope_kind { AP_ROPE_DEFAULT, AP_ROPE_LLAMA3 } ap_rope_kind;
+
+#define AP_EOS_MAX 8
+
+struct ap_config {
+    int n_vocab, width, n_layer, n_head, n_kv_head, head_dim, n_ffn;
+    int max_position;
+    float rms_eps;
+    bool tied, attention_bias, mlp_bias;
+    ap_rope_kind rope;
+    double rope_theta;
+    double rope_factor, rope_low, rope_high; /* llama3 */
+    int rope_original;                       /* llama3: original_max_position_embeddings */
+    int n_label;                             /* 0: causal LM; 1: sequence classifier with one label */
+    double initializer_range;
+    int32_t bos, pad;           /* −1: none */
+    int32_t eos[AP_EOS_MAX];    /* config.json's; generation_config.json's where it is there */
+    int n_eos;
+};
+
+/* dir: a Hugging Face folder. What the code does not implement is AP_UNSUPPORTED by key and value. */
+ap_status ap_config_read(struct ap_config *c, const char *dir, struct ap_error *err);
+/* The same from one config.json. */
+ap_status ap_config_read_file(struct ap_config *c, const char *path, struct ap_error *err);
+ap_status ap_config_write(const struct ap_config *c, const char *dir, struct ap_error *err);
+
+#endif

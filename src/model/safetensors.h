@@ -1,0 +1,45 @@
+/* Reading (memory-mapped, checked before use) and writing safetensors files. */
+#ifndef AP_MODEL_SAFETENSORS_H
+#define AP_MODEL_SAFETENSORS_H
+
+#include "base/file.h"
+
+typedef enum ap_dtype { AP_F32, AP_F16, AP_BF16, AP_I32, AP_I64, AP_F64, AP_U8 } ap_dtype;
+
+struct ap_tensor_view {
+    char *name;       /* owned by the file */
+    ap_dtype dtype;
+    int n_dim;
+    int64_t shape[4];
+    size_t n;         /* elements */
+    const void *data; /* into the map */
+};
+
+struct ap_safetensors {
+    char *path;
+    struct ap_map map;
+    struct ap_tensor_view *views; /* sorted by name */
+    int n;
+};
+
+/* Truncated files, lying headers (length, offsets, overlap, holes, dtype, shape) are AP_FORMAT. */
+ap_status ap_safetensors_open(struct ap_safetensors *f, const char *path, struct ap_error *err);
+ap_status ap_safetensors_parse(struct ap_safetensors *f, const void *data, size_t n,
+                               const char *name, struct ap_error *err); /* from memory: borrowed */
+void ap_safetensors_close(struct ap_safetensors *f);
+const struct ap_tensor_view *ap_safetensors_find(const struct ap_safetensors *f, const char *name);
+/* f32 copy of f32, f16 or bf16 data. */
+ap_status ap_tensor_to_f32(const struct ap_tensor_view *v, float *out, struct ap_error *err);
+
+struct ap_tensor_out {
+    const char *name;
+    ap_dtype dtype;
+    int n_dim;
+    int64_t shape[4];
+    const void *data;
+};
+/* Atomic (base/file.h); __metadata__ {"format": "pt"}. */
+ap_status ap_safetensors_write(const char *path, const struct ap_tensor_out *tensors, int n,
+                               struct ap_error *err);
+
+#endif
