@@ -57,15 +57,15 @@ static ap_status mark_big_integers(const char *text, size_t n, struct ap_buffer 
     return status;
 }
 
-static json_t *load_with_big_integers(const char *text, size_t n, json_error_t *why,
-                                      struct ap_error *err)
+static ap_status load_with_big_integers(const char *text, size_t n, json_t **value,
+                                        json_error_t *why, struct ap_error *err)
 {
-    json_t *value = NULL;
     struct ap_buffer marked = {0};
-    if (mark_big_integers(text, n, &marked, err) == AP_OK)
-        value = json_loadb(marked.data, marked.len, FLAGS, why);
+    ap_status status = mark_big_integers(text, n, &marked, err);
+    if (status == AP_OK)
+        *value = json_loadb(marked.data, marked.len, FLAGS, why);
     ap_buffer_free(&marked);
-    return value;
+    return status;
 }
 
 static ap_status parse_failed(const char *where, const json_error_t *why, struct ap_error *err)
@@ -91,8 +91,11 @@ ap_status ap_json_parse(const char *text, size_t n, const char *where, json_t **
         n -= 3;
     }
     json_t *value = json_loadb(n ? text : "", n, FLAGS, &why);
-    if (!value && json_error_code(&why) == json_error_numeric_overflow)
-        value = load_with_big_integers(text, n, &why, err);
+    if (!value && json_error_code(&why) == json_error_numeric_overflow) {
+        ap_status status = load_with_big_integers(text, n, &value, &why, err);
+        if (status != AP_OK)
+            return ap_fail_prefix(err, status, "%s", where);
+    }
     if (!value)
         return parse_failed(where, &why, err);
     *out = value;
