@@ -1,0 +1,40 @@
+/* Rewards: (x, y) in, a number out, always against the ORIGINAL prompt x. A model (scalar head (9) or implicit
+ * reward (9a)) or a rule; commands and servers come behind the same interface. */
+#ifndef AP_ALIGN_REWARD_H
+#define AP_ALIGN_REWARD_H
+
+#include "align/lm.h"
+
+struct ap_scored {
+    const struct ap_message *context; /* borrowed */
+    size_t n_context;
+    const char *x, *y;
+    bool ended;       /* y had its end token */
+};
+
+struct ap_reward {
+    void *self;
+    ap_status (*score)(void *self, const struct ap_scored *items, int n, double *out,
+                       struct ap_error *err);
+    void (*free)(void *self);
+    double gain, bias; /* normalised = gain·raw + bias; 1 and 0 until fixed, math.md (9) */
+};
+void ap_reward_free(struct ap_reward *r);
+/* gain·raw + bias. A score that is not finite is AP_NUMERIC. */
+ap_status ap_reward_score(const struct ap_reward *r, const struct ap_scored *items, int n,
+                          double *out, struct ap_error *err);
+/* Mean 0 and variance 1 of raw[n]; all equal: gain 1. */
+void ap_reward_normalise(struct ap_reward *r, const double *raw, int n);
+
+/* (9): the scalar head of role on the last token of [context, x, y]. Borrows lm, role's parts. */
+ap_status ap_reward_classifier(struct ap_reward *out, const struct ap_lm *lm,
+                               const struct ap_role *role, int batch_tokens, struct ap_error *err);
+/* (9a): β Σ_t log((π_ψ + ε)/(π_ref + ε)) over y's tokens and its end token. */
+ap_status ap_reward_implicit(struct ap_reward *out, const struct ap_lm *lm,
+                             const struct ap_role *policy, const struct ap_role *reference,
+                             double beta, double floor, int batch_tokens, struct ap_error *err);
+/* length: −|characters − length|/length; regex: number of matches > 0 ? 1 : 0; match: 1 when y equals pattern. */
+ap_status ap_reward_rule(struct ap_reward *out, const char *rule, const char *pattern,
+                         double length, struct ap_error *err);
+
+#endif

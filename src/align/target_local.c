@@ -1,0 +1,146 @@
+/* The local target: a frozen model decoded by our own generator (target.h). */
+#include "align/target.h"
+
+#include "base/memory.h"
+#include "text/sequence.h"
+
+#include <ctype.h>
+#include <math.h>
+#include <string.h>
+
+struct local {
+    const struct ap_lm *lm;
+    struct ap_role role;
+    struct ap_generator *generator;
+    struct ap_target_options options;
+};
+
+struct collecting { /* the callback's view of one call */
+    struct local *self;
+    struct ap_answer *out;
+    int n_samples;
+    struct ap_error *err;
+};
+
+char *ap_strip(char *text)
+{
+    size_t n = strlen(text), first = 0;
+    while (n > 0 && isspace((unsigned char)text[n - 1]))
+        n--;
+    while (first < n && isspace((unsigned char)text[first]))
+        first++;
+    memmove(text, text + first, n - first);
+    text[n - first] = '\0';
+    return text;
+}
+
+void ap_answers_free(struct ap_answer *answers, size_t n)
+{
+    for (size_t i = 0; answers && i < n; i++) {
+        ap_free(answers[i].text);
+        answers[i].text = NULL;
+    }
+}
+
+void ap_target_free(struct ap_target *t)
+{
+    if (t->self)
+        t->free(t->self);
+    *t = (struct ap_target){0};
+}
+
+static ap_status on_generated(void *context, int request, int sample, const struct ap_generated *g)
+{
+    struct collecting *c = context;
+    struct ap_answer *answer = &c->out[request * c->n_samples + sample];
+    int n_text = g->stop == AP_STOP_END ? g->n - 1 : g->n;
+    char *text;
+    size_t n;
+    ap_status status = ap_tokenizer_decode(c->self->lm->tokenizer, g->ids, (size_t)n_text, true,
+                                           &text, &n, c->err);
+    if (status != AP_OK)
+        return status;
+    if (g->stop == AP_STOP_STRING && g->n_text < n)
+        n = g->n_text;
+    answer->text = ap_strndup(text, n);
+    ap_text_free(text);
+    if (!answer->text)
+        return ap_fail(c->err, AP_MEMORY, "answer of %zu bytes: out of memory", n);
+    ap_strip(answer->text);
+    answer->ended = g->stop != AP_STOP_LENGTH;
+    answer->n_token = g->n;
+    answer->kl = NAN;
+    return AP_OK;
+}
+
+static ap_status local_answer(void *self, const struct ap_target_request *requests, int n,
+                              int n_samples, struct ap_answer *out, struct ap_error *err)
+{
+    struct local *l = self;
+    ap_status status = AP_OK;
+    struct collecting collecting = {l, out, n_samples, err};
+    struct ap_sequence *prompts = ap_calloc((size_t)n, sizeof(*prompts));
+    struct ap_gen_request *generate = ap_calloc((size_t)n, sizeof(*generate));
+    int room = l->lm->context - l->options.max_new_tokens;
+
+    memset(out, 0, (size_t)n * (size_t)n_samples * sizeof(*out));
+    if (!prompts || !generate) {
+        status = ap_fail(err, AP_MEMORY, "%d prompts for the target: out of memory", n);
+        goto out;
+    }
+    for (int i = 0; i < n; i++) {
+        bool fits;
+        AP_TRY(ap_sequence_make(&prompts[i], l->lm->chat, requests[i].context,
+                                requests[i].n_context, requests[i].prompt, NULL,
+                                room > 1 ? room : 1, AP_TOO_LONG_TRUNCATE, &fits, err));
+        generate[i] = (struct ap_gen_request){.prompt = prompts[i].ids,
+                                              .n_prompt = prompts[i].n,
+                                              .n_samples = n_samples,
+                                              .max_new_tokens = l->options.max_new_tokens,
+                                              .stream = requests[i].stream};
+    }
+    AP_TRY(ap_generate(l->generator, &l->role, &l->options.sampling, generate, n, on_generated,
+                       &collecting, err));
+out:
+    for (int i = 0; prompts && i < n; i++)
+        ap_sequence_free(&prompts[i]);
+    ap_free(prompts);
+    ap_free(generate);
+    if (status != AP_OK)
+        ap_answers_free(out, (size_t)n * (size_t)n_samples);
+    return status;
+}
+
+static void local_free(void *self)
+{
+    struct local *l = self;
+    ap_generator_close(l->generator);
+    ap_free(l);
+}
+
+ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, struct ap_adapter *adapter,
+                          const struct ap_target_options *options, struct ap_error *err)
+{
+    *out = (struct ap_target){0};
+    struct local *l = ap_calloc(1, sizeof(*l));
+    if (!l)
+        return ap_fail(err, AP_MEMORY, "target %s: out of memory", lm->name);
+    l->lm = lm;
+    l->role = (struct ap_role){lm->weights, adapter};
+    l->options = *options;
+    struct ap_generator_options g = {.n_slot = options->n_slot,
+                                     .context = lm->context,
+                                     .end = lm->end,
+                                     .n_end = lm->n_end,
+                                     .tokenizer = lm->tokenizer,
+                                     .stop = options->stop,
+                                     .n_stop = options->n_stop,
+                                     .max_rank = options->max_rank};
+    ap_status status = ap_generator_open(&l->generator, &lm->weights->config, &g, err);
+    if (status != AP_OK) {
+        ap_free(l);
+        return status;
+    }
+    *out = (struct ap_target){l, local_answer, local_free};
+    return AP_OK;
+}
