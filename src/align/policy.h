@@ -32,12 +32,15 @@ struct ap_policy {
     /* dlogp, dentropy (NULL: none) are columns; adds to the policy's gradients. Rows as in the last forward. */
     ap_status (*backward)(void *self, const struct ap_rollout *r, const int32_t *rows, int n_rows,
                           const double *dlogp, const double *dentropy, struct ap_error *err);
-    /* The critic: V_t from the state that predicts token t. NULL where there is none. */
+    /* The critic: V_t from the state that predicts token t. NULL where there is none. The loops call forward → backward →
+     * value → value_backward, so that critic and policy may share one tape. */
     ap_status (*value)(void *self, const struct ap_rollout *r, const int32_t *rows, int n_rows,
                        double *value, struct ap_error *err);
     ap_status (*value_backward)(void *self, const struct ap_rollout *r, const int32_t *rows,
                                 int n_rows, const double *dvalue, struct ap_error *err);
-    /* One optimiser step for the policy and, when it was used, the critic; gradients are zero afterwards. */
+    /* One optimiser step for the policy and, when it was used, the critic; gradients are zero afterwards. update: number of
+     * the update since the stage began, from 0, skipped ones counted: step·epochs·minibatches + … ; the schedule is as
+     * long as steps·epochs·minibatches. */
     void (*update)(void *self, int64_t update, struct ap_policy_update *out);
     /* Everything that training changes, into / from a checkpoint's folder. */
     ap_status (*save)(void *self, const char *folder, struct ap_error *err);
@@ -45,11 +48,15 @@ struct ap_policy {
     /* Largest |log ratio| that step 0 may show between policy and reference, and between sampler and
      * training forward: 1e-5 in f32 (math.md (13)). */
     double tolerance;
+    int max_tokens; /* most tokens that sample writes into one row, the end token included */
 };
 
 struct ap_environment {
     void *self;
     int32_t n_prompt;
+    bool direct; /* rlhf: a row is the answer itself, not a rewrite; run.db then keeps no rewrite */
+    /* x of a prompt as run.db shows it, borrowed; NULL: none is known (a tabular world). */
+    const char *(*prompt_text)(void *self, int32_t prompt);
     /* Fill score, penalty and answer of every row. */
     ap_status (*score)(void *self, int64_t step, struct ap_rollout *r, struct ap_error *err);
 };

@@ -37,5 +37,7 @@ ap_status ap_stage_metric(struct ap_stage *s, int64_t step, const char *name, do
 /* Note a step whose loss or gradient was not finite; AP_NUMERIC with the tensor's name after max_bad_steps in a row. */
 ap_status ap_stage_bad(struct ap_stage *s, int64_t step, const char *tensor, struct ap_error *err);
 void ap_stage_good(struct ap_stage *s);
+/* Announce the end (AP_EVENT_END); the loops call it, their callers need not. */
+void ap_stage_end(struct ap_stage *s);
 
 #endif

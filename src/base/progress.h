@@ -24,5 +24,8 @@ static inline bool ap_sink_stopped(const struct ap_sink *sink)
 /* A line of text for the user (AP_EVENT_NOTE). */
 void ap_sink_note(const struct ap_sink *sink, const char *stage, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* Something the user should look at (AP_EVENT_WARN). */
+void ap_sink_warn(const struct ap_sink *sink, const char *stage, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 
 #endif

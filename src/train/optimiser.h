@@ -27,7 +27,8 @@ struct ap_update {
 /* Clip, step, zero the gradients, pack changed weights again. Allocates nothing. */
 void ap_optimiser_step(struct ap_optimiser *o, int64_t step, struct ap_update *out);
 
-/* optimiser.safetensors in folder: exact state, so that resume is bit-identical. */
+/* FOLDER/NAME.safetensors (name "optimiser", say): exact state, so that resume is bit-identical. load refuses a
+ * file of other rows or shapes. */
 ap_status ap_optimiser_save(const struct ap_optimiser *o, const char *folder, const char *name,
                             struct ap_error *err);
 ap_status ap_optimiser_load(struct ap_optimiser *o, const char *folder, const char *name,
