@@ -1,0 +1,388 @@
+/* The language model as a policy (policy_lm.h): sampling, log-probabilities, gradients, updates. */
+#include "align/policy_lm.h"
+
+#include "align/pack.h"
+#include "align/target.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct ap_lm_policy {
+    struct ap_lm_policy_options o;
+    struct ap_generator *generator;
+    struct ap_tape *tape, *critic_tape;
+    struct ap_optimiser *optimiser, *critic_optimiser;
+    struct ap_pack pack;
+    float *a, *b;              /* max_row numbers each, between f32 models and f64 losses */
+    bool critic_used;          /* a value gradient is waiting */
+};
+
+struct sampled { /* one finished sample, until all are there and can be put in order */
+    int32_t *ids;
+    int n;
+    bool ended;
+};
+
+struct sampling_call {
+    struct sampled *out;
+    int n_each;
+    struct ap_error *err;
+};
+
+static ap_status on_generated(void *context, int request, int sample, const struct ap_generated *g)
+{
+    struct sampling_call *c = context;
+    struct sampled *s = &c->out[request * c->n_each + sample];
+    s->ids = ap_calloc((size_t)g->n, sizeof(*s->ids));
+    if (!s->ids)
+        return ap_fail(c->err, AP_MEMORY, "sample of %d tokens: out of memory", g->n);
+    memcpy(s->ids, g->ids, (size_t)g->n * sizeof(*s->ids));
+    s->n = g->n;
+    s->ended = g->stop == AP_STOP_END;
+    return AP_OK;
+}
+
+static ap_status add_sampled(const struct ap_lm_policy *p, struct ap_rollout *r, int32_t prompt,
+                             int sample, const struct sampled *s, struct ap_error *err)
+{
+    char *decoded = NULL, *text;
+    size_t n;
+    ap_status status = ap_tokenizer_decode(p->o.lm->tokenizer, s->ids,
+                                           (size_t)(s->ended ? s->n - 1 : s->n), true, &decoded,
+                                           &n, err);
+    if (status != AP_OK)
+        return status;
+    text = ap_strndup(decoded, n);
+    ap_text_free(decoded);
+    if (!text)
+        return ap_fail(err, AP_MEMORY, "rewrite of %zu bytes: out of memory", n);
+    return ap_rollout_add(r, prompt, p->o.prompts->items[prompt].record, sample, s->ids, s->n,
+                          s->ended, ap_strip(text), err);
+}
+
+static ap_status lm_sample(void *self, const int32_t *prompts, int n, int n_each, int64_t step,
+                           struct ap_rollout *r, struct ap_error *err)
+{
+    struct ap_lm_policy *p = self;
+    ap_status status = AP_OK;
+    struct ap_gen_request *requests = ap_calloc((size_t)n, sizeof(*requests));
+    struct sampled *samples = ap_calloc((size_t)n * (size_t)n_each, sizeof(*samples));
+    struct sampling_call call = {samples, n_each, err};
+    struct ap_sampling sampling = {.temperature = p->o.temperature, .top_p = 1};
+
+    ap_rollout_clear(r);
+    r->n_each = n_each;
+    if (!requests || !samples) {
+        status = ap_fail(err, AP_MEMORY, "%d prompts: out of memory", n);
+        goto out;
+    }
+    for (int i = 0; i < n; i++) {
+        const struct ap_prompt *prompt = &p->o.prompts->items[prompts[i]];
+        requests[i] =
+            (struct ap_gen_request){.prompt = prompt->ids,
+                                    .n_prompt = prompt->n,
+                                    .n_samples = n_each,
+                                    .max_new_tokens = p->o.max_new_tokens,
+                                    .stream = {.seed = p->o.seed,
+                                               .stage = ap_stream_stage(p->o.stage),
+                                               .step = (uint32_t)step,
+                                               .record = prompt->record}};
+    }
+    AP_TRY(ap_generate(p->generator, &p->o.policy, &sampling, requests, n, on_generated, &call,
+                       err));
+    for (int i = 0; i < n * n_each; i++)
+        AP_TRY(add_sampled(p, r, prompts[i / n_each], i % n_each, &samples[i], err));
+out:
+    for (int i = 0; samples && i < n * n_each; i++)
+        ap_free(samples[i].ids);
+    ap_free(samples);
+    ap_free(requests);
+    return status;
+}
+
+static int row_length(const struct ap_lm_policy *p, const struct ap_rollout_row *row)
+{
+    return p->o.prompts->items[row->prompt].n + row->n;
+}
+
+static int lm_fit(void *self, const struct ap_rollout *r, const int32_t *rows, int n_rows)
+{
+    struct ap_lm_policy *p = self;
+    int n = 0, used = 0;
+    while (n < n_rows && used + row_length(p, &r->rows[rows[n]]) <= p->pack.max_row)
+        used += row_length(p, &r->rows[rows[n++]]);
+    return n > 0 ? n : 1;
+}
+
+static void pack_rows(struct ap_lm_policy *p, const struct ap_rollout *r, const int32_t *rows,
+                      int n_rows)
+{
+    ap_pack_clear(&p->pack);
+    for (int i = 0; i < n_rows; i++) {
+        const struct ap_rollout_row *row = &r->rows[rows[i]];
+        const struct ap_prompt *prompt = &p->o.prompts->items[row->prompt];
+        ap_pack_add(&p->pack, prompt->ids, prompt->n, r->ids + row->first, row->n);
+    }
+}
+
+/* Between the packed order of targets and the rows' places in a column. */
+static void to_columns(const struct ap_rollout *r, const int32_t *rows, int n_rows,
+                       const float *packed, double *column)
+{
+    for (int i = 0; i < n_rows; i++) {
+        const struct ap_rollout_row *row = &r->rows[rows[i]];
+        for (int t = 0; t < row->n; t++)
+            column[row->first + (size_t)t] = *packed++;
+    }
+}
+
+static void from_columns(const struct ap_rollout *r, const int32_t *rows, int n_rows,
+                         const double *column, float *packed)
+{
+    for (int i = 0; i < n_rows; i++) {
+        const struct ap_rollout_row *row = &r->rows[rows[i]];
+        for (int t = 0; t < row->n; t++)
+            *packed++ = (float)column[row->first + (size_t)t];
+    }
+}
+
+static ap_status lm_forward(void *self, ap_policy_role role, const struct ap_rollout *r,
+                            const int32_t *rows, int n_rows, double *logp, double *entropy,
+                            struct ap_error *err)
+{
+    struct ap_lm_policy *p = self;
+    const struct ap_role *view = role == AP_POLICY ? &p->o.policy : &p->o.reference;
+    pack_rows(p, r, rows, n_rows);
+    struct ap_rows packed = ap_pack_rows(&p->pack);
+    ap_status status = ap_forward(p->tape, view, &packed, err);
+    if (status != AP_OK)
+        return status;
+    ap_logp_forward(p->tape, view, p->pack.row, p->pack.target, p->pack.n_target, p->o.temperature,
+                    p->a, entropy ? p->b : NULL);
+    to_columns(r, rows, n_rows, p->a, logp);
+    if (entropy)
+        to_columns(r, rows, n_rows, p->b, entropy);
+    return AP_OK;
+}
+
+static ap_status lm_backward(void *self, const struct ap_rollout *r, const int32_t *rows,
+                             int n_rows, const double *dlogp, const double *dentropy,
+                             struct ap_error *err)
+{
+    struct ap_lm_policy *p = self;
+    (void)err;
+    from_columns(r, rows, n_rows, dlogp, p->a);
+    if (dentropy)
+        from_columns(r, rows, n_rows, dentropy, p->b);
+    ap_logp_backward(p->tape, &p->o.policy, p->pack.row, p->pack.target, p->pack.n_target,
+                     p->o.temperature, p->a, dentropy ? p->b : NULL);
+    ap_backward(p->tape, &p->o.policy);
+    return AP_OK;
+}
+
+static ap_status lm_value(void *self, const struct ap_rollout *r, const int32_t *rows, int n_rows,
+                          double *value, struct ap_error *err)
+{
+    struct ap_lm_policy *p = self;
+    pack_rows(p, r, rows, n_rows);
+    struct ap_rows packed = ap_pack_rows(&p->pack);
+    ap_status status = ap_forward(p->critic_tape, &p->o.critic, &packed, err);
+    if (status != AP_OK)
+        return status;
+    ap_scalar_forward(p->critic_tape, &p->o.critic, p->pack.row, p->pack.n_target, p->a);
+    to_columns(r, rows, n_rows, p->a, value);
+    return AP_OK;
+}
+
+static ap_status lm_value_backward(void *self, const struct ap_rollout *r, const int32_t *rows,
+                                   int n_rows, const double *dvalue, struct ap_error *err)
+{
+    struct ap_lm_policy *p = self;
+    (void)err;
+    from_columns(r, rows, n_rows, dvalue, p->a);
+    ap_scalar_backward(p->critic_tape, &p->o.critic, p->pack.row, p->pack.n_target, p->a);
+    ap_backward(p->critic_tape, &p->o.critic);
+    p->critic_used = true;
+    return AP_OK;
+}
+
+static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
+{
+    struct ap_lm_policy *p = self;
+    struct ap_update u;
+    ap_optimiser_step(p->optimiser, update, &u);
+    *out = (struct ap_policy_update){
+        .grad_norm = u.grad_norm, .lr = u.lr, .skipped = u.skipped, .value_grad_norm = NAN};
+    snprintf(out->bad, sizeof(out->bad), "%s", u.bad);
+    if (!p->critic_used)
+        return;
+    ap_optimiser_step(p->critic_optimiser, update, &u);
+    out->value_grad_norm = u.grad_norm;
+    p->critic_used = false;
+    if (u.skipped) {
+        out->skipped = true;
+        snprintf(out->bad, sizeof(out->bad), "critic %s", u.bad);
+    }
+}
+
+static ap_status lm_save(void *self, const char *folder, struct ap_error *err)
+{
+    struct ap_lm_policy *p = self;
+    ap_status status = AP_OK;
+    char *policy = ap_path_join(folder, "policy"), *critic = ap_path_join(folder, "critic");
+
+    AP_TRY(p->o.policy.adapter
+               ? ap_adapter_save(p->o.policy.adapter, policy, p->o.lm->name, err)
+               : ap_weights_save(p->o.policy.weights, policy, err));
+    AP_TRY(ap_optimiser_save(p->optimiser, folder, "optimiser", err));
+    if (p->critic_optimiser) {
+        AP_TRY(ap_adapter_save(p->o.critic.adapter, critic, p->o.lm->name, err));
+        AP_TRY(ap_optimiser_save(p->critic_optimiser, folder, "critic_optimiser", err));
+    }
+out:
+    ap_free(policy);
+    ap_free(critic);
+    return status;
+}
+
+static ap_status lm_load(void *self, const char *folder, struct ap_error *err)
+{
+    struct ap_lm_policy *p = self;
+    ap_status status = AP_OK;
+    char *policy = ap_path_join(folder, "policy"), *critic = ap_path_join(folder, "critic");
+
+    AP_TRY(p->o.policy.adapter ? ap_adapter_restore(p->o.policy.adapter, policy, err)
+                               : ap_weights_restore(p->o.policy.weights, policy, err));
+    AP_TRY(ap_optimiser_load(p->optimiser, folder, "optimiser", err));
+    if (p->critic_optimiser) {
+        AP_TRY(ap_adapter_restore(p->o.critic.adapter, critic, err));
+        AP_TRY(ap_optimiser_load(p->critic_optimiser, folder, "critic_optimiser", err));
+    }
+out:
+    ap_free(policy);
+    ap_free(critic);
+    return status;
+}
+
+static int role_rank(const struct ap_role *role)
+{
+    return role->adapter ? role->adapter->rank : 0;
+}
+
+static int max_rank(const struct ap_lm_policy_options *o)
+{
+    int rank = role_rank(&o->policy);
+    rank = role_rank(&o->reference) > rank ? role_rank(&o->reference) : rank;
+    return role_rank(&o->critic) > rank ? role_rank(&o->critic) : rank;
+}
+
+static ap_status open_optimisers(struct ap_lm_policy *p, struct ap_error *err)
+{
+    struct ap_optimiser_settings critic = p->o.settings->optimiser;
+    struct ap_param_table *table;
+    ap_status status;
+
+    status = p->o.policy.adapter ? ap_adapter_set_trainable(p->o.policy.adapter, err)
+                                 : ap_weights_set_trainable(p->o.policy.weights, err);
+    if (status != AP_OK)
+        return status;
+    table = p->o.policy.adapter ? &p->o.policy.adapter->table : &p->o.policy.weights->table;
+    status = ap_optimiser_open(&p->optimiser, p->o.policy.weights->ops, &table, 1,
+                               &p->o.settings->optimiser, p->o.n_updates, err);
+    if (status != AP_OK || !p->o.critic.weights)
+        return status;
+    critic.lr = p->o.settings->value_lr > 0 ? p->o.settings->value_lr : critic.lr;
+    status = ap_adapter_set_trainable(p->o.critic.adapter, err);
+    if (status != AP_OK)
+        return status;
+    table = &p->o.critic.adapter->table;
+    return ap_optimiser_open(&p->critic_optimiser, p->o.critic.weights->ops, &table, 1, &critic,
+                             p->o.n_updates, err);
+}
+
+static int longest_row(const struct ap_lm_policy_options *o)
+{
+    int longest = 0;
+    for (int i = 0; i < o->prompts->n; i++)
+        if (o->prompts->items[i].n > longest)
+            longest = o->prompts->items[i].n;
+    return longest + o->max_new_tokens;
+}
+
+static ap_status open_memory(struct ap_lm_policy *p, struct ap_error *err)
+{
+    const struct ap_config *config = &p->o.policy.weights->config;
+    int rank = max_rank(&p->o), longest = longest_row(&p->o);
+    int max_row = p->o.settings->optimiser.batch_tokens;
+    struct ap_generator_options g = {.n_slot = p->o.n_slot,
+                                     .context = longest,
+                                     .end = p->o.lm->end,
+                                     .n_end = p->o.lm->n_end,
+                                     .max_rank = rank};
+    ap_status status = AP_OK;
+    max_row = max_row > longest ? max_row : longest;
+    AP_TRY(ap_pack_init(&p->pack, max_row, err));
+    AP_TRY(ap_generator_open(&p->generator, config, &g, err));
+    AP_TRY(ap_tape_open(&p->tape, config, max_row, rank, true, err));
+    if (p->o.critic.weights)
+        AP_TRY(ap_tape_open(&p->critic_tape, config, max_row, rank, true, err));
+    p->a = ap_calloc((size_t)max_row, sizeof(*p->a));
+    p->b = ap_calloc((size_t)max_row, sizeof(*p->b));
+    if (!p->a || !p->b)
+        status = ap_fail(err, AP_MEMORY, "batch of %d tokens: out of memory", max_row);
+out:
+    return status;
+}
+
+ap_status ap_lm_policy_open(struct ap_lm_policy **out, const struct ap_lm_policy_options *options,
+                            struct ap_error *err)
+{
+    struct ap_lm_policy *p = ap_calloc(1, sizeof(*p));
+    *out = NULL;
+    if (!p)
+        return ap_fail(err, AP_MEMORY, "policy %s: out of memory", options->lm->name);
+    p->o = *options;
+    ap_status status = open_optimisers(p, err);
+    if (status == AP_OK)
+        status = open_memory(p, err);
+    if (status != AP_OK) {
+        ap_lm_policy_close(p);
+        return status;
+    }
+    *out = p;
+    return AP_OK;
+}
+
+void ap_lm_policy_close(struct ap_lm_policy *p)
+{
+    if (!p)
+        return;
+    ap_generator_close(p->generator);
+    ap_tape_close(p->tape);
+    ap_tape_close(p->critic_tape);
+    ap_optimiser_close(p->optimiser);
+    ap_optimiser_close(p->critic_optimiser);
+    ap_pack_free(&p->pack);
+    ap_free(p->a);
+    ap_free(p->b);
+    ap_free(p);
+}
+
+struct ap_policy ap_lm_policy(struct ap_lm_policy *p)
+{
+    return (struct ap_policy){
+        .self = p,
+        .sample = lm_sample,
+        .fit = lm_fit,
+        .forward = lm_forward,
+        .backward = lm_backward,
+        .value = p->o.critic.weights ? lm_value : NULL,
+        .value_backward = p->o.critic.weights ? lm_value_backward : NULL,
+        .update = lm_update,
+        .save = lm_save,
+        .load = lm_load,
+        .tolerance = 1e-5,
+    };
+}
