@@ -1,5 +1,5 @@
-/* What a long job tells its caller: events to a sink, and a flag that asks it to stop. Printing is the
- * caller's business. */
+/* What a long job tells its caller: events to a sink, and a flag that asks it to stop. Printing is
+ * the caller's business. */
 #ifndef AP_BASE_PROGRESS_H
 #define AP_BASE_PROGRESS_H
 
