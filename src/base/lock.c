@@ -52,8 +52,7 @@ ap_status ap_lock_take(struct ap_lock *lock, const char *path, struct ap_error *
 void ap_lock_release(struct ap_lock *lock)
 {
     if (lock->fd >= 0) {
-        if (ftruncate(lock->fd, 0) != 0)
-            lock->fd = lock->fd; /* a stale number is corrected by the next holder */
+        (void)!ftruncate(lock->fd, 0); /* a number that stays is corrected by the next holder */
         close(lock->fd);
     }
     lock->fd = -1;
