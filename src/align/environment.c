@@ -93,7 +93,14 @@ out:
     return status;
 }
 
+static const char *text_prompt(void *self, int32_t prompt)
+{
+    struct ap_text_environment *e = self;
+    return e->prompts->items[prompt].x;
+}
+
 struct ap_environment ap_text_environment(struct ap_text_environment *e)
 {
-    return (struct ap_environment){e, e->prompts->n, text_score};
+    return (struct ap_environment){
+        .self = e, .n_prompt = e->prompts->n, .score = text_score, .prompt_text = text_prompt};
 }

@@ -1,6 +1,7 @@
 /* The language model as a policy (policy_lm.h): sampling, log-probabilities, gradients, updates. */
 #include "align/policy_lm.h"
 
+#include "align/learner.h"
 #include "align/pack.h"
 #include "align/target.h"
 #include "base/memory.h"
@@ -12,11 +13,10 @@
 struct ap_lm_policy {
     struct ap_lm_policy_options o;
     struct ap_generator *generator;
-    struct ap_tape *tape, *critic_tape;
-    struct ap_optimiser *optimiser, *critic_optimiser;
+    struct ap_learner policy, critic; /* critic.tape NULL: none */
     struct ap_pack pack;
-    float *a, *b;              /* max_row numbers each, between f32 models and f64 losses */
-    bool critic_used;          /* a value gradient is waiting */
+    float *a, *b;     /* max_row numbers each, between f32 models and f64 losses */
+    bool critic_used; /* a value gradient is waiting */
 };
 
 struct sampled { /* one finished sample, until all are there and can be put in order */
@@ -49,9 +49,8 @@ static ap_status add_sampled(const struct ap_lm_policy *p, struct ap_rollout *r,
 {
     char *decoded = NULL, *text;
     size_t n;
-    ap_status status = ap_tokenizer_decode(p->o.lm->tokenizer, s->ids,
-                                           (size_t)(s->ended ? s->n - 1 : s->n), true, &decoded,
-                                           &n, err);
+    ap_status status = ap_tokenizer_decode(
+        p->o.lm->tokenizer, s->ids, (size_t)(s->ended ? s->n - 1 : s->n), true, &decoded, &n, err);
     if (status != AP_OK)
         return status;
     text = ap_strndup(decoded, n);
@@ -80,18 +79,17 @@ static ap_status lm_sample(void *self, const int32_t *prompts, int n, int n_each
     }
     for (int i = 0; i < n; i++) {
         const struct ap_prompt *prompt = &p->o.prompts->items[prompts[i]];
-        requests[i] =
-            (struct ap_gen_request){.prompt = prompt->ids,
-                                    .n_prompt = prompt->n,
-                                    .n_samples = n_each,
-                                    .max_new_tokens = p->o.max_new_tokens,
-                                    .stream = {.seed = p->o.seed,
-                                               .stage = ap_stream_stage(p->o.stage),
-                                               .step = (uint32_t)step,
-                                               .record = prompt->record}};
+        requests[i] = (struct ap_gen_request){.prompt = prompt->ids,
+                                              .n_prompt = prompt->n,
+                                              .n_samples = n_each,
+                                              .max_new_tokens = p->o.max_new_tokens,
+                                              .stream = {.seed = p->o.seed,
+                                                         .stage = ap_stream_stage(p->o.stage),
+                                                         .step = (uint32_t)step,
+                                                         .record = prompt->record}};
     }
-    AP_TRY(ap_generate(p->generator, &p->o.policy, &sampling, requests, n, on_generated, &call,
-                       err));
+    AP_TRY(
+        ap_generate(p->generator, &p->o.policy, &sampling, requests, n, on_generated, &call, err));
     for (int i = 0; i < n * n_each; i++)
         AP_TRY(add_sampled(p, r, prompts[i / n_each], i % n_each, &samples[i], err));
 out:
@@ -156,11 +154,11 @@ static ap_status lm_forward(void *self, ap_policy_role role, const struct ap_rol
     const struct ap_role *view = role == AP_POLICY ? &p->o.policy : &p->o.reference;
     pack_rows(p, r, rows, n_rows);
     struct ap_rows packed = ap_pack_rows(&p->pack);
-    ap_status status = ap_forward(p->tape, view, &packed, err);
+    ap_status status = ap_forward(p->policy.tape, view, &packed, err);
     if (status != AP_OK)
         return status;
-    ap_logp_forward(p->tape, view, p->pack.row, p->pack.target, p->pack.n_target, p->o.temperature,
-                    p->a, entropy ? p->b : NULL);
+    ap_logp_forward(p->policy.tape, view, p->pack.row, p->pack.target, p->pack.n_target,
+                    p->o.temperature, p->a, entropy ? p->b : NULL);
     to_columns(r, rows, n_rows, p->a, logp);
     if (entropy)
         to_columns(r, rows, n_rows, p->b, entropy);
@@ -176,9 +174,9 @@ static ap_status lm_backward(void *self, const struct ap_rollout *r, const int32
     from_columns(r, rows, n_rows, dlogp, p->a);
     if (dentropy)
         from_columns(r, rows, n_rows, dentropy, p->b);
-    ap_logp_backward(p->tape, &p->o.policy, p->pack.row, p->pack.target, p->pack.n_target,
+    ap_logp_backward(p->policy.tape, &p->o.policy, p->pack.row, p->pack.target, p->pack.n_target,
                      p->o.temperature, p->a, dentropy ? p->b : NULL);
-    ap_backward(p->tape, &p->o.policy);
+    ap_backward(p->policy.tape, &p->o.policy);
     return AP_OK;
 }
 
@@ -188,10 +186,10 @@ static ap_status lm_value(void *self, const struct ap_rollout *r, const int32_t 
     struct ap_lm_policy *p = self;
     pack_rows(p, r, rows, n_rows);
     struct ap_rows packed = ap_pack_rows(&p->pack);
-    ap_status status = ap_forward(p->critic_tape, &p->o.critic, &packed, err);
+    ap_status status = ap_forward(p->critic.tape, &p->o.critic, &packed, err);
     if (status != AP_OK)
         return status;
-    ap_scalar_forward(p->critic_tape, &p->o.critic, p->pack.row, p->pack.n_target, p->a);
+    ap_scalar_forward(p->critic.tape, &p->o.critic, p->pack.row, p->pack.n_target, p->a);
     to_columns(r, rows, n_rows, p->a, value);
     return AP_OK;
 }
@@ -202,8 +200,8 @@ static ap_status lm_value_backward(void *self, const struct ap_rollout *r, const
     struct ap_lm_policy *p = self;
     (void)err;
     from_columns(r, rows, n_rows, dvalue, p->a);
-    ap_scalar_backward(p->critic_tape, &p->o.critic, p->pack.row, p->pack.n_target, p->a);
-    ap_backward(p->critic_tape, &p->o.critic);
+    ap_scalar_backward(p->critic.tape, &p->o.critic, p->pack.row, p->pack.n_target, p->a);
+    ap_backward(p->critic.tape, &p->o.critic);
     p->critic_used = true;
     return AP_OK;
 }
@@ -212,13 +210,13 @@ static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
 {
     struct ap_lm_policy *p = self;
     struct ap_update u;
-    ap_optimiser_step(p->optimiser, update, &u);
+    ap_optimiser_step(p->policy.optimiser, update, &u);
     *out = (struct ap_policy_update){
         .grad_norm = u.grad_norm, .lr = u.lr, .skipped = u.skipped, .value_grad_norm = NAN};
     snprintf(out->bad, sizeof(out->bad), "%s", u.bad);
     if (!p->critic_used)
         return;
-    ap_optimiser_step(p->critic_optimiser, update, &u);
+    ap_optimiser_step(p->critic.optimiser, update, &u);
     out->value_grad_norm = u.grad_norm;
     p->critic_used = false;
     if (u.skipped) {
@@ -230,76 +228,17 @@ static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
 static ap_status lm_save(void *self, const char *folder, struct ap_error *err)
 {
     struct ap_lm_policy *p = self;
-    ap_status status = AP_OK;
-    char *policy = ap_path_join(folder, "policy"), *critic = ap_path_join(folder, "critic");
-
-    AP_TRY(p->o.policy.adapter
-               ? ap_adapter_save(p->o.policy.adapter, policy, p->o.lm->name, err)
-               : ap_weights_save(p->o.policy.weights, policy, err));
-    AP_TRY(ap_optimiser_save(p->optimiser, folder, "optimiser", err));
-    if (p->critic_optimiser) {
-        AP_TRY(ap_adapter_save(p->o.critic.adapter, critic, p->o.lm->name, err));
-        AP_TRY(ap_optimiser_save(p->critic_optimiser, folder, "critic_optimiser", err));
-    }
-out:
-    ap_free(policy);
-    ap_free(critic);
-    return status;
+    ap_status status = ap_learner_save(&p->policy, folder, "policy", err);
+    return status == AP_OK && p->critic.tape ? ap_learner_save(&p->critic, folder, "critic", err)
+                                             : status;
 }
 
 static ap_status lm_load(void *self, const char *folder, struct ap_error *err)
 {
     struct ap_lm_policy *p = self;
-    ap_status status = AP_OK;
-    char *policy = ap_path_join(folder, "policy"), *critic = ap_path_join(folder, "critic");
-
-    AP_TRY(p->o.policy.adapter ? ap_adapter_restore(p->o.policy.adapter, policy, err)
-                               : ap_weights_restore(p->o.policy.weights, policy, err));
-    AP_TRY(ap_optimiser_load(p->optimiser, folder, "optimiser", err));
-    if (p->critic_optimiser) {
-        AP_TRY(ap_adapter_restore(p->o.critic.adapter, critic, err));
-        AP_TRY(ap_optimiser_load(p->critic_optimiser, folder, "critic_optimiser", err));
-    }
-out:
-    ap_free(policy);
-    ap_free(critic);
-    return status;
-}
-
-static int role_rank(const struct ap_role *role)
-{
-    return role->adapter ? role->adapter->rank : 0;
-}
-
-static int max_rank(const struct ap_lm_policy_options *o)
-{
-    int rank = role_rank(&o->policy);
-    rank = role_rank(&o->reference) > rank ? role_rank(&o->reference) : rank;
-    return role_rank(&o->critic) > rank ? role_rank(&o->critic) : rank;
-}
-
-static ap_status open_optimisers(struct ap_lm_policy *p, struct ap_error *err)
-{
-    struct ap_optimiser_settings critic = p->o.settings->optimiser;
-    struct ap_param_table *table;
-    ap_status status;
-
-    status = p->o.policy.adapter ? ap_adapter_set_trainable(p->o.policy.adapter, err)
-                                 : ap_weights_set_trainable(p->o.policy.weights, err);
-    if (status != AP_OK)
-        return status;
-    table = p->o.policy.adapter ? &p->o.policy.adapter->table : &p->o.policy.weights->table;
-    status = ap_optimiser_open(&p->optimiser, p->o.policy.weights->ops, &table, 1,
-                               &p->o.settings->optimiser, p->o.n_updates, err);
-    if (status != AP_OK || !p->o.critic.weights)
-        return status;
-    critic.lr = p->o.settings->value_lr > 0 ? p->o.settings->value_lr : critic.lr;
-    status = ap_adapter_set_trainable(p->o.critic.adapter, err);
-    if (status != AP_OK)
-        return status;
-    table = &p->o.critic.adapter->table;
-    return ap_optimiser_open(&p->critic_optimiser, p->o.critic.weights->ops, &table, 1, &critic,
-                             p->o.n_updates, err);
+    ap_status status = ap_learner_load(&p->policy, folder, "policy", err);
+    return status == AP_OK && p->critic.tape ? ap_learner_load(&p->critic, folder, "critic", err)
+                                             : status;
 }
 
 static int longest_row(const struct ap_lm_policy_options *o)
@@ -311,23 +250,33 @@ static int longest_row(const struct ap_lm_policy_options *o)
     return longest + o->max_new_tokens;
 }
 
+static ap_status open_learners(struct ap_lm_policy *p, int max_row, struct ap_error *err)
+{
+    const struct ap_lm_policy_options *o = &p->o;
+    struct ap_optimiser_settings critic = o->settings->optimiser;
+    ap_status status =
+        ap_learner_open(&p->policy, o->lm, &o->policy, &o->settings->optimiser, o->n_updates,
+                        max_row, ap_role_max_rank(&o->policy, &o->reference), err);
+    if (status != AP_OK || !o->critic.weights)
+        return status;
+    critic.lr = o->settings->value_lr > 0 ? o->settings->value_lr : critic.lr;
+    return ap_learner_open(&p->critic, o->lm, &o->critic, &critic, o->n_updates, max_row,
+                           ap_role_max_rank(&o->critic, &o->critic), err);
+}
+
 static ap_status open_memory(struct ap_lm_policy *p, struct ap_error *err)
 {
-    const struct ap_config *config = &p->o.policy.weights->config;
-    int rank = max_rank(&p->o), longest = longest_row(&p->o);
-    int max_row = p->o.settings->optimiser.batch_tokens;
+    int longest = longest_row(&p->o), max_row = p->o.settings->optimiser.batch_tokens;
     struct ap_generator_options g = {.n_slot = p->o.n_slot,
                                      .context = longest,
                                      .end = p->o.lm->end,
                                      .n_end = p->o.lm->n_end,
-                                     .max_rank = rank};
+                                     .max_rank = ap_role_max_rank(&p->o.policy, &p->o.policy)};
     ap_status status = AP_OK;
     max_row = max_row > longest ? max_row : longest;
     AP_TRY(ap_pack_init(&p->pack, max_row, err));
-    AP_TRY(ap_generator_open(&p->generator, config, &g, err));
-    AP_TRY(ap_tape_open(&p->tape, config, max_row, rank, true, err));
-    if (p->o.critic.weights)
-        AP_TRY(ap_tape_open(&p->critic_tape, config, max_row, rank, true, err));
+    AP_TRY(ap_generator_open(&p->generator, &p->o.policy.weights->config, &g, err));
+    AP_TRY(open_learners(p, max_row, err));
     p->a = ap_calloc((size_t)max_row, sizeof(*p->a));
     p->b = ap_calloc((size_t)max_row, sizeof(*p->b));
     if (!p->a || !p->b)
@@ -344,9 +293,7 @@ ap_status ap_lm_policy_open(struct ap_lm_policy **out, const struct ap_lm_policy
     if (!p)
         return ap_fail(err, AP_MEMORY, "policy %s: out of memory", options->lm->name);
     p->o = *options;
-    ap_status status = open_optimisers(p, err);
-    if (status == AP_OK)
-        status = open_memory(p, err);
+    ap_status status = open_memory(p, err);
     if (status != AP_OK) {
         ap_lm_policy_close(p);
         return status;
@@ -360,10 +307,8 @@ void ap_lm_policy_close(struct ap_lm_policy *p)
     if (!p)
         return;
     ap_generator_close(p->generator);
-    ap_tape_close(p->tape);
-    ap_tape_close(p->critic_tape);
-    ap_optimiser_close(p->optimiser);
-    ap_optimiser_close(p->critic_optimiser);
+    ap_learner_close(&p->policy);
+    ap_learner_close(&p->critic);
     ap_pack_free(&p->pack);
     ap_free(p->a);
     ap_free(p->b);
