@@ -1,0 +1,286 @@
+/* Reward training, math.md (9) and (9a): one visible loop. A pair's two sequences always share a
+ * micro-batch, so that the loss sees both. */
+#include "align/reward_train.h"
+
+#include "align/learner.h"
+#include "align/loss.h"
+#include "align/pack.h"
+#include "align/sft.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+struct reward_train {
+    const struct ap_reward_train_options *o;
+    struct ap_learner learner;
+    struct ap_pack pack;
+    int32_t *order;
+    int32_t *last;          /* classifier: last row of each packed sequence */
+    int *first;             /* implicit: first target of each packed sequence */
+    float *logp, *logp_ref; /* per target, or per sequence for a classifier */
+    double *score, *dscore; /* per packed sequence: chosen, rejected, chosen, … */
+    double *chosen, *rejected, *dchosen, *drejected; /* per packed pair */
+};
+
+void ap_pairs_free(struct ap_pair *pairs, int n)
+{
+    for (int i = 0; pairs && i < n; i++) {
+        ap_sequence_free(&pairs[i].chosen);
+        ap_sequence_free(&pairs[i].rejected);
+    }
+    ap_free(pairs);
+}
+
+static bool is_implicit(const struct reward_train *s)
+{
+    return s->o->reference.weights != NULL;
+}
+
+static ap_status save(void *self, const char *folder, struct ap_error *err)
+{
+    struct reward_train *s = self;
+    return ap_learner_save(&s->learner, folder, "policy", err);
+}
+
+static ap_status load(void *self, const char *folder, struct ap_error *err)
+{
+    struct reward_train *s = self;
+    return ap_learner_load(&s->learner, folder, "policy", err);
+}
+
+static void pack_sequence(struct reward_train *s, const struct ap_sequence *q)
+{
+    s->first[s->pack.n_seq] = s->pack.n_target;
+    ap_pack_add_marked(&s->pack, q->ids, is_implicit(s) ? q->trained : NULL, q->n);
+    s->first[s->pack.n_seq] = s->pack.n_target;
+    s->last[s->pack.n_seq - 1] = s->pack.n_row - 1;
+}
+
+static ap_status forward_implicit(struct reward_train *s, struct ap_error *err)
+{
+    struct ap_pack *p = &s->pack;
+    struct ap_rows rows = ap_pack_rows(p);
+    struct ap_tape *tape = s->learner.tape;
+    ap_status status = ap_forward(tape, &s->o->reference, &rows, err);
+    if (status != AP_OK)
+        return status;
+    ap_logp_forward(tape, &s->o->reference, p->row, p->target, p->n_target, 1, s->logp_ref, NULL);
+    status = ap_forward(tape, &s->o->role, &rows, err);
+    if (status != AP_OK)
+        return status;
+    ap_logp_forward(tape, &s->o->role, p->row, p->target, p->n_target, 1, s->logp, NULL);
+    for (int q = 0; q < p->n_seq; q++) {
+        double unused;
+        s->score[q] = 0;
+        for (int i = s->first[q]; i < s->first[q + 1]; i++)
+            s->score[q] += ap_implicit_reward(s->logp[i], s->logp_ref[i], s->o->beta, 0, &unused);
+    }
+    return AP_OK;
+}
+
+static ap_status forward_classifier(struct reward_train *s, struct ap_error *err)
+{
+    struct ap_rows rows = ap_pack_rows(&s->pack);
+    ap_status status = ap_forward(s->learner.tape, &s->o->role, &rows, err);
+    if (status != AP_OK)
+        return status;
+    ap_scalar_forward(s->learner.tape, &s->o->role, s->last, s->pack.n_seq, s->logp);
+    for (int q = 0; q < s->pack.n_seq; q++)
+        s->score[q] = s->logp[q];
+    return AP_OK;
+}
+
+static ap_status forward(struct reward_train *s, struct ap_error *err)
+{
+    return is_implicit(s) ? forward_implicit(s, err) : forward_classifier(s, err);
+}
+
+static void backward(struct reward_train *s)
+{
+    struct ap_pack *p = &s->pack;
+    struct ap_tape *tape = s->learner.tape;
+    if (is_implicit(s)) {
+        for (int q = 0; q < p->n_seq; q++)
+            for (int i = s->first[q]; i < s->first[q + 1]; i++)
+                s->logp[i] = (float)(s->dscore[q] * s->o->beta);
+        ap_logp_backward(tape, &s->o->role, p->row, p->target, p->n_target, 1, s->logp, NULL);
+    } else {
+        for (int q = 0; q < p->n_seq; q++)
+            s->logp[q] = (float)s->dscore[q];
+        ap_scalar_backward(tape, &s->o->role, s->last, p->n_seq, s->logp);
+    }
+    ap_backward(tape, &s->o->role);
+}
+
+/* Forward, loss and backward of the packed pairs; adds to *loss and *n_right. */
+static ap_status micro_batch(struct reward_train *s, double n_global, double *loss, int *n_right,
+                             struct ap_error *err)
+{
+    int n = s->pack.n_seq / 2;
+    ap_status status = n > 0 ? forward(s, err) : AP_OK;
+    if (n == 0 || status != AP_OK)
+        return status;
+    for (int i = 0; i < n; i++) {
+        s->chosen[i] = s->score[2 * i];
+        s->rejected[i] = s->score[2 * i + 1];
+        *n_right += s->chosen[i] > s->rejected[i];
+    }
+    *loss += ap_loss_bradley_terry(s->chosen, s->rejected, n, n_global, s->o->settings->margin,
+                                   is_implicit(s) ? 0 : s->o->settings->centre, s->dchosen,
+                                   s->drejected);
+    for (int i = 0; i < n; i++) {
+        s->dscore[2 * i] = s->dchosen[i];
+        s->dscore[2 * i + 1] = s->drejected[i];
+    }
+    backward(s);
+    ap_pack_clear(&s->pack);
+    return AP_OK;
+}
+
+static ap_status train_batch(struct reward_train *s, const int32_t *index, int n, double *loss,
+                             int *n_right, int64_t *n_tokens, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    *loss = *n_right = 0;
+    ap_pack_clear(&s->pack);
+    for (int i = 0; i < n; i++) {
+        const struct ap_pair *pair = &s->o->pairs[index[i]];
+        if (!ap_pack_fits(&s->pack, pair->chosen.n + pair->rejected.n))
+            AP_TRY(micro_batch(s, n, loss, n_right, err));
+        pack_sequence(s, &pair->chosen);
+        pack_sequence(s, &pair->rejected);
+        *n_tokens += pair->chosen.n + pair->rejected.n;
+    }
+    AP_TRY(micro_batch(s, n, loss, n_right, err));
+out:
+    return status;
+}
+
+/* The validation accuracy: forwards only. */
+static ap_status accuracy_of(struct reward_train *s, double *accuracy, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    int n_right = 0, n_valid = s->o->valid ? s->o->n_valid : 0;
+
+    ap_pack_clear(&s->pack);
+    for (int i = 0; i <= n_valid; i++) {
+        const struct ap_pair *pair = &s->o->valid[i < n_valid ? i : 0];
+        if (i == n_valid || !ap_pack_fits(&s->pack, pair->chosen.n + pair->rejected.n)) {
+            if (s->pack.n_seq > 0)
+                AP_TRY(forward(s, err));
+            for (int q = 0; q < s->pack.n_seq; q += 2)
+                n_right += s->score[q] > s->score[q + 1];
+            ap_pack_clear(&s->pack);
+        }
+        if (i < n_valid) {
+            pack_sequence(s, &pair->chosen);
+            pack_sequence(s, &pair->rejected);
+        }
+    }
+out:
+    *accuracy = n_valid > 0 ? (double)n_right / n_valid : NAN;
+    return status;
+}
+
+static int longest_pair(const struct ap_pair *pairs, int n, int longest)
+{
+    for (int i = 0; pairs && i < n; i++)
+        if (pairs[i].chosen.n + pairs[i].rejected.n > longest)
+            longest = pairs[i].chosen.n + pairs[i].rejected.n;
+    return longest;
+}
+
+static ap_status open_train(struct reward_train *s, int64_t n_steps, struct ap_error *err)
+{
+    const struct ap_reward_train_options *o = s->o;
+    int max_row = longest_pair(o->pairs, o->n, o->settings->optimiser.batch_tokens);
+    size_t n;
+    ap_status status = AP_OK;
+
+    max_row = longest_pair(o->valid, o->n_valid, max_row);
+    n = (size_t)max_row + 1;
+    AP_TRY(ap_pack_init(&s->pack, max_row, err));
+    AP_TRY(ap_learner_open(&s->learner, o->lm, &o->role, &o->settings->optimiser, n_steps, max_row,
+                           ap_role_max_rank(&o->role, is_implicit(s) ? &o->reference : &o->role),
+                           err));
+    s->order = ap_calloc((size_t)o->n, sizeof(*s->order));
+    s->last = ap_calloc(n, sizeof(*s->last));
+    s->first = ap_calloc(n, sizeof(*s->first));
+    s->logp = ap_calloc(n, sizeof(*s->logp));
+    s->logp_ref = ap_calloc(n, sizeof(*s->logp_ref));
+    s->score = ap_calloc(6 * n, sizeof(*s->score));
+    if (!s->order || !s->last || !s->first || !s->logp || !s->logp_ref || !s->score) {
+        status = ap_fail(err, AP_MEMORY, "batch of %d tokens: out of memory", max_row);
+        goto out;
+    }
+    s->dscore = s->score + n;
+    s->chosen = s->score + 2 * n;
+    s->rejected = s->score + 3 * n;
+    s->dchosen = s->score + 4 * n;
+    s->drejected = s->score + 5 * n;
+out:
+    return status;
+}
+
+static void close_train(struct reward_train *s)
+{
+    ap_learner_close(&s->learner);
+    ap_pack_free(&s->pack);
+    ap_free(s->order);
+    ap_free(s->last);
+    ap_free(s->first);
+    ap_free(s->logp);
+    ap_free(s->logp_ref);
+    ap_free(s->score);
+}
+
+static ap_status record(struct ap_stage *stage, int64_t step, double loss, double accuracy,
+                        const struct ap_update *update, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    if (update->skipped || !isfinite(loss)) {
+        AP_TRY(ap_stage_bad(stage, step, update->skipped ? update->bad : "the loss", err));
+        goto out;
+    }
+    ap_stage_good(stage);
+    AP_TRY(ap_stage_metric(stage, step, "loss", loss, err));
+    AP_TRY(ap_stage_metric(stage, step, "accuracy", accuracy, err));
+    AP_TRY(ap_stage_metric(stage, step, "grad_norm", update->grad_norm, err));
+    AP_TRY(ap_stage_metric(stage, step, "lr", update->lr, err));
+out:
+    return status;
+}
+
+ap_status ap_reward_train(struct ap_stage *stage, const struct ap_reward_train_options *o,
+                          double *accuracy, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct reward_train s = {.o = o};
+    int batch = o->settings->batch;
+    int64_t step = 0, epoch = -1;
+    int64_t n_steps = (int64_t)o->settings->epochs * ((o->n + batch - 1) / batch);
+
+    if (o->n < 1)
+        return ap_fail(err, AP_INVALID,
+                       "%s: no preference pairs are left after the split and the length limit",
+                       stage->name);
+    AP_TRY(open_train(&s, n_steps, err));
+    AP_TRY(ap_stage_begin(stage, n_steps, load, &s, &step, err));
+    for (; step < n_steps; step++) {
+        struct ap_update update = {0};
+        double loss;
+        int n_right, first;
+        int64_t n_tokens = 0;
+        int n =
+            ap_epoch_batch(s.order, o->n, batch, step, stage->seed, stage->name, &epoch, &first);
+        AP_TRY(train_batch(&s, s.order + first, n, &loss, &n_right, &n_tokens, err));
+        ap_optimiser_step(s.learner.optimiser, step, &update);
+        AP_TRY(record(stage, step, loss, (double)n_right / n, &update, err));
+        AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));
+    }
+    AP_TRY(accuracy_of(&s, accuracy, err));
+out:
+    close_train(&s);
+    return status;
+}
