@@ -45,7 +45,7 @@ ap_status ap_rollout_init(struct ap_rollout *r, int max_row, size_t max_token,
 /* Forget the rows, free their texts. */
 void ap_rollout_clear(struct ap_rollout *r);
 void ap_rollout_free(struct ap_rollout *r);
-/* Append a row with its tokens; AP_LIMIT when it does not fit. text: taken over (may be NULL). */
+/* Append a row with its n ≥ 1 tokens; AP_LIMIT when it does not fit. text: taken over, also on failure (may be NULL). */
 ap_status ap_rollout_add(struct ap_rollout *r, int32_t prompt, uint64_t record, int sample,
                          const int32_t *ids, int n, bool ended, char *text, struct ap_error *err);
 
