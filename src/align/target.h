@@ -15,10 +15,10 @@ struct ap_target_request {
 struct ap_answer {
     char *text;   /* owned; stripped of white space */
     bool ended;   /* had its end token, or met a stop string */
-    int n_token;  /* the end token included */
-    double kl;    /* Σ k3 against the reference; NaN unless the caller fills it */
+    int32_t *ids; /* owned: n_token sampled ids, the end token included; NULL where a target gives none */
+    int n_token;
 };
-void ap_answers_free(struct ap_answer *answers, size_t n); /* the texts, not the array */
+void ap_answers_free(struct ap_answer *answers, size_t n); /* texts and ids, not the array */
 
 struct ap_target {
     void *self;
@@ -35,11 +35,11 @@ struct ap_target_options {
     char *const *stop; /* stop strings; borrowed for the target's life */
     int n_stop;
     int n_slot; /* sequences decoded at once */
-    int max_rank;
 };
 
-/* lm and adapter (NULL: none) are borrowed. */
-ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, struct ap_adapter *adapter,
+/* role on lm's text (its weights need not be lm's own); all borrowed. The prompter answers the same way:
+ * its answer to x inside the meta-prompt is the rewrite. */
+ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, const struct ap_role *role,
                           const struct ap_target_options *options, struct ap_error *err);
 
 /* White space off both ends, in place; returns text. */

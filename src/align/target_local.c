@@ -1,11 +1,11 @@
 /* The local target: a frozen model decoded by our own generator (target.h). */
 #include "align/target.h"
 
+#include "align/learner.h"
 #include "base/memory.h"
 #include "text/sequence.h"
 
 #include <ctype.h>
-#include <math.h>
 #include <string.h>
 
 struct local {
@@ -38,7 +38,8 @@ void ap_answers_free(struct ap_answer *answers, size_t n)
 {
     for (size_t i = 0; answers && i < n; i++) {
         ap_free(answers[i].text);
-        answers[i].text = NULL;
+        ap_free(answers[i].ids);
+        answers[i] = (struct ap_answer){0};
     }
 }
 
@@ -64,12 +65,13 @@ static ap_status on_generated(void *context, int request, int sample, const stru
         n = g->n_text;
     answer->text = ap_strndup(text, n);
     ap_text_free(text);
-    if (!answer->text)
+    answer->ids = ap_calloc((size_t)g->n, sizeof(*g->ids));
+    if (!answer->text || !answer->ids)
         return ap_fail(c->err, AP_MEMORY, "answer of %zu bytes: out of memory", n);
+    memcpy(answer->ids, g->ids, (size_t)g->n * sizeof(*g->ids));
     ap_strip(answer->text);
     answer->ended = g->stop != AP_STOP_LENGTH;
     answer->n_token = g->n;
-    answer->kl = NAN;
     return AP_OK;
 }
 
@@ -118,7 +120,7 @@ static void local_free(void *self)
     ap_free(l);
 }
 
-ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, struct ap_adapter *adapter,
+ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, const struct ap_role *role,
                           const struct ap_target_options *options, struct ap_error *err)
 {
     *out = (struct ap_target){0};
@@ -126,7 +128,7 @@ ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, struct 
     if (!l)
         return ap_fail(err, AP_MEMORY, "target %s: out of memory", lm->name);
     l->lm = lm;
-    l->role = (struct ap_role){lm->weights, adapter};
+    l->role = *role;
     l->options = *options;
     struct ap_generator_options g = {.n_slot = options->n_slot,
                                      .context = lm->context,
@@ -135,8 +137,8 @@ ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, struct 
                                      .tokenizer = lm->tokenizer,
                                      .stop = options->stop,
                                      .n_stop = options->n_stop,
-                                     .max_rank = options->max_rank};
-    ap_status status = ap_generator_open(&l->generator, &lm->weights->config, &g, err);
+                                     .max_rank = ap_role_max_rank(role, role)};
+    ap_status status = ap_generator_open(&l->generator, &role->weights->config, &g, err);
     if (status != AP_OK) {
         ap_free(l);
         return status;
