@@ -1,6 +1,7 @@
-/* Generation: a sampler and a continuous batcher. A finished sequence makes room at once; a prompt that
- * several samples share is prefilled once and its cache copied. Tokens of a sample are a function of the model, the
- * prompt, the sampling settings and the sample's stream only: not of the batch, its order, or threads. */
+/* Generation: a sampler and a continuous batcher. A finished sequence makes room at once; a prompt
+ * that several samples share is prefilled once and its cache copied. Tokens of a sample are a
+ * function of the model, the prompt, the sampling settings and the sample's stream only: not of the
+ * batch, its order, or threads. */
 #ifndef AP_GEN_GENERATOR_H
 #define AP_GEN_GENERATOR_H
 
@@ -10,9 +11,9 @@
 #include "model/transformer.h"
 
 struct ap_sampling {
-    double temperature; /* 0: greedy (lowest id wins a tie) */
+    double temperature; /* 0: greedy (lowest id wins a tie); else in [0.001, 1000] */
     int top_k;          /* 0: off */
-    double top_p;       /* 1: off */
+    double top_p;       /* in (0, 1]; 1: off */
 };
 
 typedef enum ap_stop { AP_STOP_END, AP_STOP_LENGTH, AP_STOP_STRING } ap_stop;
@@ -20,17 +21,18 @@ typedef enum ap_stop { AP_STOP_END, AP_STOP_LENGTH, AP_STOP_STRING } ap_stop;
 struct ap_gen_request {
     const int32_t *prompt; /* n_prompt ≥ 1 ids, borrowed */
     int n_prompt;
-    int n_samples;
-    int max_new_tokens;     /* cut to what the context leaves; 0 left is AP_LIMIT */
-    struct ap_stream stream; /* sample i uses stream.sample + i */
+    int n_samples;           /* ≥ 1 */
+    int max_new_tokens;      /* ≥ 1; cut to what the context leaves; 0 left is AP_LIMIT */
+    struct ap_stream stream; /* sample i uses stream.sample + i; one uniform a token */
 };
 
 struct ap_generated {
-    const int32_t *ids;  /* n of them, the end token included; borrowed during the callback */
-    const float *logp;   /* log-probability of each at the sampling temperature, untruncated */
+    const int32_t *ids; /* n of them, the end token included; borrowed during the callback */
+    const float *logp;  /* of each, untruncated, at the sampling temperature (1 when greedy); the
+                         * bits of the training forward */
     int n;
     ap_stop stop;
-    size_t n_text;       /* AP_STOP_STRING: bytes of the decoded text before the stop string */
+    size_t n_text; /* AP_STOP_STRING: bytes of the decoded text before the stop string */
 };
 
 /* Called once per sample, as each finishes (any order). Return AP_OK to go on. */
@@ -38,27 +40,33 @@ typedef ap_status (*ap_generated_fn)(void *context, int request, int sample,
                                      const struct ap_generated *g);
 
 struct ap_generator_options {
-    int n_slot;               /* sequences decoded at once */
-    int context;              /* positions a sequence may take */
-    const int32_t *end;       /* end-token ids */
+    int n_slot;         /* sequences decoded at once */
+    int context;        /* positions a sequence may take, prompt and new tokens together */
+    const int32_t *end; /* end-token ids; copied */
     int n_end;
     const struct ap_tokenizer *tokenizer; /* needed with stop strings only; borrowed */
-    char *const *stop;        /* stop strings, borrowed */
+    char *const *stop;                    /* stop strings, none empty; borrowed */
     int n_stop;
-    int max_rank;             /* largest adapter rank a role may bring */
+    int max_rank; /* largest adapter rank a role may bring */
 };
 
 struct ap_generator;
 /* Memory for the shape of `config`; any role of that shape may then generate. */
 ap_status ap_generator_open(struct ap_generator **out, const struct ap_config *config,
                             const struct ap_generator_options *options, struct ap_error *err);
-void ap_generator_close(struct ap_generator *g);
+void ap_generator_close(struct ap_generator *g); /* NULL is fine */
 
+/* Every sample of every request, begun in order. All requests are checked before the first token
+ * (AP_INVALID, AP_LIMIT); logits with NaN or Inf are AP_NUMERIC. Without stop strings it allocates
+ * nothing. After an error the generator may be used again. A stop string whose last characters the
+ * tokenizer's decoder holds back (byte tokens) is met one token later. */
 ap_status ap_generate(struct ap_generator *g, const struct ap_role *role,
                       const struct ap_sampling *sampling, const struct ap_gen_request *requests,
                       int n_requests, ap_generated_fn fn, void *context, struct ap_error *err);
 
-/* Tokens decoded and prompt tokens prefilled since open. */
+/* Since open: tokens decoded (sampled), prompt tokens prefilled. */
 void ap_generator_counts(const struct ap_generator *g, int64_t *n_decoded, int64_t *n_prefilled);
+/* Since open: forward passes. */
+int64_t ap_generator_n_steps(const struct ap_generator *g);
 
 #endif

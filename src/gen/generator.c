@@ -1,0 +1,480 @@
+/* The continuous batcher (generator.h). Not here: choosing a token (sampler.c), stop strings
+ * (stop_text.c).
+ *
+ * A slot is a row of the cache. One step is one forward pass over
+ *
+ *     | one row for every running slot | rows of prompts being prefilled, as many as fit |
+ *
+ * The first sample of a request prefills all of its prompt but the last token; the other samples
+ * take a copy. Then each sample runs: it feeds its last token (first the prompt's) and draws the
+ * next. Requests begin in order, so the slot that prefilled keeps the prompt's cache until the last
+ * sample of the request has begun: nobody else is given the slot before.
+ *
+ *     free ─► prefill ─┐                     free ─► wait ─► run (copy when the donor is ready)
+ *     free ────────────┴► run ─► free        free ─► run        (copy at once, or none at all when
+ *                                                                it is the donor's own slot)
+ * Entry points: ap_generator_open, ap_generate. */
+#include "gen/generator.h"
+
+#include "base/memory.h"
+#include "gen/sampler.h"
+#include "gen/stop_text.h"
+
+#include <math.h>
+
+enum { PREFILL_ROWS = 256, SLOTS_MAX = 4096, END_MAX = 64, PARALLEL_LOGITS = 1 << 16 };
+
+typedef enum slot_state { FREE, WAIT, PREFILL, RUN } slot_state;
+
+struct slot {
+    slot_state state;
+    int request, sample;
+    int n_filled; /* positions in the cache */
+    int max_new, n_new;
+    int32_t next; /* RUN: the token to feed */
+    struct ap_random random;
+    struct ap_stop_text text; /* used with stop strings only */
+    int32_t *ids;             /* [context], new tokens */
+    float *logp;              /* [context] */
+};
+
+struct ap_generator {
+    struct ap_config config;
+    struct ap_generator_options options; /* .end points to `end` */
+    int32_t end[END_MAX];
+    int max_row;
+    struct ap_kv *kv;
+    struct slot *slots; /* n_slot */
+    int32_t *ids;       /* [n_slot, context], the slots' */
+    float *logp;
+    int32_t *row_id, *row_slot, *row_pos; /* [max_row], of one step */
+    int32_t *drawn_slot, *drawn_row;      /* [n_slot]: running slots of the step, their rows */
+    int32_t *drawn_id;
+    double *uniform;   /* [n_slot] */
+    float *drawn_logp; /* [n_slot] */
+    float *lse;        /* [n_slot] */
+    float *logits;     /* [n_slot, V] */
+    double *block;     /* [n_slot, n_block] */
+    int32_t *heap;     /* [n_slot, V] */
+    int64_t n_decoded, n_prefilled, n_steps;
+};
+
+struct run { /* one call of ap_generate */
+    struct ap_generator *g;
+    const struct ap_role *role;
+    const struct ap_sampling *sampling;
+    const struct ap_gen_request *requests;
+    int n_requests;
+    int next_request, next_sample; /* what begins next */
+    int donor;                     /* slot that holds the prompt of next_request */
+    int n_row, n_drawn;            /* of the step */
+    ap_generated_fn fn;
+    void *context;
+    struct ap_error *err;
+};
+
+/* -- opening -- */
+
+static ap_status check_options(const struct ap_generator_options *o, struct ap_error *err)
+{
+    if (o->n_slot < 1 || o->n_slot > SLOTS_MAX)
+        return ap_fail(err, AP_INVALID, "generation: batch of %d sequences, expected 1 to %d",
+                       o->n_slot, (int)SLOTS_MAX);
+    if (o->context < 2)
+        return ap_fail(err, AP_INVALID, "generation: context of %d tokens, expected at least 2",
+                       o->context);
+    if (o->n_end < 0 || o->n_end > END_MAX)
+        return ap_fail(err, AP_INVALID, "generation: %d end tokens, expected at most %d", o->n_end,
+                       (int)END_MAX);
+    if (o->n_stop > 0 && !o->tokenizer)
+        return ap_fail(err, AP_INVALID,
+                       "generation: stop strings need a tokenizer; give the model's folder a "
+                       "tokenizer.json or leave them out");
+    for (int i = 0; i < o->n_stop; i++)
+        if (!o->stop[i][0])
+            return ap_fail(err, AP_INVALID,
+                           "generation: stop string %d is empty, expected at least one character",
+                           i + 1);
+    return AP_OK;
+}
+
+static bool take_memory(struct ap_generator *g)
+{
+    size_t n_slot = (size_t)g->options.n_slot, max_row = (size_t)g->max_row;
+    size_t n_vocab = (size_t)g->config.n_vocab, context = (size_t)g->options.context;
+    g->slots = ap_calloc(n_slot, sizeof(*g->slots));
+    g->ids = ap_calloc(n_slot * context, sizeof(*g->ids));
+    g->logp = ap_calloc(n_slot * context, sizeof(*g->logp));
+    g->row_id = ap_calloc(3 * max_row, sizeof(*g->row_id));
+    g->drawn_slot = ap_calloc(3 * n_slot, sizeof(*g->drawn_slot));
+    g->uniform = ap_calloc(n_slot, sizeof(*g->uniform));
+    g->drawn_logp = ap_calloc(2 * n_slot, sizeof(*g->drawn_logp));
+    g->logits = ap_calloc(n_slot * n_vocab, sizeof(*g->logits));
+    g->block = ap_calloc(n_slot * ap_sampler_n_block(g->config.n_vocab), sizeof(*g->block));
+    g->heap = ap_calloc(n_slot * n_vocab, sizeof(*g->heap));
+    if (!g->slots || !g->ids || !g->logp || !g->row_id || !g->drawn_slot || !g->uniform ||
+        !g->drawn_logp || !g->logits || !g->block || !g->heap)
+        return false;
+    g->row_slot = g->row_id + max_row;
+    g->row_pos = g->row_slot + max_row;
+    g->drawn_row = g->drawn_slot + n_slot;
+    g->drawn_id = g->drawn_row + n_slot;
+    g->lse = g->drawn_logp + n_slot;
+    for (size_t i = 0; i < n_slot; i++) {
+        g->slots[i].ids = g->ids + i * context;
+        g->slots[i].logp = g->logp + i * context;
+    }
+    return true;
+}
+
+ap_status ap_generator_open(struct ap_generator **out, const struct ap_config *config,
+                            const struct ap_generator_options *options, struct ap_error *err)
+{
+    *out = NULL;
+    ap_status status = check_options(options, err);
+    if (status != AP_OK)
+        return status;
+    struct ap_generator *g = ap_calloc(1, sizeof(*g));
+    if (!g)
+        return ap_fail(err, AP_MEMORY, "generation: out of memory");
+    g->config = *config;
+    g->options = *options;
+    g->options.end = g->end;
+    for (int i = 0; i < options->n_end; i++)
+        g->end[i] = options->end[i];
+    g->max_row = options->n_slot > PREFILL_ROWS ? options->n_slot : PREFILL_ROWS;
+    if (!take_memory(g))
+        status = ap_fail(err, AP_MEMORY,
+                         "generation: out of memory for %d sequences of up to %d tokens; take a "
+                         "smaller batch or context",
+                         options->n_slot, options->context);
+    else
+        status = ap_kv_open(&g->kv, config, options->n_slot, options->context, g->max_row,
+                            options->max_rank, err);
+    if (status != AP_OK) {
+        ap_generator_close(g);
+        return status;
+    }
+    *out = g;
+    return AP_OK;
+}
+
+void ap_generator_close(struct ap_generator *g)
+{
+    if (!g)
+        return;
+    for (int i = 0; g->slots && i < g->options.n_slot; i++)
+        ap_stop_text_free(&g->slots[i].text);
+    ap_kv_close(g->kv);
+    ap_free(g->slots);
+    ap_free(g->ids);
+    ap_free(g->logp);
+    ap_free(g->row_id);
+    ap_free(g->drawn_slot);
+    ap_free(g->uniform);
+    ap_free(g->drawn_logp);
+    ap_free(g->logits);
+    ap_free(g->block);
+    ap_free(g->heap);
+    ap_free(g);
+}
+
+void ap_generator_counts(const struct ap_generator *g, int64_t *n_decoded, int64_t *n_prefilled)
+{
+    *n_decoded = g->n_decoded;
+    *n_prefilled = g->n_prefilled;
+}
+
+int64_t ap_generator_n_steps(const struct ap_generator *g)
+{
+    return g->n_steps;
+}
+
+/* -- checking a call -- */
+
+static ap_status check_role(const struct ap_generator *g, const struct ap_role *role,
+                            struct ap_error *err)
+{
+    const struct ap_config *a = &g->config, *b = &role->weights->config;
+    if (a->n_vocab != b->n_vocab || a->width != b->width || a->n_layer != b->n_layer ||
+        a->n_head != b->n_head || a->n_kv_head != b->n_kv_head || a->head_dim != b->head_dim ||
+        a->n_ffn != b->n_ffn)
+        return ap_fail(err, AP_INVALID,
+                       "generation: the model has another shape than the generator was opened for");
+    if (role->adapter && role->adapter->rank > g->options.max_rank)
+        return ap_fail(err, AP_INVALID, "generation: adapter of rank %d, expected at most %d",
+                       role->adapter->rank, g->options.max_rank);
+    if (g->options.context > role->weights->context)
+        return ap_fail(err, AP_INVALID,
+                       "generation: context of %d tokens, but the model was loaded for %d",
+                       g->options.context, role->weights->context);
+    return AP_OK;
+}
+
+static ap_status check_request(const struct ap_generator *g, const struct ap_gen_request *r, int i,
+                               struct ap_error *err)
+{
+    if (r->n_prompt < 1)
+        return ap_fail(err, AP_INVALID, "generation: prompt %d is empty, expected a token or more",
+                       i);
+    if (r->n_samples < 1 || r->max_new_tokens < 1)
+        return ap_fail(err, AP_INVALID,
+                       "generation: prompt %d asks for %d samples of %d tokens, expected 1 or more",
+                       i, r->n_samples, r->max_new_tokens);
+    if (r->n_prompt >= g->options.context)
+        return ap_fail(err, AP_LIMIT,
+                       "the prompt has %d tokens and leaves no room for an answer in a context of "
+                       "%d; shorten it or raise the context",
+                       r->n_prompt, g->options.context);
+    for (int t = 0; t < r->n_prompt; t++)
+        if (r->prompt[t] < 0 || r->prompt[t] >= g->config.n_vocab)
+            return ap_fail(err, AP_INVALID,
+                           "token id %d at position %d of the prompt, expected 0 to %d "
+                           "(vocab_size in config.json)",
+                           r->prompt[t], t, g->config.n_vocab - 1);
+    return AP_OK;
+}
+
+/* -- slots -- */
+
+static ap_status start_running(struct run *run, int s)
+{
+    struct ap_generator *g = run->g;
+    struct slot *slot = &g->slots[s];
+    const struct ap_gen_request *r = &run->requests[slot->request];
+    slot->state = RUN;
+    slot->n_filled = r->n_prompt - 1;
+    slot->next = r->prompt[r->n_prompt - 1];
+    if (g->options.n_stop == 0)
+        return AP_OK;
+    return ap_stop_text_begin(&slot->text, g->options.tokenizer, g->options.stop, g->options.n_stop,
+                              run->err);
+}
+
+static ap_status start_copy(struct run *run, int s, int donor)
+{
+    int n_shared = run->requests[run->g->slots[s].request].n_prompt - 1;
+    if (s != donor && n_shared > 0)
+        ap_kv_copy(run->g->kv, donor, s, n_shared);
+    return start_running(run, s);
+}
+
+static ap_status start_sample(struct run *run, int s)
+{
+    struct ap_generator *g = run->g;
+    struct slot *slot = &g->slots[s];
+    const struct ap_gen_request *r = &run->requests[run->next_request];
+    int room = g->options.context - r->n_prompt;
+    struct ap_stream stream = r->stream;
+    stream.sample += (uint32_t)run->next_sample;
+    ap_random_init(&slot->random, &stream);
+    slot->request = run->next_request;
+    slot->sample = run->next_sample;
+    slot->n_filled = 0;
+    slot->n_new = 0;
+    slot->max_new = r->max_new_tokens < room ? r->max_new_tokens : room;
+
+    bool first = run->next_sample == 0;
+    if (first)
+        run->donor = s;
+    if (++run->next_sample == r->n_samples) {
+        run->next_sample = 0;
+        run->next_request++;
+    }
+    if (first && r->n_prompt > 1) {
+        slot->state = PREFILL;
+        return AP_OK;
+    }
+    if (!first && g->slots[run->donor].state == PREFILL) {
+        slot->state = WAIT;
+        return AP_OK;
+    }
+    return start_copy(run, s, run->donor);
+}
+
+/* Requests to slots that are free. Returns whether any slot is at work through *busy. */
+static ap_status fill_slots(struct run *run, bool *busy)
+{
+    struct ap_generator *g = run->g;
+    ap_status status = AP_OK;
+    *busy = false;
+    for (int s = 0; s < g->options.n_slot && status == AP_OK; s++) {
+        if (g->slots[s].state == FREE && run->next_request < run->n_requests)
+            status = start_sample(run, s);
+        *busy = *busy || g->slots[s].state != FREE;
+    }
+    return status;
+}
+
+/* -- a step -- */
+
+static void put_row(struct run *run, int32_t id, int s, int pos)
+{
+    struct ap_generator *g = run->g;
+    g->row_id[run->n_row] = id;
+    g->row_slot[run->n_row] = s;
+    g->row_pos[run->n_row++] = pos;
+}
+
+static void compose_rows(struct run *run)
+{
+    struct ap_generator *g = run->g;
+    run->n_row = run->n_drawn = 0;
+    for (int s = 0; s < g->options.n_slot; s++) {
+        if (g->slots[s].state != RUN)
+            continue;
+        g->drawn_slot[run->n_drawn] = s;
+        g->drawn_row[run->n_drawn++] = run->n_row;
+        put_row(run, g->slots[s].next, s, g->slots[s].n_filled++);
+    }
+    for (int s = 0; s < g->options.n_slot; s++) {
+        struct slot *slot = &g->slots[s];
+        if (slot->state != PREFILL)
+            continue;
+        const struct ap_gen_request *r = &run->requests[slot->request];
+        while (run->n_row < g->max_row && slot->n_filled < r->n_prompt - 1) {
+            put_row(run, r->prompt[slot->n_filled], s, slot->n_filled);
+            slot->n_filled++;
+            g->n_prefilled++;
+        }
+    }
+}
+
+static ap_status release_prefilled(struct run *run)
+{
+    struct ap_generator *g = run->g;
+    ap_status status = AP_OK;
+    for (int s = 0; s < g->options.n_slot && status == AP_OK; s++) {
+        struct slot *slot = &g->slots[s];
+        if (slot->state != PREFILL || slot->n_filled < run->requests[slot->request].n_prompt - 1)
+            continue;
+        status = start_running(run, s);
+        for (int i = 0; i < g->options.n_slot && status == AP_OK; i++)
+            if (g->slots[i].state == WAIT && g->slots[i].request == slot->request)
+                status = start_copy(run, i, s);
+    }
+    return status;
+}
+
+/* The tokens of the running slots: one uniform each, then rows at once, each on its own. */
+static ap_status draw(struct run *run)
+{
+    struct ap_generator *g = run->g;
+    int n = run->n_drawn, n_vocab = g->config.n_vocab;
+    size_t n_block = ap_sampler_n_block(n_vocab);
+    double temperature = run->sampling->temperature;
+    if (n == 0)
+        return AP_OK;
+    ap_decode_logits(g->kv, run->role, g->drawn_row, n, g->logits);
+    for (int i = 0; i < n && temperature != 0; i++)
+        g->uniform[i] = ap_random_uniform(&g->slots[g->drawn_slot[i]].random);
+#pragma omp parallel for schedule(static) if (n > 1 && n * (int64_t)n_vocab > PARALLEL_LOGITS)
+    for (int i = 0; i < n; i++) {
+        struct ap_sampler_scratch scratch = {g->block + (size_t)i * n_block,
+                                             g->heap + (size_t)i * (size_t)n_vocab};
+        g->drawn_id[i] = ap_sample_token(g->logits + (size_t)i * (size_t)n_vocab, n_vocab,
+                                         run->sampling, g->uniform[i], &scratch);
+    }
+    run->role->weights->ops->logprob(g->drawn_logp, NULL, g->lse, g->logits, g->drawn_id, n,
+                                     n_vocab, temperature != 0 ? (float)temperature : 1.0f);
+    for (int i = 0; i < n; i++)
+        if (!isfinite(g->drawn_logp[i])) {
+            const struct slot *slot = &g->slots[g->drawn_slot[i]];
+            return ap_fail(
+                run->err, AP_NUMERIC,
+                "the logits after token %d of prompt %d hold NaN or Inf, expected finite "
+                "numbers; look at the model's weights and adapter",
+                slot->n_filled - 1, slot->request);
+        }
+    return AP_OK;
+}
+
+static bool is_end(const struct ap_generator *g, int32_t id)
+{
+    for (int i = 0; i < g->options.n_end; i++)
+        if (g->end[i] == id)
+            return true;
+    return false;
+}
+
+/* Whether the sample ends with the token id, and how. */
+static ap_status judge(struct run *run, struct slot *slot, int32_t id, bool *done,
+                       struct ap_generated *out)
+{
+    struct ap_generator *g = run->g;
+    bool end = is_end(g, id), full = slot->n_new == slot->max_new, hit = false;
+    ap_status status = AP_OK;
+    if (g->options.n_stop > 0 && !end)
+        status = ap_stop_text_push(&slot->text, id, &hit, &out->n_text, run->err);
+    if (status == AP_OK && g->options.n_stop > 0 && (end || full) && !hit)
+        status = ap_stop_text_finish(&slot->text, &hit, &out->n_text, run->err);
+    out->stop = hit ? AP_STOP_STRING : end ? AP_STOP_END : AP_STOP_LENGTH;
+    *done = hit || end || full;
+    return status;
+}
+
+static ap_status deliver(struct run *run)
+{
+    struct ap_generator *g = run->g;
+    for (int i = 0; i < run->n_drawn; i++) {
+        struct slot *slot = &g->slots[g->drawn_slot[i]];
+        struct ap_generated out = {.ids = slot->ids, .logp = slot->logp};
+        bool done;
+        slot->ids[slot->n_new] = slot->next = g->drawn_id[i];
+        slot->logp[slot->n_new++] = g->drawn_logp[i];
+        g->n_decoded++;
+        ap_status status = judge(run, slot, g->drawn_id[i], &done, &out);
+        if (status == AP_OK && done) {
+            out.n = slot->n_new;
+            slot->state = FREE;
+            status = run->fn(run->context, slot->request, slot->sample, &out);
+        }
+        if (status != AP_OK)
+            return status;
+    }
+    return AP_OK;
+}
+
+static ap_status step(struct run *run)
+{
+    struct ap_generator *g = run->g;
+    ap_status status;
+    compose_rows(run);
+    AP_TRY(ap_decode(g->kv, run->role, g->row_id, g->row_slot, g->row_pos, run->n_row, run->err));
+    g->n_steps++;
+    AP_TRY(draw(run));
+    AP_TRY(deliver(run));
+    AP_TRY(release_prefilled(run));
+out:
+    return status;
+}
+
+ap_status ap_generate(struct ap_generator *g, const struct ap_role *role,
+                      const struct ap_sampling *sampling, const struct ap_gen_request *requests,
+                      int n_requests, ap_generated_fn fn, void *context, struct ap_error *err)
+{
+    struct run run = {.g = g,
+                      .role = role,
+                      .sampling = sampling,
+                      .requests = requests,
+                      .n_requests = n_requests,
+                      .fn = fn,
+                      .context = context,
+                      .err = err};
+    bool busy;
+    ap_status status;
+    AP_TRY(ap_sampling_check(sampling, err));
+    AP_TRY(check_role(g, role, err));
+    for (int i = 0; i < n_requests; i++)
+        AP_TRY(check_request(g, &requests[i], i, err));
+    for (int s = 0; s < g->options.n_slot; s++)
+        g->slots[s].state = FREE;
+    for (;;) {
+        AP_TRY(fill_slots(&run, &busy));
+        if (!busy)
+            break;
+        AP_TRY(step(&run));
+    }
+out:
+    return status;
+}
