@@ -1,4 +1,4 @@
-/* The bundled demonstration: its data and its recipe, made from a seed. */
+/* The bundled demonstration's data: a small world with facts that can be checked. */
 #ifndef ALIGNPRO_DEMO_H
 #define ALIGNPRO_DEMO_H
 
@@ -6,8 +6,15 @@
 
 #include <stdint.h>
 
-/* Write corpus.jsonl, rewrites.jsonl, preferences.jsonl, prompts.jsonl and test.jsonl of the world into dir (made when
- * absent), deterministically from seed. Existing files of the same seed are left as they are. */
+/* Write the world's files into dir (made when absent, with parents), a pure function of seed:
+ *     corpus.jsonl       {"prompt", "response"}            what the target learns before anything
+ * else rewrites.jsonl     {"prompt", "rewrite"}             mediocre rewriting, for sft
+ *     preferences.jsonl  {"prompt", "chosen", "rejected"}  for the reward
+ *     prompts.jsonl      {"prompt", "meta"}                for align and rlhf
+ *     valid.jsonl, test.jsonl   {"prompt", "meta"}         of intents that the three files above
+ * never hold and last world.json, which says what was written. Files that it vouches for are left
+ * as they are; anything else by these names is replaced. Which intents are held out does not depend
+ * on seed. Errors: AP_IO, AP_MEMORY. */
 ap_status ap_demo_write_data(const char *dir, uint64_t seed, struct ap_error *err);
 
 #endif

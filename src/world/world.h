@@ -1,6 +1,9 @@
-/* The bundled world: a field guide whose facts can be checked, prompts in five styles, a target's corpus,
- * rewriting pairs, preference pairs, and the true score that no stage sees.
- * Not here: models, rewards that are learned. Source of the design: docs/world.md. */
+/* The bundled world: a field guide whose facts can be checked. User prompts in five styles, a
+ * target's corpus, rewriting pairs, preference pairs, and the true score that no stage sees. Not
+ * here: models, learned rewards. The generators behind the files: guide.h.
+ *
+ *   intent (an animal, 1-3 aspects) -> user prompt x -> request x' -> answer y -> true score
+ */
 #ifndef AP_WORLD_WORLD_H
 #define AP_WORLD_WORLD_H
 
@@ -9,17 +12,40 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How many lines of each file to write. */
+/* How many lines each file holds. */
 struct ap_world_sizes {
-    int64_t n_corpus;      /* corpus.jsonl: {"prompt", "response"} for the target's pretraining */
-    int64_t n_rewrites;    /* rewrites.jsonl: {"prompt", "rewrite"} mediocre rewriting */
-    int64_t n_prompts;     /* prompts.jsonl: {"prompt", "meta"}, every split's intents; "split" by hash of the intent */
-    int64_t n_preferences; /* see ap_world_preferences */
+    int64_t
+        n_corpus; /* corpus.jsonl: {"prompt", "response"}, every intent: the target's pretraining */
+    int64_t
+        n_rewrites; /* rewrites.jsonl: {"prompt", "rewrite"}, train intents: mediocre rewriting */
+    int64_t n_preferences; /* preferences.jsonl: {"prompt", "chosen", "rejected"}, train intents */
+    int64_t n_prompts;     /* prompts.jsonl: {"prompt", "meta"}, train intents, no prompt twice */
+    int64_t n_valid;       /* valid.jsonl: {"prompt", "meta"}, in turn over the valid intents */
+    int64_t n_test;        /* test.jsonl: {"prompt", "meta"}, in turn over the test intents */
 };
 
-/* The true score of an answer y to an intent. meta: the JSON object that prompts.jsonl carries
- * ({"animal", "aspects": […], "style", …}). ended: whether y had its end token. In about [−5, 5]. */
+/* 40,000, 10,000, 11,000, 8,000, 100 and 220. */
+extern const struct ap_world_sizes ap_world_sizes_default;
+
+/* Write the six files and, last, world.json (seed and sizes) into dir, which is made when absent.
+ * A pure function of seed and sizes: line i of a file depends on (seed, file, i) alone, prompts
+ * that would repeat an earlier one of their file being drawn again. Files that world.json vouches
+ * for are left as they are. sizes NULL stands for the default; a count outside [0, 1e6] is
+ * AP_INVALID, as is one that asks for more distinct prompts than are found. */
+ap_status ap_world_write(const char *dir, uint64_t seed, const struct ap_world_sizes *sizes,
+                         struct ap_error *err);
+
+/* The true score of an answer to an intent, in about [-5, 5]:
+ *     4 right/wanted - wrong - off - 0.5 extra - garbled - 0.5 lazy + 0.5 polite last sentence - no
+ * end. meta: the JSON object of a line's "meta" ({"animal", "aspects": [...], ...}; other keys are
+ * ignored). ended: whether the answer had its end token. A meta that is not such an object is
+ * AP_FORMAT. */
 ap_status ap_world_score(const char *meta, const char *answer, bool ended, double *score,
                          struct ap_error *err);
+
+/* What a rewrite kept of the intent: whether it names the wanted animal and no other, and whether
+ * it names exactly the wanted aspects, formally or colloquially. Errors as ap_world_score. */
+ap_status ap_world_kept(const char *meta, const char *rewrite, bool *animal, bool *aspects,
+                        struct ap_error *err);
 
 #endif
