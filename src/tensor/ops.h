@@ -1,13 +1,15 @@
-/* THE table of operations. A backend (cpu/ today) fills it; everything above the tensor layer computes
- * through it. All tensors are dense, row-major f32; M rows are tokens of a packed batch (sequences one
- * after another, no padding). `+=` marks what accumulates.
+/* THE table of operations. A backend (cpu/ today) fills it; everything above the tensor layer
+ * computes through it. All tensors are dense, row-major f32; M rows are tokens of a packed batch
+ * (sequences one after another, no padding). `+=` marks what accumulates.
  *
- * Exactness on the CPU, relied on above: a row of an output depends only on that row's inputs and the
- * weights (not on M, the other rows, their order or the number of threads), and each element is
- * reduced in one fixed order. So a batch of one, a batch of a hundred, prefill, decode and the training forward
- * give the same bits. Reductions over rows (weight gradients) have a fixed order too.
+ * Exactness on the CPU, relied on above: a row of an output depends only on that row's inputs and
+ * the weights (not on M, the other rows, their order or the number of threads), and each element is
+ * reduced in one fixed order. So a batch of one, a batch of a hundred, prefill, decode and the
+ * training forward give the same bits. Reductions over rows (weight gradients) have a fixed order
+ * too.
  *
- * Letters as in docs/notation.md: M rows, N outputs, K inputs, C width, H heads, D head width, V vocabulary. */
+ * Letters as in docs/notation.md: M rows, N outputs, K inputs, C width, H heads, D head width, V
+ * vocabulary. */
 #ifndef AP_TENSOR_OPS_H
 #define AP_TENSOR_OPS_H
 
@@ -17,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A weight [N, K] laid out for the forward product; made once for a frozen weight, again after every update
- * of a trained one. Opaque: panels of our own kernel, or oneDNN's blocked memory. */
+/* A weight [N, K] laid out for the forward product; made once for a frozen weight, again after
+ * every update of a trained one. Opaque: panels of our own kernel, or oneDNN's blocked memory. */
 struct ap_packed;
 
 /* A cache of keys and values of one layer: keys k[slot][kv head][D][capacity] (a column per
@@ -37,31 +39,35 @@ struct ap_ops {
     const char *name; /* "cpu avx2", "cpu avx512" … */
 
     /* -- linear: y[M,N] = x[M,K] w[N,K]ᵀ -- */
-    struct ap_packed *(*pack_new)(int n_out, int n_in);               /* NULL: out of memory */
-    void (*pack)(struct ap_packed *p, const float *w);                /* fill from row-major w[N,K] */
-    void (*pack_free)(struct ap_packed *p);                           /* NULL is fine */
+    struct ap_packed *(*pack_new)(int n_out, int n_in); /* NULL: out of memory */
+    void (*pack)(struct ap_packed *p, const float *w);  /* fill from row-major w[N,K] */
+    void (*pack_free)(struct ap_packed *p);             /* NULL is fine */
     void (*linear)(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate);
     /* dx[M,K] (+)= dy[M,N] w[N,K], w row-major and unpacked */
     void (*linear_dx)(float *dx, const float *dy, const float *w, int n_row, int n_out, int n_in,
                       bool accumulate);
     /* dw[N,K] += dy[M,N]ᵀ x[M,K] */
     void (*linear_dw)(float *dw, const float *dy, const float *x, int n_row, int n_out, int n_in);
-    void (*bias)(float *y, const float *b, int n_row, int n_out);     /* y += b per row */
+    void (*bias)(float *y, const float *b, int n_row, int n_out);      /* y += b per row */
     void (*bias_db)(float *db, const float *dy, int n_row, int n_out); /* db += Σ rows */
 
     /* -- rows -- */
     void (*embed)(float *y, const float *table, const int32_t *ids, int n_row, int width);
-    void (*embed_backward)(float *dtable, const float *dy, const int32_t *ids, int n_row, int width); /* += */
-    void (*gather)(float *y, const float *x, const int32_t *row, int n, int width); /* y[i] = x[row[i]] */
-    void (*scatter_add)(float *x, const float *y, const int32_t *row, int n, int width); /* x[row[i]] += y[i], rows distinct or in order */
+    void (*embed_backward)(float *dtable, const float *dy, const int32_t *ids, int n_row,
+                           int width); /* += */
+    void (*gather)(float *y, const float *x, const int32_t *row, int n,
+                   int width); /* y[i] = x[row[i]] */
+    void (*scatter_add)(float *x, const float *y, const int32_t *row, int n,
+                        int width); /* x[row[i]] += y[i], rows distinct or in order */
     /* y = x·rstd·w, rstd[M] saved for backward (may be NULL) */
     void (*rmsnorm)(float *y, float *rstd, const float *x, const float *w, int n_row, int width,
                     float eps);
     /* dx +=; dw += (NULL: skip) */
     void (*rmsnorm_backward)(float *dx, float *dw, const float *dy, const float *x, const float *w,
                              const float *rstd, int n_row, int width);
-    /* In place on x[M, H·D]: rotates the first 2·n_freq of each head's D by pos, pairs (i, i + n_freq) as in
-     * Hugging Face. cos_table, sin_table [positions, n_freq]. inverse: the backward pass. */
+    /* In place on x[M, H·D]: rotates the first 2·n_freq of each head's D by pos, pairs (i, i +
+     * n_freq) as in Hugging Face. cos_table, sin_table [positions, n_freq]. inverse: the backward
+     * pass. */
     void (*rope)(float *x, const float *cos_table, const float *sin_table, const int32_t *pos,
                  int n_row, int n_head, int head_dim, int n_freq, bool inverse);
     /* h = silu(gate)·up */
@@ -82,8 +88,8 @@ struct ap_ops {
                                const int32_t *start, int n_seq, const struct ap_attention_shape *s,
                                float *scratch);
     /* Put k, v [M,Hkv·D] of rows at (slot, pos) into the cache. */
-    void (*kv_store)(struct ap_kv_layer *cache, const float *k, const float *v,
-                     const int32_t *slot, const int32_t *pos, int n_row);
+    void (*kv_store)(struct ap_kv_layer *cache, const float *k, const float *v, const int32_t *slot,
+                     const int32_t *pos, int n_row);
     /* Row i attends to cached positions 0 … pos[i] of slot[i]; the same bits as `attention`. */
     void (*attention_cached)(float *out, const float *q, const struct ap_kv_layer *cache,
                              const int32_t *slot, const int32_t *pos, int n_row,
@@ -92,7 +98,8 @@ struct ap_ops {
     void (*kv_copy)(struct ap_kv_layer *cache, int from, int to, int n);
 
     /* -- the vocabulary, on logits[M,V]; p = softmax(logits / temperature) -- */
-    /* logp[i] = log p(target[i]); entropy (NULL: skip) in nats; lse[i] = logsumexp(logits/temperature) */
+    /* logp[i] = log p(target[i]); entropy (NULL: skip) in nats; lse[i] =
+     * logsumexp(logits/temperature) */
     void (*logprob)(float *logp, float *entropy, float *lse, const float *logits,
                     const int32_t *target, int n_row, int n_vocab, float temperature);
     /* logits ← d L/d logits, given dlogp[M] and dentropy[M] (NULL: none) */
@@ -101,20 +108,22 @@ struct ap_ops {
                              int n_row, int n_vocab, float temperature);
 
     /* -- flat arrays -- */
-    void (*add)(float *y, const float *x, size_t n);            /* y += x */
-    void (*scale)(float *x, float a, size_t n);                 /* x *= a */
-    double (*sum_squares)(const float *x, size_t n);            /* fixed order; NaN and Inf come through */
-    /* AdamW (Loshchilov & Hutter), torch's order of operations: w ← w(1 − lr·decay) − lr·m̂/(√v̂ + eps). g is multiplied by
-     * g_scale first (clipping). step counts from 1. */
+    void (*add)(float *y, const float *x, size_t n); /* y += x */
+    void (*scale)(float *x, float a, size_t n);      /* x *= a */
+    double (*sum_squares)(const float *x, size_t n); /* fixed order; NaN and Inf come through */
+    /* AdamW (Loshchilov & Hutter), torch's order of operations: w ← w(1 − lr·decay) − lr·m̂/(√v̂ +
+     * eps). g is multiplied by g_scale first (clipping). step counts from 1. */
     void (*adamw)(float *w, const float *g, float *m, float *v, size_t n, float g_scale, double lr,
                   double beta1, double beta2, double eps, double decay, int64_t step);
 };
 
-/* The CPU's table, chosen once by what the processor has; constant. AP_UNSUPPORTED on x86-64 without AVX2 and FMA.
- * ALIGNPRO_MATMUL=own|onednn in the environment forces the product kernels (tests, benchmarks). */
+/* The CPU's table, chosen once by what the processor has; constant. AP_UNSUPPORTED on x86-64
+ * without AVX2 and FMA. ALIGNPRO_MATMUL=own|onednn in the environment forces the product kernels
+ * (tests, benchmarks). */
 ap_status ap_ops_cpu(const struct ap_ops **out, struct ap_error *err);
 
-/* Threads that operations use from now on (OpenMP); 0: as many as there are processors. Returns the number. */
+/* Threads that operations use from now on (OpenMP); 0: as many as there are processors. Returns the
+ * number. */
 int ap_threads_set(int n);
 int ap_threads(void);
 

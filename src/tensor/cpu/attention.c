@@ -1,0 +1,259 @@
+/* Causal attention, forward: over packed sequences, and over a cache of keys and values. Both go
+ * through attend(), so the training forward and decoding give the same bits: a score is one chain
+ * over the head's width, the sum of probabilities has sixteen lanes, an output is one chain over
+ * positions, and positions past a row's own never enter. Not here: backward (attention_backward.c).
+ * Entry points: the ap_cpu_* functions below, in cpu.h. */
+#include "tensor/cpu/attention.h"
+
+#include "tensor/cpu/cpu.h"
+#include "tensor/cpu/vmath.h"
+
+#include <assert.h>
+#include <math.h>
+#include <omp.h>
+#include <string.h>
+
+#define TILE 6 /* query rows that share what they read of keys and values */
+
+size_t ap_cpu_attention_scratch(const struct ap_attention_shape *s, int longest, int n_thread)
+{
+    return ap_attention_room_floats(s, ap_attention_pitch(longest)) * (size_t)n_thread;
+}
+
+void ap_attention_columns(float *out, size_t pitch, const float *x, size_t row, int n, int head_dim)
+{
+    size_t padded = ap_attention_pitch(n);
+    for (size_t j0 = 0; j0 < padded; j0 += AP_PANEL) {
+        for (int d = 0; d < head_dim; d++) {
+            float *to = out + (size_t)d * pitch + j0;
+            for (size_t j = 0; j < AP_PANEL; j++)
+                to[j] = j0 + j < (size_t)n ? x[(j0 + j) * row + (size_t)d] : 0.0f;
+        }
+    }
+}
+
+/* s[0 … n) := exp(scale·s − max), the rest of the last sixteen := 0; returns 1 / Σ. */
+static float softmax_row(float *s, int n, float scale, float *lse)
+{
+    int padded = (int)ap_attention_pitch(n);
+    ap_vf top[AP_LANE_VECS], sum[AP_LANE_VECS];
+    for (int i = n; i < padded; i++)
+        s[i] = -INFINITY;
+    for (int v = 0; v < AP_LANE_VECS; v++) {
+        top[v] = ap_vsplat(-INFINITY);
+        sum[v] = (ap_vf){0};
+    }
+    for (int i = 0; i < padded; i += AP_LANES) {
+        for (int v = 0; v < AP_LANE_VECS; v++) {
+            float *at = s + i + v * AP_VEC_N;
+            ap_vf x = ap_vload(at) * scale;
+            ap_vstore(at, x);
+            top[v] = ap_vmax(x, top[v]);
+        }
+    }
+    float most = ap_lanes_max(top);
+    for (int i = 0; i < padded; i += AP_LANES) {
+        for (int v = 0; v < AP_LANE_VECS; v++) {
+            float *at = s + i + v * AP_VEC_N;
+            ap_vf e = ap_vexp(ap_vload(at) - most);
+            ap_vstore(at, e);
+            sum[v] += e;
+        }
+    }
+    float total = ap_lanes_sum(sum);
+    if (lse)
+        *lse = most + logf(total);
+    return 1.0f / total;
+}
+
+/* Query rows that read the same keys and values. Row r sees n + step·r positions. */
+struct queries {
+    float *out, *lse; /* lse may be NULL */
+    const float *q;
+    size_t row, lse_row; /* between rows of q and out; of lse */
+    int n_row, n, step;
+};
+
+/* kt [D, kt_row]: a column a position, readable up to a multiple of 16; v: rows v_row apart. */
+static void attend(const struct queries *a, const float *kt, size_t kt_row, const float *v,
+                   size_t v_row, int head_dim, float scale, float *p, size_t pitch)
+{
+    float inverse[TILE];
+    int longest = a->n + a->step * (a->n_row - 1);
+    ap_block_product(p, pitch, a->q, a->row, 1, kt, kt_row, a->n_row,
+                     (int)ap_attention_pitch(longest), head_dim, false);
+    for (int r = 0; r < a->n_row; r++)
+        inverse[r] = softmax_row(p + (size_t)r * pitch, a->n + a->step * r, scale,
+                                 a->lse ? a->lse + (size_t)r * a->lse_row : NULL);
+    ap_block_product(a->out, a->row, p, pitch, 1, v, v_row, a->n_row, head_dim, a->n, false);
+    for (int r = 1; a->step && r < a->n_row; r++) { /* the positions that only later rows see */
+        size_t j = (size_t)a->n + (size_t)r - 1;
+        ap_block_product(a->out + (size_t)r * a->row, a->row, p + (size_t)r * pitch + j, pitch, 1,
+                         v + j * v_row, v_row, a->n_row - r, head_dim, 1, true);
+    }
+    for (int r = 0; r < a->n_row; r++)
+        for (int d = 0; d < head_dim; d++)
+            a->out[(size_t)r * a->row + (size_t)d] *= inverse[r];
+}
+
+/* -- packed sequences -- */
+
+struct packed_rows {
+    float *out, *lse;
+    const float *q, *k, *v;
+    const struct ap_attention_shape *s;
+};
+
+/* The query heads of one key head over one sequence: rows from, … to − 1. */
+static void attend_sequence(const struct packed_rows *a, int from, int to, int kv_head,
+                            const struct ap_attention_room *room)
+{
+    const struct ap_attention_shape *s = a->s;
+    size_t d = s->head_dim, q_row = d * s->n_head, kv_row = d * s->n_kv_head;
+    size_t kv_at = (size_t)from * kv_row + d * kv_head;
+    int group = s->n_head / s->n_kv_head;
+    ap_attention_columns(room->kt, room->pitch, a->k + kv_at, kv_row, to - from, s->head_dim);
+    for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
+        for (int i = from; i < to; i += TILE) {
+            size_t at = (size_t)i * q_row + (size_t)h * d;
+            struct queries tile = {
+                .out = a->out + at,
+                .lse = a->lse ? a->lse + (size_t)i * s->n_head + h : NULL,
+                .q = a->q + at,
+                .row = q_row,
+                .lse_row = s->n_head,
+                .n_row = to - i < TILE ? to - i : TILE,
+                .n = i - from + 1,
+                .step = 1,
+            };
+            attend(&tile, room->kt, room->pitch, a->v + kv_at, kv_row, s->head_dim, s->scale,
+                   room->p, room->pitch);
+        }
+    }
+}
+
+void ap_cpu_attention(float *out, float *lse, const float *q, const float *k, const float *v,
+                      const int32_t *start, int n_seq, const struct ap_attention_shape *s,
+                      float *scratch)
+{
+    const struct packed_rows a = {out, lse, q, k, v, s};
+    int longest = ap_attention_longest(start, n_seq), n_task = n_seq * s->n_kv_head;
+    size_t pitch = ap_attention_pitch(longest);
+    bool parallel = ap_attention_worth_threads(s, start[n_seq] - start[0], longest);
+    assert(s->scale > 0.0f);
+#pragma omp parallel for schedule(dynamic) if (parallel)
+    for (int task = 0; task < n_task; task++) {
+        struct ap_attention_room room =
+            ap_attention_room_of(s, pitch, scratch, omp_get_thread_num());
+        int seq = task / s->n_kv_head;
+        attend_sequence(&a, start[seq], start[seq + 1], task % s->n_kv_head, &room);
+    }
+}
+
+/* -- the cache -- */
+
+static void store_head(struct ap_kv_layer *c, const float *k, const float *v, int slot, int pos,
+                       int head)
+{
+    size_t d = c->head_dim, base = ((size_t)slot * c->n_kv_head + head) * d * c->capacity;
+    for (size_t i = 0; i < d; i++)
+        c->k[base + i * c->capacity + pos] = k[i];
+    memcpy(c->v + base + (size_t)pos * d, v, d * sizeof(float));
+}
+
+void ap_cpu_kv_store(struct ap_kv_layer *cache, const float *k, const float *v, const int32_t *slot,
+                     const int32_t *pos, int n_row)
+{
+    size_t d = cache->head_dim, row = d * cache->n_kv_head;
+    for (int i = 0; i < n_row; i++) {
+        assert(pos[i] >= 0 && pos[i] < cache->capacity);
+        for (int h = 0; h < cache->n_kv_head; h++)
+            store_head(cache, k + (size_t)i * row + (size_t)h * d,
+                       v + (size_t)i * row + (size_t)h * d, slot[i], pos[i], h);
+    }
+}
+
+void ap_cpu_kv_copy(struct ap_kv_layer *cache, int from, int to, int n)
+{
+    size_t d = cache->head_dim, capacity = cache->capacity;
+    assert(n <= cache->capacity);
+    for (int h = 0; h < cache->n_kv_head; h++) {
+        size_t a = ((size_t)from * cache->n_kv_head + h) * d * capacity;
+        size_t b = ((size_t)to * cache->n_kv_head + h) * d * capacity;
+        for (size_t i = 0; i < d; i++)
+            memmove(cache->k + b + i * capacity, cache->k + a + i * capacity,
+                    (size_t)n * sizeof(float));
+        memmove(cache->v + b, cache->v + a, (size_t)n * d * sizeof(float));
+    }
+}
+
+/* Rows of one slot at ascending positions (a prefill) are taken TILE at a time: how many from row
+ * i; 0 when an earlier row's tile has it. */
+static int tile_rows(const int32_t *slot, const int32_t *pos, int n_row, int i)
+{
+    int n = 1;
+    if (i > 0 && slot[i] == slot[i - 1] && pos[i] == pos[i - 1] + 1 && pos[i] % TILE != 0)
+        return 0;
+    while (i + n < n_row && slot[i + n] == slot[i] && pos[i + n] == pos[i] + n &&
+           pos[i + n] % TILE != 0)
+        n++;
+    return n;
+}
+
+struct cached_rows {
+    float *out;
+    const float *q;
+    const struct ap_kv_layer *cache;
+    const struct ap_attention_shape *s;
+};
+
+/* A tile of rows, or one row: then the heads that share a key head are the tile's rows. */
+static void attend_cached(const struct cached_rows *a, int row, int n_row, int slot, int pos,
+                          int kv_head, float *p, size_t pitch)
+{
+    const struct ap_attention_shape *s = a->s;
+    const struct ap_kv_layer *c = a->cache;
+    size_t d = s->head_dim, base = ((size_t)slot * s->n_kv_head + kv_head) * d * c->capacity;
+    int group = s->n_head / s->n_kv_head, first = kv_head * group;
+    int heads = n_row > 1 ? 1 : TILE;
+    for (int h = first; h < first + group; h += heads) {
+        size_t at = ((size_t)row * s->n_head + h) * d;
+        int left = first + group - h;
+        struct queries tile = {
+            .out = a->out + at,
+            .q = a->q + at,
+            .row = n_row > 1 ? d * s->n_head : d,
+            .n_row = n_row > 1     ? n_row
+                     : left < TILE ? left
+                                   : TILE,
+            .n = pos + 1,
+            .step = n_row > 1,
+        };
+        attend(&tile, c->k + base, c->capacity, c->v + base, d, s->head_dim, s->scale, p, pitch);
+    }
+}
+
+void ap_cpu_attention_cached(float *out, const float *q, const struct ap_kv_layer *cache,
+                             const int32_t *slot, const int32_t *pos, int n_row,
+                             const struct ap_attention_shape *s, float *scratch)
+{
+    const struct cached_rows a = {out, q, cache, s};
+    int n_task = n_row * s->n_kv_head, longest = 0;
+    size_t pitch = ap_attention_pitch(cache->capacity);
+    assert(cache->capacity % AP_PANEL == 0 && cache->n_kv_head == s->n_kv_head &&
+           cache->head_dim == s->head_dim);
+    for (int i = 0; i < n_row; i++) {
+        assert(pos[i] >= 0 && pos[i] < cache->capacity);
+        longest = pos[i] + 1 > longest ? pos[i] + 1 : longest;
+    }
+    bool parallel = ap_attention_worth_threads(s, n_row, longest);
+#pragma omp parallel for schedule(dynamic) if (parallel)
+    for (int task = 0; task < n_task; task++) {
+        int i = task / s->n_kv_head, n = tile_rows(slot, pos, n_row, i);
+        if (n == 0)
+            continue;
+        struct ap_attention_room room =
+            ap_attention_room_of(s, pitch, scratch, omp_get_thread_num());
+        attend_cached(&a, i, n, slot[i], pos[i], task % s->n_kv_head, room.p, pitch);
+    }
+}
