@@ -1,4 +1,5 @@
-/* run.db: metrics, rollouts, answers and evaluations of a run, in SQLite (WAL) for a user to query. */
+/* run.db: metrics, rollouts, answers and evaluations of a run, in SQLite (WAL) for a user to query.
+ */
 #ifndef AP_STORE_DATABASE_H
 #define AP_STORE_DATABASE_H
 
@@ -45,8 +46,8 @@ struct ap_evaluation_record {
     const char *prompt, *rewrite, *answer;
     int n_rewrite_tokens, n_answer_tokens;
     bool rewrite_ended, answer_ended;
-    double kl;         /* Σ k3 of the rewrite (rlhf: of the answer); NaN where there is none */
-    const char *meta;  /* the example's meta; NULL for none */
+    double kl;        /* Σ k3 of the rewrite (rlhf: of the answer); NaN where there is none */
+    const char *meta; /* the example's meta; NULL for none */
 };
 ap_status ap_database_evaluation(struct ap_database *db, const struct ap_evaluation_record *r,
                                  struct ap_error *err);
@@ -54,7 +55,8 @@ ap_status ap_database_evaluation(struct ap_database *db, const struct ap_evaluat
 ap_status ap_database_score(struct ap_database *db, const char *arm, int64_t seed, uint64_t record,
                             int sample, const char *judge, double value, struct ap_error *err);
 
-/* Rows back, in primary-key order; text pointers are valid during the call. Return AP_OK to go on. */
+/* Rows back, in primary-key order; text pointers are valid during the call. Return AP_OK to go on.
+ */
 typedef ap_status (*ap_metric_fn)(void *context, const char *stage, int64_t step, const char *name,
                                   double value);
 ap_status ap_database_each_metric(struct ap_database *db, ap_metric_fn fn, void *context,

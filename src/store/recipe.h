@@ -9,12 +9,19 @@
 
 /* Borrowed until close. */
 const struct ap_settings *ap_recipe_settings(const struct ap_recipe *recipe);
-/* The resolved recipe as YAML, each value with its origin (recipe:line, --set, default) in a comment. */
+/* The resolved recipe as YAML, each value with its origin (recipe:line, --set, default) in a
+ * comment. */
 ap_status ap_recipe_resolved(const struct ap_recipe *recipe, struct ap_buffer *out,
                              struct ap_error *err);
-/* Hash of all values that change results (not run.dir, run.threads, checkpoint_every): a run directory
- * made by another recipe is refused. */
+/* Hash of all values that change results (not run.dir, threads, checkpoint_every, max_bad_steps,
+ * batch): a run directory made by another recipe is refused. The resolved text has the same. */
 uint64_t ap_recipe_fingerprint(const struct ap_recipe *recipe);
+/* Which of those values differ, for a message: "align.kl is 0.05 there and 0.02 here"; a is there,
+ * b is here. "" when none does. */
+ap_status ap_recipe_differences(const struct ap_recipe *a, const struct ap_recipe *b,
+                                struct ap_buffer *out, struct ap_error *err);
+/* Does the recipe (or --set) have this section: "align", "sft", "prompter.adapter"? */
+bool ap_recipe_has(const struct ap_recipe *recipe, const char *section);
 /* The model named in the recipe, or AP_INVALID that lists the known names. */
 ap_status ap_settings_model(const struct ap_settings *s, const char *name,
                             const struct ap_model_settings **out, struct ap_error *err);

@@ -10,13 +10,19 @@
 #include "base/file.h"
 #include "store/recipe.h"
 
+/* Temporary names inside a stage's folder; removed when a run directory is opened. */
+#define AP_CHECKPOINT_NEW "ckpt/new.tmp"
+#define AP_CHECKPOINT_OLD "ckpt/old.tmp"
+#define AP_FINAL_NEW "final.tmp"
+
 struct ap_run_dir {
     char *path; /* owned */
     struct ap_lock lock;
 };
 
-/* Makes the directory, takes the lock (AP_BUSY names the holder), writes recipe.yaml or refuses when the one
- * that is there has another fingerprint (the message says which keys differ and how to start afresh). */
+/* Makes the directory, takes the lock (AP_BUSY names the holder), writes recipe.yaml or refuses
+ * when the one that is there has another fingerprint (the message says which keys differ and how to
+ * start afresh). */
 ap_status ap_run_dir_open(struct ap_run_dir *dir, const struct ap_recipe *recipe,
                           struct ap_error *err);
 void ap_run_dir_close(struct ap_run_dir *dir);
@@ -28,13 +34,14 @@ bool ap_stage_done(const struct ap_run_dir *dir, const char *stage);
 ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const char *json,
                           struct ap_error *err);
 
-/* Checkpoints: begin gives a temporary folder to fill (allocated path), commit syncs and renames it to
- * step-N and removes older ones but `keep`. */
+/* Checkpoints: begin gives a temporary folder to fill (allocated path), commit syncs and renames it
+ * to step-N and removes older ones but `keep`. */
 ap_status ap_checkpoint_begin(const struct ap_run_dir *dir, const char *stage, char **folder,
                               struct ap_error *err);
 ap_status ap_checkpoint_commit(const struct ap_run_dir *dir, const char *stage, const char *folder,
                                int64_t step, int keep, struct ap_error *err);
-/* The newest complete checkpoint: its folder (allocated) and step; *folder NULL when there is none. */
+/* The newest complete checkpoint: its folder (allocated) and step; *folder NULL when there is none.
+ */
 ap_status ap_checkpoint_newest(const struct ap_run_dir *dir, const char *stage, char **folder,
                                int64_t *step, struct ap_error *err);
 /* The same for a stage's result: a temporary folder, then RUN/STAGE/final. */

@@ -1,5 +1,6 @@
-/* The recipe as C values. Filled by recipe.c from YAML through one table of keys (settings_table.c):
- * key, type, range, default, help. Strings are owned by the recipe and never NULL unless said. */
+/* The recipe as C values. Filled by recipe.c from YAML through one table of keys
+ * (settings_table.c): key, type, range, default, help. Strings are owned by the recipe and never
+ * NULL unless said. */
 #ifndef AP_STORE_SETTINGS_H
 #define AP_STORE_SETTINGS_H
 
@@ -18,7 +19,7 @@ struct ap_model_settings {
 };
 
 struct ap_adapter_settings {
-    int rank;      /* 0: no adapter, the whole model trains */
+    int rank; /* 0: no adapter, the whole model trains */
     double alpha;
     char *targets; /* "all-linear" or names separated by commas */
     bool rslora;
@@ -26,12 +27,12 @@ struct ap_adapter_settings {
 
 struct ap_optimiser_settings {
     double lr;
-    char *schedule;      /* constant | cosine | linear */
-    double warmup;       /* share of the steps in [0, 1] */
-    double lr_end;       /* last lr as a share of lr (cosine, linear) */
+    char *schedule; /* constant | cosine | linear */
+    double warmup;  /* share of the steps in [0, 1] */
+    double lr_end;  /* last lr as a share of lr (cosine, linear) */
     double beta1, beta2, eps, weight_decay;
-    double clip;         /* global gradient norm; 0 for none */
-    int batch_tokens;    /* most tokens in one micro-batch */
+    double clip;      /* global gradient norm; 0 for none */
+    int batch_tokens; /* most tokens in one micro-batch */
 };
 
 struct ap_prompter_settings {
@@ -55,12 +56,12 @@ struct ap_target_settings {
 struct ap_reward_settings {
     char *model; /* "" with rule */
     struct ap_adapter_settings adapter;
-    char *kind;    /* classifier | implicit | rule */
-    double beta;   /* implicit, math.md (9a) */
-    double floor;  /* ε of (9a) */
-    char *rule;    /* length | regex | match */
-    char *pattern; /* regex: PCRE2; match: exact text */
-    double length; /* length: wanted number of characters */
+    char *kind;     /* classifier | implicit | rule */
+    double beta;    /* implicit, math.md (9a) */
+    double floor;   /* ε of (9a) */
+    char *rule;     /* length | regex | match */
+    char *pattern;  /* regex: PCRE2; match: exact text */
+    double length;  /* length: wanted number of characters */
     bool normalise; /* fix gain and bias on the target's bare answers, math.md (9) */
     char *trained;  /* folder of a reward that is trained already; "" to train one */
 };
@@ -86,7 +87,7 @@ struct ap_pretrain_settings {
 struct ap_sft_settings {
     char *source; /* file | best-of-n | none */
     char *path;
-    int n; /* best-of-n */
+    int n;           /* best-of-n */
     int64_t prompts; /* best-of-n: how many training prompts; 0 for all */
     int epochs, batch;
     struct ap_optimiser_settings optimiser;
@@ -119,10 +120,10 @@ struct ap_eval_settings {
     int n_seeds;
     char *judges[AP_LIST_MAX]; /* reward | world */
     int n_judges;
-    int n;             /* best-of-n */
-    int64_t prompts;   /* most test prompts; 0 for all */
-    int bootstrap;     /* resamples */
-    char *path;        /* a test file of its own; "" for data.path's test split */
+    int n;              /* best-of-n */
+    int64_t prompts;    /* most test prompts; 0 for all */
+    int bootstrap;      /* resamples */
+    char *path;         /* a test file of its own; "" for data.path's test split */
     double temperature; /* of the prompter in eval */
 };
 

@@ -1,0 +1,35 @@
+/* The handle behind run.db, for database.c (opening, writing) and database_read.c. */
+#ifndef AP_STORE_DATABASE_INNER_H
+#define AP_STORE_DATABASE_INNER_H
+
+#include "store/database.h"
+
+#include <sqlite3.h>
+
+typedef enum ap_statement {
+    AP_SQL_BEGIN,
+    AP_SQL_COMMIT,
+    AP_SQL_REWIND_METRICS,
+    AP_SQL_REWIND_ROLLOUTS,
+    AP_SQL_FORGET_EVALUATIONS,
+    AP_SQL_FORGET_SCORES,
+    AP_SQL_METRIC,
+    AP_SQL_ROLLOUT,
+    AP_SQL_EVALUATION,
+    AP_SQL_SCORE,
+    AP_SQL_EACH_METRIC,
+    AP_SQL_EACH_EVALUATION,
+    AP_SQL_EACH_SCORE,
+    AP_SQL_COUNT,
+} ap_statement;
+
+struct ap_database {
+    sqlite3 *handle;
+    char *path;
+    sqlite3_stmt *statement[AP_SQL_COUNT]; /* prepared once */
+};
+
+/* SQLite's last error as ours: what was done, what SQLite says, what to do. */
+ap_status ap_database_fail(const struct ap_database *db, const char *action, struct ap_error *err);
+
+#endif

@@ -1,0 +1,318 @@
+/* What only several keys together can say: names that must exist, values that exclude each other,
+ * values that a section needs. One key's own type and range are settings_value.c's. Entry points:
+ * ap_recipe_check, ap_settings_model. */
+#include "store/recipe_inner.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+static bool is(const char *text, const char *word)
+{
+    return strcmp(text, word) == 0;
+}
+
+static bool present(const struct ap_recipe *recipe, const char *section)
+{
+    return ap_recipe_section(recipe, section)->kind != AP_ORIGIN_DEFAULT;
+}
+
+/* Where to point: the key if it was given, else its section, else the file's beginning. */
+static struct ap_origin place_of(const struct ap_recipe *recipe, const char *key)
+{
+    char section[AP_KEY_MAX];
+    struct ap_setting_ref ref;
+    struct ap_origin at = {.kind = AP_ORIGIN_DEFAULT};
+    if (ap_setting_find(key, &ref))
+        at = *ap_recipe_origin(recipe, key);
+    if (at.kind == AP_ORIGIN_INHERITED)
+        at.kind = at.override ? AP_ORIGIN_SET : AP_ORIGIN_RECIPE;
+    snprintf(section, sizeof(section), "%.*s", (int)strcspn(key, "."), key);
+    return at.kind == AP_ORIGIN_DEFAULT ? *ap_recipe_section(recipe, section) : at;
+}
+
+/* After ap_fail: the place of the key put before the text. */
+static ap_status refuse(const struct ap_recipe *recipe, const char *key, struct ap_error *err)
+{
+    struct ap_origin at = place_of(recipe, key);
+    return ap_recipe_fail_at(recipe, &at, AP_INVALID, err);
+}
+
+static ap_status need(const struct ap_recipe *recipe, const char *key, const char *why,
+                      struct ap_error *err)
+{
+    ap_fail(err, AP_INVALID, "%s is missing, %s; add it", key, why);
+    return refuse(recipe, key, err);
+}
+
+/* ---- models ---- */
+
+ap_status ap_settings_model(const struct ap_settings *s, const char *name,
+                            const struct ap_model_settings **out, struct ap_error *err)
+{
+    char known[512] = "";
+    size_t n = 0;
+    *out = NULL;
+    for (int i = 0; i < s->n_models; i++) {
+        if (is(s->models[i].name, name)) {
+            *out = &s->models[i];
+            return AP_OK;
+        }
+        if (n < sizeof(known))
+            n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "",
+                                  s->models[i].name);
+    }
+    if (!name[0])
+        return ap_fail(err, AP_INVALID, "no model is named; name one of models: %s",
+                       s->n_models ? known : "(empty)");
+    return ap_fail(err, AP_INVALID, "'%.80s' names no model under models:, expected one of: %s",
+                   name, s->n_models ? known : "(there are none; add one)");
+}
+
+static ap_status check_one_model(const struct ap_recipe *recipe, int i, struct ap_error *err)
+{
+    const struct ap_model_settings *m = &recipe->settings.models[i];
+    const char *wrong = NULL;
+    if (m->path[0] && m->config[0])
+        wrong = "has both path and config, expected one of them; remove the other";
+    else if (!m->path[0] && !m->config[0])
+        wrong = "has neither path nor config; add path: FOLDER, or config: FILE with init: random";
+    else if (m->init[0] && !m->config[0])
+        wrong = "has init without config, expected config: FILE; a path brings its own weights";
+    if (!wrong)
+        return AP_OK;
+    ap_fail(err, AP_INVALID, "models.%s %s", m->name, wrong);
+    return ap_recipe_fail_at(recipe, &recipe->model[i], AP_INVALID, err);
+}
+
+static ap_status check_reference(const struct ap_recipe *recipe, const char *key, const char *name,
+                                 struct ap_error *err)
+{
+    const struct ap_model_settings *model;
+    if (!name[0] || ap_settings_model(&recipe->settings, name, &model, err) == AP_OK)
+        return AP_OK;
+    ap_fail_prefix(err, AP_INVALID, "%s", key);
+    return refuse(recipe, key, err);
+}
+
+static ap_status check_models(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    ap_status status = AP_OK;
+    for (int i = 0; i < s->n_models; i++)
+        AP_TRY(check_one_model(recipe, i, err));
+    AP_TRY(check_reference(recipe, "prompter.model", s->prompter.model, err));
+    AP_TRY(check_reference(recipe, "target.model", s->target.model, err));
+    AP_TRY(check_reference(recipe, "reward.model", s->reward.model, err));
+    AP_TRY(check_reference(recipe, "pretrain.model", s->pretrain.model, err));
+out:
+    return status;
+}
+
+/* ---- sections ---- */
+
+static ap_status check_reward(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_reward_settings *r = &recipe->settings.reward;
+    bool rule = is(r->kind, "rule");
+    if (rule != (r->rule[0] != '\0')) {
+        ap_fail(err, AP_INVALID, "reward.kind is %s %s reward.rule; %s", r->kind,
+                rule ? "without" : "with", rule ? "add the rule" : "remove one of the two");
+        return refuse(recipe, "reward.kind", err);
+    }
+    if (rule && r->model[0]) {
+        ap_fail(err, AP_INVALID,
+                "reward has both a model and a rule, expected one; remove the other");
+        return refuse(recipe, "reward.rule", err);
+    }
+    if ((is(r->rule, "regex") || is(r->rule, "match")) && !r->pattern[0])
+        return need(recipe, "reward.pattern", "the rule compares answers with it", err);
+    if (is(r->rule, "length") && r->length <= 0)
+        return need(recipe, "reward.length", "the rule compares answers with it", err);
+    if (present(recipe, "reward") && !rule && !r->model[0])
+        return need(recipe, "reward.model", "reward has no rule either", err);
+    return AP_OK;
+}
+
+static ap_status check_split(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_data_settings *d = &recipe->settings.data;
+    double sum = d->train + d->valid + d->test;
+    if (fabs(sum - 1) <= 1e-6)
+        return AP_OK;
+    ap_fail(err, AP_INVALID, "data.split is %g + %g + %g = %g, expected a sum of 1", d->train,
+            d->valid, d->test, sum);
+    const struct ap_origin *split = ap_recipe_section(recipe, "data.split");
+    return split->kind == AP_ORIGIN_DEFAULT ? refuse(recipe, "data.split.train", err)
+                                            : ap_recipe_fail_at(recipe, split, AP_INVALID, err);
+}
+
+static ap_status check_sft(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_sft_settings *sft = &recipe->settings.sft;
+    bool file = is(sft->source, "file");
+    if (file && !sft->path[0])
+        return need(recipe, "sft.path", "sft.source is file", err);
+    if (!file && sft->path[0]) {
+        ap_fail(err, AP_INVALID, "sft.path is given, but sft.source is %s; write source: file",
+                sft->source);
+        return refuse(recipe, "sft.path", err);
+    }
+    return AP_OK;
+}
+
+static ap_status check_pretrain(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_pretrain_settings *p = &recipe->settings.pretrain;
+    if (present(recipe, "pretrain") && !p->model[0] && p->path[0])
+        return need(recipe, "pretrain.model", "pretrain has data", err);
+    if (p->model[0] && !p->path[0])
+        return need(recipe, "pretrain.path", "pretrain has a model", err);
+    return AP_OK;
+}
+
+static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
+                          const struct ap_rl_settings *rl, struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    int64_t rewrites = (int64_t)rl->prompts * rl->rewrites;
+    if (is(rl->algorithm, "rloo") && rl->rewrites < 2) {
+        snprintf(key, sizeof(key), "%s.rewrites", section);
+        ap_fail(err, AP_INVALID, "%s is %d, expected at least 2 with rloo, which compares them",
+                key, rl->rewrites);
+        return refuse(recipe, key, err);
+    }
+    if (rl->minibatches > rewrites) {
+        snprintf(key, sizeof(key), "%s.minibatches", section);
+        ap_fail(err, AP_INVALID, "%s is %d, expected at most prompts x rewrites = %lld", key,
+                rl->minibatches, (long long)rewrites);
+        return refuse(recipe, key, err);
+    }
+    return AP_OK;
+}
+
+static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_eval_settings *e = &recipe->settings.eval;
+    for (int i = 0; i < e->n_arms; i++) {
+        for (int j = 0; j < i; j++) {
+            if (!is(e->arms[i], e->arms[j]))
+                continue;
+            ap_fail(err, AP_INVALID, "eval.arms names %s twice; keep one", e->arms[i]);
+            return refuse(recipe, "eval.arms", err);
+        }
+        if (is(e->arms[i], "rlhf") && !recipe->settings.has_rlhf) {
+            ap_fail(err, AP_INVALID,
+                    "eval.arms names rlhf, but the recipe has no rlhf section; add "
+                    "rlhf: {} or remove the arm");
+            return refuse(recipe, "eval.arms", err);
+        }
+    }
+    return AP_OK;
+}
+
+static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_eval_settings *e = &recipe->settings.eval;
+    for (int i = 0; i < e->n_seeds; i++)
+        for (int j = 0; j < i; j++)
+            if (e->seeds[i] == e->seeds[j]) {
+                ap_fail(err, AP_INVALID, "eval.seeds has %lld twice; keep one",
+                        (long long)e->seeds[i]);
+                return refuse(recipe, "eval.seeds", err);
+            }
+    for (int i = 0; i < e->n_judges; i++)
+        for (int j = 0; j < i; j++)
+            if (is(e->judges[i], e->judges[j])) {
+                ap_fail(err, AP_INVALID, "eval.judges names %s twice; keep one", e->judges[i]);
+                return refuse(recipe, "eval.judges", err);
+            }
+    return AP_OK;
+}
+
+static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    int most = s->prompter.max_new_tokens;
+    const char *which = "prompter";
+    if (s->target.max_new_tokens > most) {
+        most = s->target.max_new_tokens;
+        which = "target";
+    }
+    if (s->run.context == 0 || s->run.context > most)
+        return AP_OK;
+    ap_fail(err, AP_INVALID, "run.context is %d, expected more than %s.max_new_tokens (%d)",
+            s->run.context, which, most);
+    return refuse(recipe, "run.context", err);
+}
+
+/* ---- what a section that is there needs of others ---- */
+
+static bool arm_needs(const struct ap_recipe *recipe, const char *but)
+{
+    const struct ap_eval_settings *e = &recipe->settings.eval;
+    bool needs = false;
+    for (int i = 0; present(recipe, "eval") && i < e->n_arms; i++)
+        needs = needs || (!is(e->arms[i], "bare") && !is(e->arms[i], but));
+    return needs;
+}
+
+static ap_status check_roles(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    bool align = present(recipe, "align"), rlhf = s->has_rlhf, eval = present(recipe, "eval");
+    bool sft = !is(s->sft.source, "none");
+    bool best = is(s->sft.source, "best-of-n");
+    if (!s->prompter.model[0] &&
+        (present(recipe, "prompter") || align || sft || arm_needs(recipe, "rlhf")))
+        return need(recipe, "prompter.model",
+                    align ? "align trains it" : "a section of the recipe uses it", err);
+    if (!s->target.model[0] && (present(recipe, "target") || align || rlhf || eval || best))
+        return need(recipe, "target.model",
+                    align ? "align asks it for answers" : "a section of the recipe uses it", err);
+    if (!present(recipe, "reward") && (align || rlhf || best))
+        return need(recipe, "reward.model", "a section of the recipe needs a reward", err);
+    return AP_OK;
+}
+
+static ap_status check_data(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    if (s->data.path[0])
+        return AP_OK;
+    if (present(recipe, "align") && !s->align.path[0])
+        return need(recipe, "data.path", "align has no path of its own", err);
+    if (s->has_rlhf && !s->rlhf.path[0])
+        return need(recipe, "data.path", "rlhf has no path of its own", err);
+    if (present(recipe, "eval") && !s->eval.path[0])
+        return need(recipe, "data.path", "eval has no path of its own", err);
+    if (present(recipe, "reward") && !is(s->reward.kind, "rule") && !s->reward.trained[0] &&
+        !s->reward_train.path[0])
+        return need(recipe, "data.path", "the reward has neither pairs to learn from nor trained",
+                    err);
+    if (is(s->sft.source, "best-of-n"))
+        return need(recipe, "data.path", "sft takes prompts from it", err);
+    return AP_OK;
+}
+
+ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    ap_status status;
+    AP_TRY(check_models(recipe, err));
+    AP_TRY(check_reward(recipe, err));
+    AP_TRY(check_split(recipe, err));
+    AP_TRY(check_sft(recipe, err));
+    AP_TRY(check_pretrain(recipe, err));
+    AP_TRY(check_rl(recipe, "align", &s->align, err));
+    AP_TRY(check_rl(recipe, "rlhf", &s->rlhf, err));
+    AP_TRY(check_arms(recipe, err));
+    AP_TRY(check_seeds_and_judges(recipe, err));
+    AP_TRY(check_context(recipe, err));
+    AP_TRY(check_roles(recipe, err));
+    AP_TRY(check_data(recipe, err));
+    if (!s->run.dir[0])
+        AP_TRY(need(recipe, "run.dir", "results need a folder", err));
+out:
+    return status;
+}

@@ -1,0 +1,76 @@
+/* Values that follow from others: what rlhf takes from align, and what the word auto stands for.
+ * Entry point: ap_recipe_derive. */
+#include "store/recipe_inner.h"
+
+#include <string.h>
+
+/* The same row of the group whose values stand in. */
+static bool find_source(const struct ap_setting_ref *ref, struct ap_setting_ref *source)
+{
+    for (size_t i = 0; ap_setting_at(i, source); i++)
+        if (source->group->rows == ref->group->rows && source->row == ref->row &&
+            !strcmp(source->group->prefix, ref->group->inherits))
+            return true;
+    return false;
+}
+
+static ap_status inherit(struct ap_recipe *recipe, const struct ap_setting_ref *ref,
+                         struct ap_error *err)
+{
+    struct ap_setting_ref source;
+    struct ap_origin *origin = &recipe->origin[ref->index];
+    if (origin->kind != AP_ORIGIN_DEFAULT || !find_source(ref, &source) ||
+        recipe->origin[source.index].kind == AP_ORIGIN_DEFAULT)
+        return AP_OK;
+    *origin = recipe->origin[source.index];
+    origin->kind = AP_ORIGIN_INHERITED;
+    return ap_setting_copy(ref->row, ap_recipe_owner(&recipe->settings, ref, 0),
+                           ap_recipe_owner(&recipe->settings, &source, 0), err);
+}
+
+static ap_status derive_reward(struct ap_recipe *recipe, struct ap_error *err)
+{
+    struct ap_reward_settings *reward = &recipe->settings.reward;
+    ap_status status = AP_OK;
+    if (!reward->kind[0])
+        status = ap_setting_set_text(&reward->kind, reward->rule[0] ? "rule" : "classifier", err);
+    if (ap_recipe_origin(recipe, "reward.normalise")->kind == AP_ORIGIN_DEFAULT)
+        reward->normalise = status == AP_OK && strcmp(reward->kind, "rule") != 0;
+    return status;
+}
+
+static void derive_adapter(struct ap_adapter_settings *adapter)
+{
+    if (adapter->alpha == 0)
+        adapter->alpha = 2.0 * adapter->rank; /* still 0, which is auto, without an adapter */
+}
+
+static void derive_rl(struct ap_rl_settings *rl)
+{
+    if (rl->epochs == 0)
+        rl->epochs = strcmp(rl->algorithm, "ppo") == 0 ? 4 : 1;
+    if (rl->value_lr == 0)
+        rl->value_lr = rl->optimiser.lr;
+}
+
+ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
+{
+    struct ap_settings *s = &recipe->settings;
+    struct ap_setting_ref ref;
+    ap_status status = derive_reward(recipe, err);
+    s->has_rlhf = ap_recipe_section(recipe, "rlhf")->kind != AP_ORIGIN_DEFAULT;
+    for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
+        if (ref.group->inherits)
+            status = inherit(recipe, &ref, err);
+    for (int i = 0; i < s->n_models && status == AP_OK; i++)
+        if (s->models[i].config[0] && !s->models[i].init[0])
+            status = ap_setting_set_text(&s->models[i].init, "random", err);
+    if (status != AP_OK)
+        return status;
+    derive_adapter(&s->prompter.adapter);
+    derive_adapter(&s->target.adapter);
+    derive_adapter(&s->reward.adapter);
+    derive_rl(&s->align);
+    derive_rl(&s->rlhf);
+    return AP_OK;
+}

@@ -1,0 +1,77 @@
+/* A recipe while it is made: its values and where each came from. For the recipe_*.c files only.
+ *
+ *   recipe.c ─► recipe_read.c (YAML events), recipe_override.c (--set)
+ *                    └─► recipe_put.c: one value into ap_settings, with its place
+ *            ─► recipe_check.c: derived values, then what only several keys together can say
+ *   recipe_text.c: resolved text, fingerprint, differences     recipe_help.c: help */
+#ifndef AP_STORE_RECIPE_INNER_H
+#define AP_STORE_RECIPE_INNER_H
+
+#include "store/recipe.h"
+#include "store/settings_value.h"
+
+#define AP_RECIPE_BYTES_MAX ((size_t)1 << 20)
+
+typedef enum ap_origin_kind {
+    AP_ORIGIN_DEFAULT,
+    AP_ORIGIN_RECIPE,
+    AP_ORIGIN_SET,
+    AP_ORIGIN_INHERITED,
+} ap_origin_kind;
+
+struct ap_origin {
+    ap_origin_kind kind;
+    int line, column;     /* RECIPE: from 1 */
+    const char *override; /* SET: its whole text; borrowed, NULL once the recipe is open */
+};
+
+struct ap_recipe {
+    struct ap_settings settings;
+    char *name;                               /* as the caller spelt it */
+    char *folder;                             /* absolute; paths are relative to it */
+    struct ap_origin origin[AP_SETTINGS_MAX]; /* by index; the first ones, of models, unused */
+    struct ap_origin section[AP_GROUPS_MAX];  /* by group; DEFAULT where the recipe lacks it */
+    struct ap_origin model[AP_MODELS_MAX];    /* of the name */
+    struct ap_origin model_origin[AP_MODELS_MAX][AP_MODEL_KEYS_MAX];
+};
+
+/* From memory; ap_recipe_open is this on a file. folder: absolute. For tests and the fuzzer, too.
+ */
+ap_status ap_recipe_parse(struct ap_recipe **out, const char *text, size_t n, const char *name,
+                          const char *folder, const char *const *overrides, size_t n_overrides,
+                          struct ap_error *err);
+
+ap_status ap_recipe_read(struct ap_recipe *recipe, const char *text, size_t n,
+                         struct ap_error *err);
+/* A value alone, as YAML: of "--set eval.seeds=[1, 2]". */
+ap_status ap_recipe_read_value(const char *text, size_t n, struct ap_raw *raw,
+                               struct ap_error *err);
+ap_status ap_recipe_override(struct ap_recipe *recipe, const char *text, struct ap_error *err);
+
+/* Set the value of a key of the table; a key that the file has given already is an error. raw may
+ * be changed (paths are expanded in place). */
+ap_status ap_recipe_put(struct ap_recipe *recipe, const char *key, const struct ap_setting_ref *ref,
+                        struct ap_raw *raw, const struct ap_origin *origin, struct ap_error *err);
+/* Note that a section ("align", "models.small", "prompter.adapter") is there; makes the model. */
+ap_status ap_recipe_enter(struct ap_recipe *recipe, const char *key,
+                          const struct ap_setting_group *group, const struct ap_origin *origin,
+                          struct ap_error *err);
+ap_status ap_recipe_unknown(const struct ap_recipe *recipe, const char *key,
+                            const struct ap_origin *origin, struct ap_error *err);
+/* "recipe.yaml:3:7: " or "--set align.kl=x: " before the error's text. */
+ap_status ap_recipe_fail_at(const struct ap_recipe *recipe, const struct ap_origin *origin,
+                            ap_status status, struct ap_error *err);
+
+/* ${VAR} and ${VAR:-default} replaced, then joined to folder. *out is allocated (ap_free). */
+ap_status ap_recipe_expand(const char *folder, const char *text, char **out, struct ap_error *err);
+
+/* Struct that a row's values stand in; model: which of the models, for rows of models. */
+void *ap_recipe_owner(struct ap_settings *s, const struct ap_setting_ref *ref, int model);
+/* Origin of "align.kl" and of section "align"; the key must be one of the table's. */
+const struct ap_origin *ap_recipe_origin(const struct ap_recipe *recipe, const char *key);
+const struct ap_origin *ap_recipe_section(const struct ap_recipe *recipe, const char *prefix);
+
+ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err);
+ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err);
+
+#endif

@@ -1,0 +1,353 @@
+/* The rows: every key of a recipe with its type, range, default and one line of help. To add a
+ * setting, add a member in settings.h and a row here. Not here: look-ups (settings_find.c), values
+ * (settings_value.c). Entry point: ap_setting_groups. */
+#include "store/settings_table.h"
+
+#include "base/error.h"
+
+#define INT_MOST 1e9
+#define INT64_MOST 9007199254740992.0 /* 2^53: exact as a double, too */
+
+#define ROW(k, t, member, def, ...)                                                                \
+    {                                                                                              \
+        .key = (k), .type = AP_SETTING_##t, .offset = offsetof(OWNER, member), .fallback = (def),  \
+        __VA_ARGS__                                                                                \
+    }
+#define RANGE(lo, hi) .min = (lo), .max = (hi)
+#define FLAGS(f) .flags = (f)
+#define CHOICES(c) .choices = (c)
+#define LIST(member) .offset_n = offsetof(OWNER, member)
+#define HELP(text) .help = (text)
+
+#define OWNER struct ap_model_settings
+static const struct ap_setting model_rows[] = {
+    ROW("path", PATH, path, "",
+        HELP("Hugging Face folder: config.json, safetensors, tokenizer.json")),
+    ROW("config", PATH, config, "",
+        HELP("config.json to build the model from, with random weights")),
+    ROW("tokenizer", PATH, tokenizer, "",
+        HELP("folder of tokenizer.json; empty for the model's own folder")),
+    ROW("init", CHOICE, init, "", CHOICES("random"),
+        HELP("how weights of a model made from config begin")),
+};
+#undef OWNER
+
+#define OWNER struct ap_adapter_settings
+static const struct ap_setting adapter_rows[] = {
+    ROW("rank", INT, rank, "0", RANGE(0, 4096),
+        HELP("rank of the LoRA adapter; 0 trains the whole model")),
+    ROW("alpha", REAL, alpha, "auto", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_AUTO),
+        HELP("scale of the adapter, times 1/rank; auto is twice the rank")),
+    ROW("targets", NAMES, targets, "all-linear",
+        HELP("linear maps that get an adapter: all-linear, or a list such as [q_proj, v_proj]")),
+    ROW("rslora", BOOL, rslora, "false",
+        HELP("divide alpha by the square root of the rank instead")),
+};
+#undef OWNER
+
+#define OWNER struct ap_optimiser_settings
+static const struct ap_setting optimiser_rows[] = {
+    ROW("lr", REAL, lr, "1e-4", RANGE(0, 10), HELP("learning rate of AdamW")),
+    ROW("schedule", CHOICE, schedule, "constant", CHOICES("constant|cosine|linear"),
+        HELP("course of the learning rate after the warm-up")),
+    ROW("warmup", REAL, warmup, "0", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of the steps in which the learning rate rises from 0")),
+    ROW("lr_end", REAL, lr_end, "0.1", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("last learning rate as a share of lr (cosine, linear)")),
+    ROW("beta1", REAL, beta1, "0.9", RANGE(0, 0.9999999), HELP("AdamW: decay of the mean")),
+    ROW("beta2", REAL, beta2, "0.95", RANGE(0, 0.9999999), HELP("AdamW: decay of the square")),
+    ROW("eps", REAL, eps, "1e-8", RANGE(1e-16, 1), HELP("AdamW: added to the root")),
+    ROW("weight_decay", REAL, weight_decay, "0", RANGE(0, 10),
+        HELP("AdamW: decoupled weight decay")),
+    ROW("max_grad_norm", REAL, clip, "1", RANGE(0, 1e6),
+        HELP("clip of the global gradient norm; 0 for none")),
+    ROW("batch_tokens", INT, batch_tokens, "4096", RANGE(1, INT_MOST),
+        HELP("most tokens in one micro-batch; less memory, the same step")),
+};
+#undef OWNER
+
+#define OWNER struct ap_prompter_settings
+static const struct ap_setting prompter_rows[] = {
+    ROW("model", TEXT, model, "", HELP("which of models: writes the rewrites")),
+    ROW("meta_prompt", TEXT, meta_prompt, "default",
+        HELP("text around the user's prompt, {prompt} in it; default asks for a rewrite")),
+    ROW("max_new_tokens", INT, max_new_tokens, "96", RANGE(1, 1e6),
+        HELP("most tokens of a rewrite, the end token included")),
+    ROW("temperature", REAL, temperature, "1", RANGE(1e-3, 100),
+        HELP("of rewrites while training; log-probabilities use the same")),
+};
+#undef OWNER
+
+#define OWNER struct ap_target_settings
+static const struct ap_setting target_rows[] = {
+    ROW("model", TEXT, model, "", HELP("which of models: answers; it stays frozen but for rlhf")),
+    ROW("max_new_tokens", INT, max_new_tokens, "256", RANGE(1, 1e6),
+        HELP("most tokens of an answer")),
+    ROW("temperature", REAL, temperature, "1", RANGE(0, 100),
+        HELP("of answers; 0 takes the likeliest token")),
+    ROW("top_p", REAL, top_p, "1", RANGE(1e-6, 1),
+        HELP("nucleus of the answers' tokens; 1 for all")),
+    ROW("top_k", INT, top_k, "0", RANGE(0, INT_MOST),
+        HELP("likeliest tokens of an answer; 0 for all")),
+    ROW("stop", TEXT_LIST, stop, "", LIST(n_stop), HELP("texts at which an answer ends")),
+};
+#undef OWNER
+
+#define OWNER struct ap_reward_settings
+static const struct ap_setting reward_rows[] = {
+    ROW("model", TEXT, model, "", HELP("which of models: learns the reward; none with a rule")),
+    ROW("kind", CHOICE, kind, "auto", CHOICES("classifier|implicit|rule"), FLAGS(AP_SETTING_AUTO),
+        HELP("scalar head, math.md (9); implicit, (9a); or a rule. auto: rule when one is given")),
+    ROW("beta", REAL, beta, "0.2", RANGE(1e-6, 1e3),
+        HELP("implicit: scale of the log-ratio, math.md (9a)")),
+    ROW("floor", REAL, floor, "0.002", RANGE(0, 0.5),
+        HELP("implicit: added to each probability when scoring, math.md (9a)")),
+    ROW("rule", CHOICE, rule, "", CHOICES("length|regex|match"), HELP("a reward without a model")),
+    ROW("pattern", TEXT, pattern, "", HELP("regex: a PCRE2 pattern; match: the exact answer")),
+    ROW("length", REAL, length, "0", RANGE(0, 1e9), HELP("length: wanted number of characters")),
+    ROW("normalise", BOOL, normalise, "auto", FLAGS(AP_SETTING_AUTO),
+        HELP("fix mean 0 and variance 1 on bare answers, math.md (9); auto: not for rules")),
+    ROW("trained", PATH, trained, "",
+        HELP("folder of a reward that is trained already; empty to train one")),
+};
+#undef OWNER
+
+#define OWNER struct ap_data_settings
+static const struct ap_setting data_rows[] = {
+    ROW("path", PATH, path, "",
+        HELP("data set, JSONL (.gz too) or text, for every stage without its own")),
+    ROW("format", CHOICE, format, "auto",
+        CHOICES("auto|pairs|rewrites|prompts|messages|helpsteer|text"),
+        HELP("schema of the data set")),
+    ROW("score", TEXT, score, "helpfulness", HELP("helpsteer: the attribute that orders answers")),
+    ROW("too_long", CHOICE, too_long, "skip", CHOICES("skip|truncate|error"),
+        HELP("what happens to text that does not fit the context")),
+    ROW("bad_lines", REAL, bad_lines, "1%", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of malformed lines above which a run stops")),
+    ROW("limit", INT64, limit, "0", RANGE(0, INT64_MOST), HELP("most examples read; 0 for all")),
+    ROW("opening", INT, opening, "2", RANGE(1, 1000),
+        HELP("format text: sentences of a document that make its prompt")),
+    ROW("prefer", TEXT, prefer, "",
+        HELP("format text: PCRE2 pattern that the better continuation matches")),
+};
+static const struct ap_setting split_rows[] = {
+    ROW("train", REAL, train, "0.8", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of prompts to learn from")),
+    ROW("valid", REAL, valid, "0.1", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of prompts for choices")),
+    ROW("test", REAL, test, "0.1", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of prompts for the report")),
+};
+#undef OWNER
+
+#define OWNER struct ap_pretrain_settings
+static const struct ap_setting pretrain_rows[] = {
+    ROW("model", TEXT, model, "",
+        HELP("which of models: is trained before everything; empty for none")),
+    ROW("path", PATH, path, "", HELP("lines of prompt and answer")),
+    ROW("epochs", INT, epochs, "1", RANGE(1, 1e6), HELP("passes over the data")),
+    ROW("batch", INT, batch, "32", RANGE(1, 1e6), HELP("examples in a step")),
+};
+#undef OWNER
+
+#define OWNER struct ap_sft_settings
+static const struct ap_setting sft_rows[] = {
+    ROW("source", CHOICE, source, "none", CHOICES("file|best-of-n|none"),
+        HELP("rewrites to imitate: of a file, the best of n by reward, or none at all")),
+    ROW("path", PATH, path, "", HELP("source file: lines of prompt and rewrite")),
+    ROW("n", INT, n, "8", RANGE(2, 4096), HELP("best-of-n: rewrites for each prompt")),
+    ROW("prompts", INT64, prompts, "0", RANGE(0, INT64_MOST),
+        HELP("best-of-n: training prompts used; 0 for all")),
+    ROW("epochs", INT, epochs, "2", RANGE(1, 1e6), HELP("passes over the data")),
+    ROW("batch", INT, batch, "32", RANGE(1, 1e6), HELP("examples in a step")),
+};
+#undef OWNER
+
+#define OWNER struct ap_reward_train_settings
+static const struct ap_setting reward_train_rows[] = {
+    ROW("path", PATH, path, "", HELP("preference pairs; empty for data.path")),
+    ROW("epochs", INT, epochs, "1", RANGE(1, 1e6), HELP("passes over the pairs")),
+    ROW("batch", INT, batch, "32", RANGE(1, 1e6), HELP("pairs in a step")),
+    ROW("margin", REAL, margin, "0", RANGE(0, 100),
+        HELP("margin m between the scores of a pair, math.md (9)")),
+    ROW("centre", REAL, centre, "0.01", RANGE(0, 100),
+        HELP("weight c that keeps rewards near 0, math.md (9)")),
+};
+#undef OWNER
+
+#define OWNER struct ap_rl_settings
+static const struct ap_setting rl_rows[] = {
+    ROW("algorithm", CHOICE, algorithm, "rloo", CHOICES("rloo|ppo"), HELP("math.md (11) or (10)")),
+    ROW("path", PATH, path, "", HELP("prompts; empty for data.path")),
+    ROW("kl", REAL, kl, "0.05", RANGE(0, 1e3),
+        HELP("weight of the KL leash, lambda in math.md (2)")),
+    ROW("rewrites", INT, rewrites, "4", RANGE(1, 4096),
+        HELP("samples of the policy for each prompt, n in math.md (11)")),
+    ROW("answers", INT, answers, "2", RANGE(1, 4096),
+        HELP("answers of the target to each rewrite, K in math.md (3)")),
+    ROW("prompts", INT, prompts, "32", RANGE(1, 1e6), HELP("prompts in a step")),
+    ROW("steps", INT, steps, "300", RANGE(0, INT_MOST), HELP("rollout-and-update steps")),
+    ROW("epochs", INT, epochs, "auto", RANGE(1, 1000), FLAGS(AP_SETTING_AUTO),
+        HELP("passes over each rollout batch; auto is 1 for rloo, 4 for ppo")),
+    ROW("minibatches", INT, minibatches, "1", RANGE(1, 1e6), HELP("updates in a pass")),
+    ROW("clip", REAL, clip, "0.2", RANGE(1e-6, 1e3),
+        HELP("clip of the probability ratio, epsilon in math.md (10)")),
+    ROW("value_clip", REAL, value_clip, "0.2", RANGE(1e-6, 1e6),
+        HELP("ppo: clip of the value, math.md (10)")),
+    ROW("value_weight", REAL, value_weight, "0.1", RANGE(0, 1e3),
+        HELP("ppo: weight of the value loss, math.md (10)")),
+    ROW("entropy_weight", REAL, entropy_weight, "0", RANGE(0, 1e3),
+        HELP("ppo: weight of the entropy, math.md (10)")),
+    ROW("gamma", REAL, gamma, "1", RANGE(0, 1), HELP("ppo: discount, math.md (10)")),
+    ROW("gae_lambda", REAL, gae_lambda, "0.95", RANGE(0, 1),
+        HELP("ppo: lambda of the advantages, math.md (10)")),
+    ROW("value_lr", REAL, value_lr, "auto", RANGE(1e-12, 10), FLAGS(AP_SETTING_AUTO),
+        HELP("ppo: learning rate of the critic; auto is lr")),
+    ROW("missing_end_penalty", REAL, missing_end_penalty, "1", RANGE(0, 1e6),
+        HELP("taken from the reward without an end token, math.md (15)")),
+    ROW("kl_stop", REAL, kl_stop, "0", RANGE(0, 1e6),
+        HELP("end the stage when a step's KL passes this, in nats; 0 never")),
+};
+#undef OWNER
+
+#define OWNER struct ap_eval_settings
+static const struct ap_setting eval_rows[] = {
+    ROW("arms", CHOICE_LIST, arms, "bare,sft,align", LIST(n_arms),
+        CHOICES("bare|instruct|sft|align|rlhf|best-of-n"),
+        HELP("what is compared, math.md (16)-(22)")),
+    ROW("seeds", INT64_LIST, seeds, "1", LIST(n_seeds), RANGE(0, INT64_MOST),
+        HELP("sampling seeds, the same for every arm")),
+    ROW("judges", CHOICE_LIST, judges, "reward", LIST(n_judges), CHOICES("reward|world"),
+        HELP("who scores the answers; world: the true score of the bundled world")),
+    ROW("n", INT, n, "8", RANGE(2, 4096), HELP("rewrites of best-of-n")),
+    ROW("prompts", INT64, prompts, "0", RANGE(0, INT64_MOST), HELP("most test prompts; 0 for all")),
+    ROW("bootstrap", INT, bootstrap, "2000", RANGE(1, 1e7),
+        HELP("resamples behind the 95% intervals")),
+    ROW("path", PATH, path, "",
+        HELP("test prompts of their own; empty for the test split of data.path")),
+    ROW("temperature", REAL, temperature, "1", RANGE(0, 100),
+        HELP("of the prompter in eval; 0 takes the likeliest token")),
+};
+#undef OWNER
+
+#define OWNER struct ap_settings
+static const struct ap_setting text_rows[] = {
+    ROW("template", TEXT, template_name, "auto",
+        HELP("chat template: auto is the model's own, plain where it has none")),
+    ROW("date", TEXT, date, "26 Jul 2024", HELP("date that a template prints; never the clock")),
+};
+#undef OWNER
+
+#define OWNER struct ap_run_settings
+static const struct ap_setting run_rows[] = {
+    ROW("dir", PATH, dir, "", FLAGS(AP_SETTING_HARMLESS),
+        HELP("folder of the run's results (required)")),
+    ROW("seed", INT64, seed, "1", RANGE(0, INT64_MOST), HELP("seed of every random number")),
+    ROW("threads", INT, threads, "0", RANGE(0, 4096), FLAGS(AP_SETTING_HARMLESS),
+        HELP("threads; 0 for as many as there are processors")),
+    ROW("dtype", CHOICE, dtype, "f32", CHOICES("f32"), HELP("type of the arithmetic")),
+    ROW("context", INT, context, "auto", RANGE(1, INT_MOST), FLAGS(AP_SETTING_AUTO),
+        HELP("most tokens of a sequence; auto is what the model was made for")),
+    ROW("checkpoint_every", INT, checkpoint_every, "50", RANGE(1, INT_MOST),
+        FLAGS(AP_SETTING_HARMLESS), HELP("steps between checkpoints")),
+    ROW("max_bad_steps", INT, max_bad_steps, "5", RANGE(1, INT_MOST), FLAGS(AP_SETTING_HARMLESS),
+        HELP("steps in a row with NaN or Inf that stop a run")),
+    ROW("batch", INT, batch, "64", RANGE(1, 1e6), FLAGS(AP_SETTING_HARMLESS),
+        HELP("sequences decoded at once; less memory, the same tokens")),
+};
+#undef OWNER
+
+#define ROWS(rows_) .rows = (rows_), .n = AP_LEN(rows_)
+#define AT(member) .base = offsetof(struct ap_settings, member)
+
+static const struct ap_setting_group groups[] = {
+    {.prefix = "models.NAME", .help = "models by a name of your choice", ROWS(model_rows)},
+    {.prefix = "prompter",
+     .help = "the model that rewrites",
+     ROWS(prompter_rows),
+     AT(prompter),
+     .optional = true},
+    {.prefix = "prompter.adapter",
+     .help = "its LoRA adapter, or none",
+     ROWS(adapter_rows),
+     AT(prompter.adapter),
+     .optional = true,
+     .none = true},
+    {.prefix = "target",
+     .help = "the frozen model that answers",
+     ROWS(target_rows),
+     AT(target),
+     .optional = true},
+    {.prefix = "target.adapter",
+     .help = "its LoRA adapter in rlhf, or none",
+     ROWS(adapter_rows),
+     AT(target.adapter),
+     .optional = true,
+     .none = true},
+    {.prefix = "reward",
+     .help = "what answers are scored by",
+     ROWS(reward_rows),
+     AT(reward),
+     .optional = true},
+    {.prefix = "reward.adapter",
+     .help = "its LoRA adapter, or none",
+     ROWS(adapter_rows),
+     AT(reward.adapter),
+     .optional = true,
+     .none = true},
+    {.prefix = "data", .help = "the data set", ROWS(data_rows), AT(data)},
+    {.prefix = "data.split",
+     .help = "shares by hash of the prompt; they sum to 1",
+     ROWS(split_rows),
+     AT(data)},
+    {.prefix = "pretrain",
+     .help = "supervised training before everything else",
+     ROWS(pretrain_rows),
+     AT(pretrain),
+     .optional = true},
+    {.prefix = "pretrain", ROWS(optimiser_rows), AT(pretrain.optimiser), .optional = true},
+    {.prefix = "sft",
+     .help = "supervised training of the prompter, math.md (8)",
+     ROWS(sft_rows),
+     AT(sft),
+     .optional = true},
+    {.prefix = "sft", ROWS(optimiser_rows), AT(sft.optimiser), .optional = true},
+    {.prefix = "reward_train",
+     .help = "training of the reward model, math.md (9)",
+     ROWS(reward_train_rows),
+     AT(reward_train),
+     .optional = true},
+    {.prefix = "reward_train", ROWS(optimiser_rows), AT(reward_train.optimiser), .optional = true},
+    {.prefix = "align",
+     .help = "reinforcement learning of the prompter",
+     ROWS(rl_rows),
+     AT(align),
+     .optional = true},
+    {.prefix = "align", ROWS(optimiser_rows), AT(align.optimiser), .optional = true},
+    {.prefix = "rlhf",
+     .help = "the same on the target, for comparison; missing keys are taken from align",
+     ROWS(rl_rows),
+     AT(rlhf),
+     .optional = true,
+     .inherits = "align"},
+    {.prefix = "rlhf",
+     ROWS(optimiser_rows),
+     AT(rlhf.optimiser),
+     .optional = true,
+     .inherits = "align"},
+    {.prefix = "eval",
+     .help = "the comparison of arms",
+     ROWS(eval_rows),
+     AT(eval),
+     .optional = true},
+    {.prefix = "text", .help = "how chats become text", ROWS(text_rows), .base = 0},
+    {.prefix = "run", .help = "the run itself", ROWS(run_rows), AT(run)},
+};
+_Static_assert(AP_LEN(groups) <= AP_GROUPS_MAX, "AP_GROUPS_MAX");
+_Static_assert(AP_LEN(model_rows) <= AP_MODEL_KEYS_MAX, "AP_MODEL_KEYS_MAX");
+
+const struct ap_setting_group *ap_setting_groups(size_t *n)
+{
+    *n = AP_LEN(groups);
+    return groups;
+}

@@ -1,0 +1,345 @@
+/* Recipes that are right: values, defaults, what follows from others, --set, paths, the resolved
+ * text and help. */
+#include "store_recipes.h"
+
+#include <sys/stat.h>
+
+static struct ap_recipe *must_parse(const char *text, const char *const *overrides, size_t n)
+{
+    struct ap_error err;
+    struct ap_recipe *recipe;
+    check_ok(parse(&recipe, text, overrides, n, &err), err);
+    return recipe;
+}
+
+static void the_designs_recipe(void **state)
+{
+    (void)state;
+    struct ap_recipe *recipe = must_parse(RECIPE_FULL, NULL, 0);
+    const struct ap_settings *s = ap_recipe_settings(recipe);
+    assert_int_equal(s->n_models, 2);
+    assert_string_equal(s->models[0].name, "small");
+    assert_string_equal(s->models[0].path, "/base/models/prompter");
+    assert_string_equal(s->models[1].path, "/abs/target");
+    assert_string_equal(s->prompter.model, "small");
+    assert_int_equal(s->prompter.adapter.rank, 16);
+    check_near(s->prompter.adapter.alpha, 32, 0, 0);
+    assert_string_equal(s->prompter.adapter.targets, "all-linear");
+    assert_int_equal(s->target.max_new_tokens, 256);
+    assert_string_equal(s->data.path, "/base/helpsteer.jsonl");
+    check_near(s->data.bad_lines, 0.01, 0, 1e-15);
+    assert_string_equal(s->sft.source, "best-of-n");
+    check_near(s->sft.optimiser.lr, 2e-4, 0, 0);
+    check_near(s->align.kl, 0.03, 0, 0);
+    assert_int_equal(s->eval.n_arms, 5);
+    assert_string_equal(s->eval.arms[4], "rlhf");
+    assert_int_equal(s->eval.n_seeds, 3);
+    assert_int_equal(s->eval.seeds[2], 3);
+    assert_string_equal(s->date, "26 Jul 2024");
+    assert_string_equal(s->run.dir, "/base/runs/helpsteer");
+    assert_int_equal(s->run.context, 0);
+    assert_int_equal(s->run.threads, 2);
+    ap_recipe_close(recipe);
+}
+
+static void defaults(void **state)
+{
+    (void)state;
+    struct ap_recipe *recipe = must_parse(RECIPE_SMALL, NULL, 0);
+    const struct ap_settings *s = ap_recipe_settings(recipe);
+    check_near(s->align.kl, 0.05, 0, 0);
+    assert_int_equal(s->align.rewrites, 4);
+    assert_int_equal(s->align.answers, 2);
+    assert_int_equal(s->align.prompts, 32);
+    assert_int_equal(s->align.steps, 300);
+    assert_int_equal(s->align.epochs, 1);
+    check_near(s->align.clip, 0.2, 0, 0);
+    check_near(s->align.value_clip, 0.2, 0, 0);
+    check_near(s->align.value_weight, 0.1, 0, 0);
+    check_near(s->align.gae_lambda, 0.95, 0, 0);
+    check_near(s->align.missing_end_penalty, 1, 0, 0);
+    check_near(s->align.value_lr, 1e-4, 0, 0);
+    check_near(s->align.optimiser.beta2, 0.95, 0, 0);
+    check_near(s->align.optimiser.eps, 1e-8, 0, 0);
+    check_near(s->align.optimiser.clip, 1, 0, 0);
+    assert_int_equal(s->align.optimiser.batch_tokens, 4096);
+    assert_string_equal(s->reward.kind, "classifier");
+    assert_true(s->reward.normalise);
+    check_near(s->reward.beta, 0.2, 0, 0);
+    check_near(s->reward.floor, 0.002, 0, 0);
+    assert_int_equal(s->prompter.adapter.rank, 0);
+    assert_int_equal(s->eval.n_arms, 3);
+    assert_string_equal(s->eval.arms[2], "align");
+    assert_int_equal(s->eval.bootstrap, 2000);
+    assert_string_equal(s->sft.source, "none");
+    check_near(s->data.train + s->data.valid + s->data.test, 1, 1e-12, 0);
+    assert_string_equal(s->date, "26 Jul 2024");
+    assert_false(s->has_rlhf);
+    assert_false(ap_recipe_has(recipe, "align"));
+    assert_true(ap_recipe_has(recipe, "run"));
+    ap_recipe_close(recipe);
+}
+
+static void values_that_follow(void **state)
+{
+    (void)state;
+    struct ap_recipe *recipe = must_parse(RECIPE_FULL, NULL, 0);
+    const struct ap_settings *s = ap_recipe_settings(recipe);
+    assert_true(s->has_rlhf);
+    check_near(s->rlhf.kl, 0.03, 0, 0); /* from align */
+    assert_int_equal(s->rlhf.steps, 200);
+    assert_int_equal(s->rlhf.epochs, 1); /* from align, where it is given */
+    ap_recipe_close(recipe);
+
+    const char *const set[] = {"align.epochs=auto", "align.lr=0.003", "prompter.adapter.alpha=auto",
+                               "prompter.adapter.rank=3"};
+    recipe = must_parse(RECIPE_FULL, set, 4);
+    s = ap_recipe_settings(recipe);
+    assert_int_equal(s->align.epochs, 1);
+    assert_int_equal(s->rlhf.epochs, 4); /* ppo */
+    check_near(s->rlhf.value_lr, 0.003, 0, 0);
+    check_near(s->prompter.adapter.alpha, 6, 0, 0);
+    ap_recipe_close(recipe);
+
+    recipe = must_parse("reward: {rule: regex, pattern: 'a\\d'}\nrun: {dir: o}\n"
+                        "models: {m: {config: c.json}}\nprompter: {model: m, adapter: none}\n",
+                        NULL, 0);
+    s = ap_recipe_settings(recipe);
+    assert_string_equal(s->reward.kind, "rule");
+    assert_false(s->reward.normalise);
+    assert_string_equal(s->reward.pattern, "a\\d");
+    assert_string_equal(s->models[0].init, "random");
+    assert_int_equal(s->prompter.adapter.rank, 0);
+    ap_recipe_close(recipe);
+}
+
+static void overrides(void **state)
+{
+    (void)state;
+    const char *const set[] = {"align.kl=0.02",
+                               "eval.seeds=[4, 5]",
+                               "eval.arms=bare,align",
+                               "text.date=1 May 2020",
+                               "prompter.adapter=none",
+                               "prompter.meta_prompt=Say: {prompt} # x",
+                               "data.bad_lines=2.5%",
+                               "models.third.path=/m/third",
+                               "target.stop=[\"\\n\\n\", 'END']",
+                               "reward.normalise=false"};
+    struct ap_recipe *recipe = must_parse(RECIPE_FULL, set, AP_LEN(set));
+    const struct ap_settings *s = ap_recipe_settings(recipe);
+    check_near(s->align.kl, 0.02, 0, 0);
+    check_near(s->rlhf.kl, 0.02, 0, 0);
+    assert_int_equal(s->eval.n_seeds, 2);
+    assert_int_equal(s->eval.seeds[1], 5);
+    assert_int_equal(s->eval.n_arms, 2);
+    assert_string_equal(s->eval.arms[1], "align");
+    assert_string_equal(s->date, "1 May 2020");
+    assert_int_equal(s->prompter.adapter.rank, 0);
+    assert_string_equal(s->prompter.meta_prompt, "Say: {prompt} # x");
+    check_near(s->data.bad_lines, 0.025, 0, 1e-15);
+    assert_int_equal(s->n_models, 3);
+    assert_string_equal(s->models[2].path, "/m/third");
+    assert_int_equal(s->target.n_stop, 2);
+    assert_string_equal(s->target.stop[0], "\n\n");
+    assert_string_equal(s->target.stop[1], "END");
+    assert_false(s->reward.normalise);
+    ap_recipe_close(recipe);
+}
+
+static void variables_in_paths(void **state)
+{
+    (void)state;
+    setenv("AP_TEST_ROOT", "/data/root", 1);
+    unsetenv("AP_TEST_NONE");
+    struct ap_recipe *recipe =
+        must_parse("run: {dir: '${AP_TEST_ROOT}/runs'}\n"
+                   "data: {path: '${AP_TEST_NONE:-fallback/x}/$${y}.jsonl'}\n"
+                   "prompter: {model: m, meta_prompt: '${AP_TEST_NONE}'}\n"
+                   "models: {m: {path: 'a ${AP_TEST_NONE:-}b'}}\n",
+                   NULL, 0);
+    const struct ap_settings *s = ap_recipe_settings(recipe);
+    assert_string_equal(s->run.dir, "/data/root/runs");
+    assert_string_equal(s->data.path, "/base/fallback/x/${y}.jsonl");
+    assert_string_equal(s->prompter.meta_prompt, "${AP_TEST_NONE}"); /* no path */
+    assert_string_equal(s->models[0].path, "/base/a b");
+    ap_recipe_close(recipe);
+}
+
+/* ---- resolved text, fingerprint ---- */
+
+static void check_round_trip(const char *text, const char *const *set, size_t n)
+{
+    struct ap_error err;
+    struct ap_buffer first = {0}, second = {0}, differences = {0};
+    struct ap_recipe *recipe = must_parse(text, set, n), *again;
+    check_ok(ap_recipe_resolved(recipe, &first, &err), err);
+    check_ok(
+        ap_recipe_parse(&again, first.data, first.len, "recipe.yaml", "/elsewhere", NULL, 0, &err),
+        err);
+    check_ok(ap_recipe_differences(recipe, again, &differences, &err), err);
+    assert_string_equal(differences.data, "");
+    assert_true(ap_recipe_fingerprint(recipe) == ap_recipe_fingerprint(again));
+    check_ok(ap_recipe_resolved(again, &second, &err), err);
+    ap_recipe_close(recipe);
+    ap_recipe_close(again);
+    ap_buffer_free(&first);
+    ap_buffer_free(&second);
+    ap_buffer_free(&differences);
+}
+
+static void resolved_reads_back(void **state)
+{
+    (void)state;
+    const char *const odd[] = {"prompter.meta_prompt=a\"b\\c\n\td \x01 \xc2\x85 \xe2\x80\xa8 "
+                               "\xef\xbb\xbf \xc3\xa9 \xe2\x80\x94 # no: {x}",
+                               "align.lr=0.1234567890123456789",
+                               "align.kl=1e-7",
+                               "target.stop=[]",
+                               "run.dir=$${x}/y z",
+                               "reward.trained=",
+                               "data.limit=9007199254740992"};
+    check_round_trip(RECIPE_SMALL, NULL, 0);
+    check_round_trip(RECIPE_FULL, NULL, 0);
+    check_round_trip(RECIPE_FULL, odd, AP_LEN(odd));
+    check_round_trip("reward: {rule: length, length: 100.5}\nrun: {dir: o}\n", NULL, 0);
+    check_round_trip("models: {m: {config: c.json, init: random}}\nrun: {dir: o}\n"
+                     "prompter: {model: m, adapter: {rank: 4, targets: [q_proj, v_proj]}}\n",
+                     NULL, 0);
+}
+
+static void resolved_says_origins(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    struct ap_buffer text = {0};
+    const char *const set[] = {"align.steps=7"};
+    struct ap_recipe *recipe = must_parse(RECIPE_FULL, set, 1);
+    check_ok(ap_recipe_resolved(recipe, &text, &err), err);
+    check_holds(text.data, "kl: 0.03  # recipe:10\n");
+    check_holds(text.data, "steps: 7  # --set\n");
+    check_holds(text.data, "kl: 0.03  # from align\n");
+    check_holds(text.data, "entropy_weight: 0  # default\n");
+    check_holds(text.data, "    path: \"/base/models/prompter\"  # recipe:2\n");
+    ap_buffer_free(&text);
+    ap_recipe_close(recipe);
+}
+
+static uint64_t fingerprint(const char *set)
+{
+    struct ap_recipe *recipe = must_parse(RECIPE_FULL, &set, set ? 1 : 0);
+    uint64_t value = ap_recipe_fingerprint(recipe);
+    ap_recipe_close(recipe);
+    return value;
+}
+
+static void fingerprints(void **state)
+{
+    (void)state;
+    uint64_t plain = fingerprint(NULL);
+    assert_true(plain == fingerprint("run.threads=7"));
+    assert_true(plain == fingerprint("run.dir=/other"));
+    assert_true(plain == fingerprint("run.checkpoint_every=3"));
+    assert_true(plain == fingerprint("align.kl=3e-2"));
+    assert_true(plain != fingerprint("align.kl=0.04"));
+    assert_true(plain != fingerprint("run.seed=2"));
+    assert_true(plain != fingerprint("models.small.path=/other"));
+    assert_true(plain != fingerprint("eval.seeds=[1, 2]"));
+    struct ap_recipe *a =
+        must_parse("models: {a: {path: x}, b: {path: y}}\nrun: {dir: o}", NULL, 0);
+    struct ap_recipe *b =
+        must_parse("run: {dir: o}\nmodels: {b: {path: y}, a: {path: x}}", NULL, 0);
+    struct ap_recipe *c =
+        must_parse("run: {dir: o}\nmodels: {b: {path: x}, a: {path: y}}", NULL, 0);
+    assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(b));
+    assert_true(ap_recipe_fingerprint(a) != ap_recipe_fingerprint(c));
+    ap_recipe_close(a);
+    ap_recipe_close(b);
+    ap_recipe_close(c);
+}
+
+static void paths_of_a_file_are_relative_to_it(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    struct ap_recipe *recipe;
+    char *folder = fresh_folder(), *file = ap_path_join(folder, "r.yaml");
+    char *expected = ap_path_join(folder, "out");
+    check_ok(ap_file_write(file, RECIPE_SMALL, strlen(RECIPE_SMALL), &err), err);
+    check_ok(ap_recipe_open(&recipe, file, NULL, 0, &err), err);
+    char *real = realpath(folder, NULL);
+    assert_non_null(strstr(ap_recipe_settings(recipe)->run.dir, real));
+    free(real);
+    ap_recipe_close(recipe);
+    ap_free(expected);
+    ap_free(file);
+    remove_folder(folder);
+}
+
+static void help(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    char *text;
+    check_ok(ap_recipe_help("align.kl", &text, &err), err);
+    check_holds(text, "align.kl: ");
+    check_holds(text, "a number from 0 to 1000; default 0.05");
+    assert_null(strstr(text, "rewrites"));
+    assert_string_equal(strchr(text, '\n'), "\n");
+    ap_free(text);
+    check_ok(ap_recipe_help("data", &text, &err), err);
+    check_holds(text, "data.too_long: ");
+    check_holds(text, "one of skip, truncate, error; default skip");
+    check_holds(text, "data.split.train: ");
+    assert_null(strstr(text, "align.kl"));
+    ap_free(text);
+    check_ok(ap_recipe_help("models.any.path", &text, &err), err);
+    check_holds(text, "models.NAME.path: ");
+    ap_free(text);
+    check_ok(ap_recipe_help(NULL, &text, &err), err);
+    check_holds(text, "rlhf.kl: ");
+    check_holds(text, "run.context: ");
+    ap_free(text);
+    assert_int_equal(ap_recipe_help("align.klx", &text, &err), AP_NOT_FOUND);
+    check_holds(err.text, "align.kl ");
+}
+
+/* Every row: help, a default that is valid, a key that finds it, names that are unique. */
+static void the_table_is_sound(void **state)
+{
+    (void)state;
+    struct ap_setting_ref ref, found;
+    size_t n = 0;
+    for (size_t i = 0; ap_setting_at(i, &ref); i++, n++) {
+        char key[AP_KEY_MAX], *text;
+        struct ap_error err;
+        snprintf(key, sizeof(key), "%s.%s", ref.group->prefix, ref.row->key);
+        assert_true(ap_setting_find(key, &found));
+        if (found.index != i)
+            fprintf(stderr, "%s stands twice\n", key);
+        assert_int_equal(found.index, i);
+        assert_true(ref.row->help && strlen(ref.row->help) > 4 && strlen(ref.row->help) <= 100);
+        assert_true(!ref.row->choices || strlen(ref.row->choices) > 0);
+        check_ok(ap_recipe_help(key, &text, &err), err);
+        ap_free(text);
+    }
+    assert_true(n < AP_SETTINGS_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_designs_recipe),
+        cmocka_unit_test(defaults),
+        cmocka_unit_test(values_that_follow),
+        cmocka_unit_test(overrides),
+        cmocka_unit_test(variables_in_paths),
+        cmocka_unit_test(resolved_reads_back),
+        cmocka_unit_test(resolved_says_origins),
+        cmocka_unit_test(fingerprints),
+        cmocka_unit_test(paths_of_a_file_are_relative_to_it),
+        cmocka_unit_test(help),
+        cmocka_unit_test(the_table_is_sound),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
