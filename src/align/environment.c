@@ -101,6 +101,9 @@ static const char *text_prompt(void *self, int32_t prompt)
 
 struct ap_environment ap_text_environment(struct ap_text_environment *e)
 {
-    return (struct ap_environment){
-        .self = e, .n_prompt = e->prompts->n, .score = text_score, .prompt_text = text_prompt};
+    return (struct ap_environment){.self = e,
+                                   .n_prompt = e->prompts->n,
+
+                                   .score = text_score,
+                                   .prompt_text = text_prompt};
 }

@@ -329,5 +329,6 @@ struct ap_policy ap_lm_policy(struct ap_lm_policy *p)
         .save = lm_save,
         .load = lm_load,
         .tolerance = 1e-5,
+        .max_tokens = p->o.max_new_tokens,
     };
 }

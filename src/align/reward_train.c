@@ -279,6 +279,7 @@ ap_status ap_reward_train(struct ap_stage *stage, const struct ap_reward_train_o
         AP_TRY(record(stage, step, loss, (double)n_right / n, &update, err));
         AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));
     }
+    ap_stage_end(stage);
     AP_TRY(accuracy_of(&s, accuracy, err));
 out:
     close_train(&s);

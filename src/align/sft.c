@@ -167,6 +167,7 @@ ap_status ap_sft(struct ap_stage *stage, const struct ap_sft_options *o, struct 
         AP_TRY(record(stage, step, loss, &update, err));
         AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));
     }
+    ap_stage_end(stage);
 out:
     close_sft(&s);
     return status;

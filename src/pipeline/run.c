@@ -1,0 +1,206 @@
+/* A run: its directory, the order of its stages, what each stage needs. Entry points: run.h. */
+#include "pipeline/run_inner.h"
+
+#include "base/memory.h"
+
+#include <math.h>
+#include <string.h>
+
+/* In the order of a whole run. `wanted` says whether the recipe has the stage at all. */
+struct stage_row {
+    const char *name;
+    ap_status (*fn)(struct ap_run *run, struct ap_error *err);
+    bool (*wanted)(const struct ap_run *run);
+};
+
+static bool wants_pretrain(const struct ap_run *run)
+{
+    return run->s->pretrain.model[0] != '\0';
+}
+
+static bool wants_reward(const struct ap_run *run)
+{
+    return strcmp(run->s->reward.kind, "rule") != 0 && !run->s->reward.trained[0];
+}
+
+static bool wants_sft(const struct ap_run *run)
+{
+    return ap_run_sft_stage(run) != NULL;
+}
+
+static bool has_arm(const struct ap_run *run, const char *name)
+{
+    for (int i = 0; i < run->s->eval.n_arms; i++)
+        if (strcmp(run->s->eval.arms[i], name) == 0)
+            return true;
+    return false;
+}
+
+static bool wants_rlhf(const struct ap_run *run)
+{
+    return run->s->has_rlhf || has_arm(run, "rlhf");
+}
+
+static bool always(const struct ap_run *run)
+{
+    (void)run;
+    return true;
+}
+
+/* The reward stands before sft because best-of-n needs it; nothing of the reward needs sft. */
+static const struct stage_row stages[] = {
+    {"pretrain", ap_run_stage_pretrain, wants_pretrain},
+    {"reward", ap_run_stage_reward, wants_reward},
+    {"sft", ap_run_stage_sft, wants_sft},
+    {"align", ap_run_stage_align, always},
+    {"rlhf", ap_run_stage_rlhf, wants_rlhf},
+    {"eval", ap_run_stage_eval, always},
+};
+
+/* Whether `wanted` cannot run before `other` is there. */
+static bool needs(const struct ap_run *run, const char *wanted, const char *other)
+{
+    if (strcmp(other, "pretrain") == 0)
+        return true;
+    if (strcmp(wanted, "eval") == 0)
+        return strcmp(other, "rlhf") == 0    ? has_arm(run, "rlhf")
+               : strcmp(other, "align") == 0 ? has_arm(run, "align")
+                                             : true;
+    if (strcmp(wanted, "sft") == 0)
+        return strcmp(other, "reward") == 0 && strcmp(run->s->sft.source, "best-of-n") == 0;
+    if (strcmp(wanted, "align") == 0)
+        return strcmp(other, "reward") == 0 || strcmp(other, "sft") == 0;
+    return strcmp(wanted, "rlhf") == 0 && strcmp(other, "reward") == 0;
+}
+
+/* ---- open, close ---- */
+
+/* All data files are read first: a missing one is found before hours of training, and the memory of
+ * every stage is sized by the same texts. */
+static ap_status read_data(struct ap_run *run, struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    const char *sft = strcmp(s->sft.source, "file") == 0 ? s->sft.path : "";
+    const char *pretrain = s->pretrain.model[0] ? s->pretrain.path : "";
+    const char *paths[] = {s->data.path,  pretrain,     sft,         s->reward_train.path,
+                           s->align.path, s->rlhf.path, s->eval.path};
+    for (size_t i = 0; i < AP_LEN(paths); i++) {
+        const struct ap_dataset *unused;
+        ap_status status = paths[i][0] ? ap_run_dataset(run, paths[i], &unused, err) : AP_OK;
+        if (status != AP_OK)
+            return status;
+    }
+    return AP_OK;
+}
+
+static ap_status open_run(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    char *database = NULL;
+
+    run->s = ap_recipe_settings(run->recipe);
+    ap_threads_set(run->s->run.threads);
+    AP_TRY(ap_run_dir_open(&run->dir, run->recipe, err));
+    if (!(database = ap_path_join(run->dir.path, "run.db"))) {
+        status = ap_fail(err, AP_MEMORY, "%s: out of memory", run->dir.path);
+        goto out;
+    }
+    AP_TRY(ap_database_open(&run->db, database, err));
+    AP_TRY(read_data(run, err));
+out:
+    ap_free(database);
+    return status;
+}
+
+ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe,
+                      const struct ap_sink *sink, struct ap_error *err)
+{
+    struct ap_run *run = ap_calloc(1, sizeof(*run));
+    *out = NULL;
+    if (!run)
+        return ap_fail(err, AP_MEMORY, "run: out of memory");
+    run->recipe = recipe;
+    run->sink = sink;
+    run->dir.lock.fd = -1;
+    ap_status status = open_run(run, err);
+    if (status != AP_OK) {
+        ap_run_close(run);
+        return status;
+    }
+    *out = run;
+    return AP_OK;
+}
+
+void ap_run_close(struct ap_run *run)
+{
+    if (!run)
+        return;
+    for (int i = 0; i < AP_MODELS_MAX; i++)
+        ap_lm_free(run->lms[i]);
+    for (int i = 0; i < run->n_data; i++) {
+        ap_dataset_free(&run->data[i].set);
+        ap_free(run->data[i].path);
+    }
+    ap_database_close(run->db);
+    ap_run_dir_close(&run->dir);
+    ap_free(run);
+}
+
+const char *ap_run_directory(const struct ap_run *run)
+{
+    return run->dir.path;
+}
+
+/* ---- stages ---- */
+
+static void announce_skip(const struct ap_run *run, const char *stage)
+{
+    struct ap_event event = {
+        .kind = AP_EVENT_SKIP, .stage = stage, .loss = NAN, .reward = NAN, .kl = NAN};
+    ap_sink_event(run->sink, &event);
+}
+
+static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct ap_error *err)
+{
+    ap_status status;
+    if (ap_stage_done(&run->dir, row->name)) {
+        announce_skip(run, row->name);
+        return AP_OK;
+    }
+    if (ap_sink_stopped(run->sink))
+        return ap_fail(err, AP_INTERRUPTED,
+                       "interrupted before %s; the same command goes on from there", row->name);
+    status = row->fn(run, err);
+    return status == AP_OK ? ap_run_report(run, err) : status;
+}
+
+static const struct stage_row *find_stage(const char *name)
+{
+    for (size_t i = 0; i < AP_LEN(stages); i++)
+        if (strcmp(stages[i].name, name) == 0)
+            return &stages[i];
+    return NULL;
+}
+
+ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *err)
+{
+    const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
+    if (stage && !wanted)
+        return ap_fail(err, AP_INVALID,
+                       "'%s' is no stage, expected pretrain, reward, sft, align, rlhf or eval",
+                       stage);
+    if (wanted && !wanted->wanted(run))
+        return ap_fail(err, AP_INVALID, "the recipe asks for no %s; %s", stage,
+                       strcmp(stage, "sft") == 0
+                           ? "set sft.source to file or best-of-n"
+                           : "see `alignpro help` for the keys of that section");
+    for (size_t i = 0; i < AP_LEN(stages); i++) {
+        bool now = !wanted || &stages[i] == wanted || needs(run, stage, stages[i].name);
+        ap_status status = now && stages[i].wanted(run) ? run_one(run, &stages[i], err) : AP_OK;
+        if (status != AP_OK)
+            return status;
+        if (&stages[i] == wanted)
+            break;
+    }
+    return AP_OK;
+}

@@ -1,0 +1,106 @@
+/* Data sets, splits and prompts of a run (run_inner.h). */
+#include "pipeline/run_inner.h"
+
+#include "base/memory.h"
+#include "text/sequence.h"
+
+#include <string.h>
+
+static void on_bad(void *context, const char *message)
+{
+    struct ap_run *run = context;
+    ap_sink_warn(run->sink, "data", "%s", message);
+}
+
+static ap_status read_dataset(struct ap_run *run, const char *path, bool is_main,
+                              struct ap_dataset *out, struct ap_error *err)
+{
+    const struct ap_data_settings *d = &run->s->data;
+    struct ap_dataset_options options = {.format = is_main ? d->format : "auto",
+                                         .score = d->score,
+                                         .bad_lines = d->bad_lines,
+                                         .limit = is_main ? (uint64_t)d->limit : 0,
+                                         .opening = d->opening,
+                                         .prefer = d->prefer,
+                                         .on_bad = on_bad,
+                                         .on_bad_context = run};
+    ap_status status = ap_dataset_read(out, path, &options, err);
+    if (status == AP_OK && (out->n_bad || out->n_ties))
+        ap_sink_note(
+            run->sink, "data",
+            "%s: %zu examples; %llu bad lines left out, %llu pairs without a winner dropped", path,
+            out->n, (unsigned long long)out->n_bad, (unsigned long long)out->n_ties);
+    return status;
+}
+
+ap_status ap_run_dataset(struct ap_run *run, const char *path, const struct ap_dataset **out,
+                         struct ap_error *err)
+{
+    bool is_main = !path[0];
+    path = is_main ? run->s->data.path : path;
+    for (int i = 0; i < run->n_data; i++)
+        if (strcmp(run->data[i].path, path) == 0) {
+            *out = &run->data[i].set;
+            return AP_OK;
+        }
+    if (!path[0])
+        return ap_fail(err, AP_INVALID, "data.path: is missing and this stage needs data; add it");
+    if (run->n_data == AP_RUN_DATA_MAX)
+        return ap_fail(err, AP_LIMIT, "%s: more than %d data files in one run", path,
+                       AP_RUN_DATA_MAX);
+    struct ap_run_data *d = &run->data[run->n_data];
+    ap_status status = read_dataset(run, path, strcmp(path, run->s->data.path) == 0, &d->set, err);
+    if (status == AP_OK && !(d->path = ap_strdup(path)))
+        status = ap_fail(err, AP_MEMORY, "%s: out of memory", path);
+    if (status != AP_OK) {
+        ap_dataset_free(&d->set);
+        return status;
+    }
+    run->n_data++;
+    *out = &d->set;
+    return AP_OK;
+}
+
+ap_status ap_run_select(struct ap_run *run, const struct ap_dataset *d, ap_split split,
+                        bool unique_prompts, int32_t **index, size_t *n, struct ap_error *err)
+{
+    return ap_dataset_select(d, split, run->s->data.train, run->s->data.valid, unique_prompts,
+                             index, n, err);
+}
+
+ap_too_long ap_run_too_long(const struct ap_run *run)
+{
+    const char *word = run->s->data.too_long;
+    return strcmp(word, "skip") == 0       ? AP_TOO_LONG_SKIP
+           : strcmp(word, "truncate") == 0 ? AP_TOO_LONG_TRUNCATE
+                                           : AP_TOO_LONG_ERROR;
+}
+
+ap_status ap_run_prompts(struct ap_run *run, const char *path, ap_split split,
+                         const struct ap_lm *lm, const char *meta_prompt, int max_new_tokens,
+                         int64_t limit, struct ap_prompts *out, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_dataset *d;
+    int32_t *index = NULL;
+    size_t n;
+
+    *out = (struct ap_prompts){0};
+    AP_TRY(ap_run_dataset(run, path, &d, err));
+    AP_TRY(ap_run_select(run, d, split, true, &index, &n, err));
+    if (limit > 0 && n > (size_t)limit)
+        n = (size_t)limit;
+    AP_TRY(ap_prompts_make(out, d, index, n, lm, meta_prompt, lm->context - max_new_tokens,
+                           ap_run_too_long(run), err));
+    if (out->n_skipped > 0)
+        ap_sink_note(run->sink, "data", "%lld prompts longer than the context were skipped",
+                     (long long)out->n_skipped);
+    if (out->n == 0)
+        status = ap_fail(err, AP_INVALID,
+                         "%s: no prompts are left after the split (data.split) and the length "
+                         "limit (data.too_long, run.context)",
+                         path[0] ? path : run->s->data.path);
+out:
+    ap_free(index);
+    return status;
+}

@@ -1,0 +1,255 @@
+/* Models, roles and results of a run (run_inner.h). */
+#include "pipeline/run_inner.h"
+
+#include "align/learner.h"
+#include "base/memory.h"
+#include "text/sequence.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- models ---- */
+
+static char *tokenizer_folder(const struct ap_model_settings *m)
+{
+    if (m->tokenizer[0])
+        return ap_strdup(m->tokenizer);
+    return m->path[0] ? ap_strdup(m->path) : ap_path_dir(m->config);
+}
+
+/* An upper bound of what a sequence of this run takes: a token is at least a byte, so caches never
+ * cover more positions than the longest text has bytes. */
+static int positions_needed(const struct ap_run *run)
+{
+    size_t longest = 0;
+    for (int i = 0; i < run->n_data; i++)
+        for (size_t k = 0; k < run->data[i].set.n; k++) {
+            const struct ap_example *e = &run->data[i].set.examples[k];
+            const char *answers[] = {e->answer, e->chosen, e->rejected};
+            size_t answer = 0, n = e->prompt ? strlen(e->prompt) : 0;
+            for (size_t a = 0; a < AP_LEN(answers); a++)
+                if (answers[a] && strlen(answers[a]) > answer)
+                    answer = strlen(answers[a]);
+            for (size_t c = 0; c < e->n_context; c++)
+                n += strlen(e->context[c].content);
+            longest = n + answer > longest ? n + answer : longest;
+        }
+    longest += strlen(ap_run_meta_prompt(run)) + 256;
+    longest += (size_t)run->s->prompter.max_new_tokens + (size_t)run->s->target.max_new_tokens;
+    return longest < 1 << 20 ? (int)longest : 1 << 20;
+}
+
+static ap_status load_weights(const struct ap_run *run, const struct ap_model_settings *m,
+                              const char *pretrained, struct ap_weights **out, struct ap_error *err)
+{
+    struct ap_config config;
+    if (pretrained || m->path[0])
+        return ap_weights_load(out, pretrained ? pretrained : m->path, run->s->run.context, err);
+    ap_status status = ap_config_read_file(&config, m->config, err);
+    if (status != AP_OK)
+        return status;
+    return ap_weights_random(out, &config,
+                             (uint64_t)run->s->run.seed ^ ap_hash(m->name, strlen(m->name)), err);
+}
+
+static ap_status open_lm(struct ap_run *run, const char *name, const char *pretrained,
+                         struct ap_lm **out, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_model_settings *m;
+    struct ap_weights *weights = NULL;
+    struct ap_template_options options = {.name = run->s->template_name, .date = run->s->date};
+    char *folder = NULL;
+    int context = run->s->run.context;
+
+    *out = NULL;
+    AP_TRY(ap_settings_model(run->s, name, &m, err));
+    AP_TRY(load_weights(run, m, pretrained, &weights, err));
+    folder = tokenizer_folder(m);
+    if (!folder) {
+        ap_weights_free(weights);
+        status = ap_fail(err, AP_MEMORY, "model %s: out of memory", name);
+        goto out;
+    }
+    if (context == 0) {
+        int needed = positions_needed(run);
+        context = weights->config.max_position < needed ? weights->config.max_position : needed;
+    }
+    AP_TRY(ap_lm_open(out, name, weights, folder, &options, context, err));
+out:
+    ap_free(folder);
+    return status;
+}
+
+ap_status ap_run_lm_start(struct ap_run *run, const char *name, struct ap_lm **out,
+                          struct ap_error *err)
+{
+    return open_lm(run, name, NULL, out, err);
+}
+
+ap_status ap_run_lm(struct ap_run *run, const char *name, struct ap_lm **out, struct ap_error *err)
+{
+    const struct ap_model_settings *m;
+    char *pretrained = NULL;
+    ap_status status = ap_settings_model(run->s, name, &m, err);
+    if (status != AP_OK)
+        return status;
+    struct ap_lm **lm = &run->lms[m - run->s->models];
+    if (!*lm) {
+        if (strcmp(run->s->pretrain.model, name) == 0)
+            pretrained = ap_run_dir_path(&run->dir, "pretrain", "final");
+        status = open_lm(run, name, pretrained, lm, err);
+        ap_free(pretrained);
+    }
+    *out = *lm;
+    return status;
+}
+
+/* ---- roles ---- */
+
+void ap_owned_role_free(struct ap_owned_role *r)
+{
+    ap_adapter_free(r->adapter);
+    ap_weights_free(r->weights);
+    *r = (struct ap_owned_role){0};
+}
+
+ap_status ap_run_role(struct ap_run *run, struct ap_lm *lm,
+                      const struct ap_adapter_settings *adapter, const char *stage,
+                      struct ap_owned_role *out, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    *out = (struct ap_owned_role){.role.weights = lm->weights};
+    if (!stage)
+        return AP_OK;
+    char *folder = ap_run_dir_path(&run->dir, stage, "final");
+    if (!folder)
+        return ap_fail(err, AP_MEMORY, "stage %s: out of memory", stage);
+    if (adapter->rank > 0) {
+        status = ap_adapter_load(&out->adapter, lm->weights, folder, err);
+        out->role.adapter = out->adapter;
+    } else {
+        status = ap_weights_load(&out->weights, folder, lm->weights->context, err);
+        out->role.weights = out->weights;
+    }
+    ap_free(folder);
+    return status;
+}
+
+ap_status ap_run_policy(struct ap_run *run, struct ap_lm *lm,
+                        const struct ap_adapter_settings *adapter, const char *stage,
+                        struct ap_owned_role *out, struct ap_error *err)
+{
+    ap_status status;
+    if (stage)
+        return ap_run_role(run, lm, adapter, stage, out, err);
+    *out = (struct ap_owned_role){.role.weights = lm->weights};
+    if (adapter->rank > 0) {
+        status = ap_adapter_new(&out->adapter, lm->weights, adapter, false,
+                                (uint64_t)run->s->run.seed, err);
+        out->role.adapter = out->adapter;
+    } else {
+        status = ap_weights_copy(&out->weights, lm->weights, err);
+        out->role.weights = out->weights;
+    }
+    return status;
+}
+
+const char *ap_run_sft_stage(const struct ap_run *run)
+{
+    return strcmp(run->s->sft.source, "none") == 0 ? NULL : "sft";
+}
+
+const char *ap_run_meta_prompt(const struct ap_run *run)
+{
+    const char *text = run->s->prompter.meta_prompt;
+    return strcmp(text, "default") == 0 ? ap_meta_prompt_default : text;
+}
+
+struct ap_stage ap_run_begin(struct ap_run *run, const char *stage)
+{
+    return (struct ap_stage){.name = stage,
+                             .seed = (uint64_t)run->s->run.seed,
+                             .dir = &run->dir,
+                             .db = run->db,
+                             .sink = run->sink,
+                             .checkpoint_every = run->s->run.checkpoint_every,
+                             .max_bad_steps = run->s->run.max_bad_steps};
+}
+
+/* ---- results ---- */
+
+static ap_status copy_file(const char *from_dir, const char *to_dir, const char *name,
+                           struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_buffer text = {0};
+    char *from = ap_path_join(from_dir, name), *to = ap_path_join(to_dir, name);
+    if (!from || !to)
+        status = ap_fail(err, AP_MEMORY, "%s: out of memory", name);
+    else if (ap_file_exists(from)) {
+        status = ap_file_read(from, AP_BUFFER_MAX, &text, err);
+        if (status == AP_OK)
+            status = ap_file_write(to, text.data, text.len, err);
+    }
+    ap_buffer_free(&text);
+    ap_free(from);
+    ap_free(to);
+    return status;
+}
+
+/* A whole model is useful to other commands only with its tokenizer beside it. */
+static ap_status copy_tokenizer(const struct ap_run *run, const struct ap_lm *lm,
+                                const char *folder, struct ap_error *err)
+{
+    const struct ap_model_settings *m;
+    ap_status status = ap_settings_model(run->s, lm->name, &m, err);
+    char *from = status == AP_OK ? tokenizer_folder(m) : NULL;
+    if (from)
+        status = copy_file(from, folder, "tokenizer.json", err);
+    if (from && status == AP_OK)
+        status = copy_file(from, folder, "tokenizer_config.json", err);
+    ap_free(from);
+    return status;
+}
+
+ap_status ap_run_finish(struct ap_run *run, const char *stage, const struct ap_lm *lm,
+                        const struct ap_role *role, const char *json, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_learner result = {.role = *role, .base_name = lm->name};
+    char *folder = NULL;
+
+    AP_TRY(ap_final_begin(&run->dir, stage, &folder, err));
+    AP_TRY(ap_learner_save_result(&result, folder, err));
+    if (!role->adapter)
+        AP_TRY(copy_tokenizer(run, lm, folder, err));
+    AP_TRY(ap_final_commit(&run->dir, stage, folder, err));
+    AP_TRY(ap_stage_finish(&run->dir, stage, json, err));
+out:
+    ap_free(folder);
+    return status;
+}
+
+/* ---- targets ---- */
+
+ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
+                        struct ap_target *out, struct ap_error *err)
+{
+    const struct ap_target_settings *t = &run->s->target;
+    struct ap_target_options options = {.max_new_tokens = t->max_new_tokens,
+                                        .sampling = {t->temperature, t->top_k, t->top_p},
+                                        .stop = t->stop,
+                                        .n_stop = t->n_stop,
+                                        .n_slot = run->s->run.batch};
+    return ap_target_local(out, lm, role, &options, err);
+}
+
+ap_status ap_run_rewriter(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
+                          double temperature, struct ap_target *out, struct ap_error *err)
+{
+    struct ap_target_options options = {.max_new_tokens = run->s->prompter.max_new_tokens,
+                                        .sampling = {temperature, 0, 1},
+                                        .n_slot = run->s->run.batch};
+    return ap_target_local(out, lm, role, &options, err);
+}

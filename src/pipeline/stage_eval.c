@@ -1,0 +1,348 @@
+/* Evaluation: every arm on one fixed test split, then statistics, tables and the report. math.md
+ * section 3. */
+#include "pipeline/run_inner.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "eval/arms.h"
+#include "eval/report.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#ifndef AP_VERSION
+#define AP_VERSION "0.1.0"
+#endif
+
+/* Everything an arm may need, opened once. */
+struct eval {
+    struct ap_run *run;
+    struct ap_lm *prompter, *target;
+    struct ap_prompts prompts,
+        rewriter_prompts; /* the same test prompts, as target and prompter see them */
+    struct ap_run_reward reward;
+    struct ap_judge judges[AP_JUDGES_MAX];
+    int n_judge;
+    struct ap_owned_role untrained, sft, aligned, base, rlhf;
+};
+
+static void eval_free(struct eval *e)
+{
+    ap_prompts_free(&e->prompts);
+    ap_prompts_free(&e->rewriter_prompts);
+    ap_run_reward_close(&e->reward);
+    ap_owned_role_free(&e->untrained);
+    ap_owned_role_free(&e->sft);
+    ap_owned_role_free(&e->aligned);
+    ap_owned_role_free(&e->base);
+    ap_owned_role_free(&e->rlhf);
+}
+
+static bool has_arm(const struct ap_run *run, const char *name)
+{
+    for (int i = 0; i < run->s->eval.n_arms; i++)
+        if (strcmp(run->s->eval.arms[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Keep the prompts that both sides have: one may be too long for one model only. Both are in file
+ * order. */
+static void keep_common(struct ap_prompts *a, struct ap_prompts *b)
+{
+    int n = 0, i = 0, k = 0;
+    while (i < a->n && k < b->n) {
+        if (a->items[i].record == b->items[k].record) {
+            struct ap_prompt swap_a = a->items[n], swap_b = b->items[n];
+            a->items[n] = a->items[i];
+            b->items[n] = b->items[k];
+            a->items[i++] = swap_a;
+            b->items[k++] = swap_b;
+            n++;
+        } else if (a->items[i].record < b->items[k].record)
+            i++;
+        else
+            k++;
+    }
+    for (i = n; i < a->n; i++)
+        ap_free(a->items[i].ids);
+    for (k = n; k < b->n; k++)
+        ap_free(b->items[k].ids);
+    a->n = b->n = n;
+}
+
+static ap_status open_prompts(struct eval *e, struct ap_error *err)
+{
+    const struct ap_settings *s = e->run->s;
+    ap_split split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
+    ap_status status = ap_run_prompts(e->run, s->eval.path, split, e->target, NULL,
+                                      s->target.max_new_tokens, s->eval.prompts, &e->prompts, err);
+    if (status == AP_OK)
+        status =
+            ap_run_prompts(e->run, s->eval.path, split, e->prompter, ap_run_meta_prompt(e->run),
+                           s->prompter.max_new_tokens, s->eval.prompts, &e->rewriter_prompts, err);
+    if (status == AP_OK)
+        keep_common(&e->prompts, &e->rewriter_prompts);
+    if (status == AP_OK && e->prompts.n == 0)
+        status = ap_fail(err, AP_INVALID,
+                         "eval: no test prompt fits both the prompter's and the target's context; "
+                         "raise run.context");
+    return status;
+}
+
+static ap_status open_judges(struct eval *e, struct ap_error *err)
+{
+    const struct ap_eval_settings *s = &e->run->s->eval;
+    ap_status status = ap_run_reward_open(e->run, true, &e->reward, err);
+    for (int i = 0; status == AP_OK && i < s->n_judges; i++) {
+        bool world = strcmp(s->judges[i], "world") == 0;
+        if (e->n_judge == AP_JUDGES_MAX)
+            return ap_fail(err, AP_LIMIT, "eval.judges: more than %d judges", AP_JUDGES_MAX);
+        e->judges[e->n_judge++] = (struct ap_judge){s->judges[i], world ? NULL : &e->reward.reward};
+    }
+    return status;
+}
+
+static ap_status open_roles(struct eval *e, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_run *run = e->run;
+    const struct ap_adapter_settings *p = &run->s->prompter.adapter;
+    const struct ap_adapter_settings *t = &run->s->target.adapter;
+
+    AP_TRY(ap_run_role(run, e->prompter, p, NULL, &e->untrained, err));
+    AP_TRY(ap_run_role(run, e->prompter, p, ap_run_sft_stage(run), &e->sft, err));
+    AP_TRY(ap_run_role(run, e->target, t, NULL, &e->base, err));
+    if (has_arm(run, "align"))
+        AP_TRY(ap_run_role(run, e->prompter, p, "align", &e->aligned, err));
+    if (has_arm(run, "rlhf"))
+        AP_TRY(ap_run_role(run, e->target, t, "rlhf", &e->rlhf, err));
+out:
+    return status;
+}
+
+/* ---- one arm ---- */
+
+/* Which roles an arm is made of; rewriter NULL: x goes to the target as it is. */
+static ap_status describe_arm(struct eval *e, const char *name, struct ap_arm *arm,
+                              const struct ap_role **rewriter, const struct ap_role **target)
+{
+    const struct ap_settings *s = e->run->s;
+    *arm = (struct ap_arm){.name = name,
+                           .rewriter_prompts = &e->rewriter_prompts,
+                           .meta_prompt = ap_run_meta_prompt(e->run),
+                           .n = 1};
+    *rewriter = NULL;
+    *target = &e->base.role;
+    if (strcmp(name, "instruct") == 0)
+        *rewriter = &e->untrained.role;
+    else if (strcmp(name, "sft") == 0)
+        *rewriter = &e->sft.role;
+    else if (strcmp(name, "best-of-n") == 0) {
+        *rewriter = &e->sft.role;
+        arm->n = s->eval.n;
+    } else if (strcmp(name, "align") == 0) {
+        *rewriter = &e->aligned.role;
+        arm->kl_policy = e->aligned.role;
+        arm->kl_reference = e->sft.role;
+        arm->kl_temperature = s->eval.temperature > 0 ? s->eval.temperature : 1;
+    } else if (strcmp(name, "rlhf") == 0) {
+        *target = &e->rlhf.role;
+        arm->kl_policy = e->rlhf.role;
+        arm->kl_reference = e->base.role;
+        arm->kl_temperature = s->target.temperature > 0 ? s->target.temperature : 1;
+    }
+    return AP_OK;
+}
+
+static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_arm arm;
+    const struct ap_role *rewriter, *target;
+    struct ap_target rewriter_target = {0}, answerer = {0};
+    struct ap_eval_options options = {.prompts = &e->prompts,
+                                      .judges = e->judges,
+                                      .n_judge = e->n_judge,
+                                      .batch_tokens = e->run->s->align.optimiser.batch_tokens,
+                                      .db = e->run->db,
+                                      .sink = e->run->sink};
+
+    AP_TRY(describe_arm(e, name, &arm, &rewriter, &target));
+    if (rewriter) {
+        AP_TRY(ap_run_rewriter(e->run, e->prompter, rewriter, e->run->s->eval.temperature,
+                               &rewriter_target, err));
+        arm.rewriter = &rewriter_target;
+    }
+    AP_TRY(ap_run_target(e->run, e->target, target, &answerer, err));
+    arm.target = &answerer;
+    AP_TRY(ap_eval_arm(&options, &arm, seed, err));
+out:
+    ap_target_free(&rewriter_target);
+    ap_target_free(&answerer);
+    return status;
+}
+
+/* ---- which arms are there already ---- */
+
+struct seen {
+    const char *arm;
+    int64_t seed;
+    bool found;
+};
+
+static ap_status look(void *context, const struct ap_evaluation_record *r)
+{
+    struct seen *s = context;
+    s->found = s->found || (r->seed == s->seed && strcmp(r->arm, s->arm) == 0);
+    return AP_OK;
+}
+
+static ap_status run_arms(struct eval *e, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_eval_settings *s = &e->run->s->eval;
+    int64_t step = 0, n_steps = (int64_t)s->n_arms * s->n_seeds;
+    double began = ap_clock_seconds();
+    struct ap_event event = {.kind = AP_EVENT_BEGIN,
+                             .stage = "eval",
+                             .n_steps = n_steps,
+                             .loss = NAN,
+                             .reward = NAN,
+                             .kl = NAN};
+
+    ap_sink_event(e->run->sink, &event);
+    event.kind = AP_EVENT_STEP;
+    for (int k = 0; k < s->n_seeds; k++)
+        for (int i = 0; i < s->n_arms; i++) {
+            struct seen seen = {.arm = s->arms[i], .seed = s->seeds[k]};
+            AP_TRY(ap_database_each_evaluation(e->run->db, look, &seen, err));
+            if (!seen.found)
+                AP_TRY(run_arm(e, s->arms[i], s->seeds[k], err));
+            event.step = step++;
+            event.seconds = ap_clock_seconds() - began;
+            ap_sink_event(e->run->sink, &event);
+            if (step < n_steps && ap_sink_stopped(e->run->sink)) {
+                status = ap_fail(err, AP_INTERRUPTED,
+                                 "eval: interrupted after %lld of %lld arms; the same command goes "
+                                 "on from there",
+                                 (long long)step, (long long)n_steps);
+                goto out;
+            }
+        }
+    event.kind = AP_EVENT_END;
+    ap_sink_event(e->run->sink, &event);
+out:
+    return status;
+}
+
+/* ---- statistics and pages ---- */
+
+static ap_status evaluate(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err)
+{
+    const struct ap_eval_settings *s = &run->s->eval;
+    return ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges, s->bootstrap,
+                       (uint64_t)run->s->run.seed, err);
+}
+
+static ap_status write_page(struct ap_run *run, const char *name, struct ap_buffer *text,
+                            struct ap_error *err)
+{
+    char *path = ap_path_join(run->dir.path, name);
+    ap_status status = path ? ap_file_write(path, text->data, text->len, err)
+                            : ap_fail(err, AP_MEMORY, "%s: out of memory", name);
+    ap_free(path);
+    ap_buffer_clear(text);
+    return status;
+}
+
+static ap_status write_tables(struct ap_run *run, const struct ap_evaluation *evaluation,
+                              struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_buffer text = {0};
+    AP_TRY(ap_evaluation_json(evaluation, &text, err));
+    AP_TRY(write_page(run, "eval.json", &text, err));
+    AP_TRY(ap_evaluation_csv(evaluation, &text, err));
+    AP_TRY(write_page(run, "eval.csv", &text, err));
+out:
+    ap_buffer_free(&text);
+    return status;
+}
+
+ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_evaluation *evaluation = NULL;
+    struct ap_buffer recipe = {0}, page = {0};
+
+    if (ap_stage_done(&run->dir, "eval")) {
+        if (!(evaluation = ap_calloc(1, sizeof(*evaluation)))) {
+            status = ap_fail(err, AP_MEMORY, "report.html: out of memory");
+            goto out;
+        }
+        AP_TRY(evaluate(run, evaluation, err));
+        AP_TRY(write_tables(run, evaluation, err));
+    }
+    AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
+    struct ap_report_source source = {.db = run->db,
+                                      .evaluation = evaluation,
+                                      .title = run->dir.path,
+                                      .recipe = recipe.data,
+                                      .version = AP_VERSION};
+    AP_TRY(ap_report_html(&source, &page, err));
+    AP_TRY(write_page(run, "report.html", &page, err));
+out:
+    ap_buffer_free(&recipe);
+    ap_buffer_free(&page);
+    ap_free(evaluation);
+    return status;
+}
+
+ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_buffer out = {0};
+    struct ap_evaluation *evaluation = ap_calloc(1, sizeof(*evaluation));
+
+    *text = NULL;
+    if (!evaluation) {
+        status = ap_fail(err, AP_MEMORY, "summary: out of memory");
+        goto out;
+    }
+    if (!ap_stage_done(&run->dir, "eval")) {
+        status = ap_fail(err, AP_NOT_FOUND, "%s: there is no evaluation yet; run eval first",
+                         run->dir.path);
+        goto out;
+    }
+    AP_TRY(evaluate(run, evaluation, err));
+    AP_TRY(ap_evaluation_table(evaluation, &out, err));
+    AP_TRY(ap_buffer_puts(&out, "\n", err));
+    AP_TRY(ap_evaluation_sentences(evaluation, &out, err));
+    *text = out.data;
+    out = (struct ap_buffer){0};
+out:
+    ap_buffer_free(&out);
+    ap_free(evaluation);
+    return status;
+}
+
+ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct eval e = {.run = run};
+    char json[64];
+
+    AP_TRY(ap_run_lm(run, run->s->prompter.model, &e.prompter, err));
+    AP_TRY(ap_run_lm(run, run->s->target.model, &e.target, err));
+    AP_TRY(open_prompts(&e, err));
+    AP_TRY(open_judges(&e, err));
+    AP_TRY(open_roles(&e, err));
+    AP_TRY(run_arms(&e, err));
+    snprintf(json, sizeof(json), "{\"prompts\": %d}", e.prompts.n);
+    AP_TRY(ap_stage_finish(&run->dir, "eval", json, err));
+out:
+    eval_free(&e);
+    return status;
+}

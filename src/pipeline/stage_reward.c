@@ -1,0 +1,140 @@
+/* The reward stage: pairs → a trained reward. math.md (9), (9a). */
+#include "pipeline/run_inner.h"
+
+#include "align/reward_train.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+struct pairs {
+    struct ap_pair *items;
+    int n;
+    int64_t n_skipped;
+};
+
+static bool is_implicit(const struct ap_run *run)
+{
+    return strcmp(run->s->reward.kind, "implicit") == 0;
+}
+
+static ap_status make_side(struct ap_run *run, const struct ap_lm *lm, const struct ap_example *e,
+                           const char *y, struct ap_sequence *out, bool *fits, struct ap_error *err)
+{
+    return is_implicit(run) ? ap_sequence_make(out, lm->chat, e->context, e->n_context, e->prompt,
+                                               y, lm->context, ap_run_too_long(run), fits, err)
+                            : ap_sequence_chat(out, lm->chat, e->context, e->n_context, e->prompt,
+                                               y, lm->context, ap_run_too_long(run), fits, err);
+}
+
+static ap_status add_pair(struct ap_run *run, const struct ap_lm *lm, const struct ap_example *e,
+                          const char *path, struct pairs *out, struct ap_error *err)
+{
+    struct ap_pair *pair = &out->items[out->n];
+    bool fits_chosen = false, fits_rejected = false;
+    ap_status status;
+
+    if (!e->chosen || !e->rejected)
+        return ap_fail(err, AP_FORMAT,
+                       "%s: record %llu is no preference pair, expected {\"prompt\", \"chosen\", "
+                       "\"rejected\"} or scored answers (data.format: helpsteer)",
+                       path, (unsigned long long)e->record);
+    status = make_side(run, lm, e, e->chosen, &pair->chosen, &fits_chosen, err);
+    if (status == AP_OK)
+        status = make_side(run, lm, e, e->rejected, &pair->rejected, &fits_rejected, err);
+    if (status == AP_OK && fits_chosen && fits_rejected) {
+        out->n++;
+        return AP_OK;
+    }
+    ap_sequence_free(&pair->chosen);
+    ap_sequence_free(&pair->rejected);
+    out->n_skipped++;
+    return status;
+}
+
+static ap_status make_pairs(struct ap_run *run, const struct ap_lm *lm, ap_split split,
+                            struct pairs *out, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const char *path = run->s->reward_train.path[0] ? run->s->reward_train.path : run->s->data.path;
+    const struct ap_dataset *d;
+    int32_t *index = NULL;
+    size_t n;
+
+    AP_TRY(ap_run_dataset(run, path, &d, err));
+    AP_TRY(ap_run_select(run, d, split, false, &index, &n, err));
+    if (!(out->items = ap_calloc(n ? n : 1, sizeof(*out->items)))) {
+        status = ap_fail(err, AP_MEMORY, "%s: %zu pairs: out of memory", path, n);
+        goto out;
+    }
+    for (size_t i = 0; i < n; i++)
+        AP_TRY(add_pair(run, lm, &d->examples[index[i]], path, out, err));
+    if (out->n_skipped > 0)
+        ap_sink_note(run->sink, "data", "%s: %lld pairs longer than the context were skipped", path,
+                     (long long)out->n_skipped);
+out:
+    ap_free(index);
+    return status;
+}
+
+/* What trains: an adapter with a head, a whole classifier, or (implicit) a policy. */
+static ap_status open_policy(struct ap_run *run, struct ap_lm *lm, struct ap_owned_role *out,
+                             struct ap_error *err)
+{
+    const struct ap_reward_settings *r = &run->s->reward;
+    uint64_t seed = (uint64_t)run->s->run.seed;
+    ap_status status;
+
+    if (is_implicit(run))
+        return ap_run_policy(run, lm, &r->adapter, NULL, out, err);
+    *out = (struct ap_owned_role){.role.weights = lm->weights};
+    if (r->adapter.rank > 0) {
+        status = ap_adapter_new(&out->adapter, lm->weights, &r->adapter, true, seed, err);
+        out->role.adapter = out->adapter;
+    } else {
+        status = ap_weights_as_classifier(&out->weights, lm->weights, seed, err);
+        out->role.weights = out->weights;
+    }
+    return status;
+}
+
+ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_stage stage = ap_run_begin(run, "reward");
+    struct ap_lm *lm;
+    struct ap_owned_role policy = {0}, reference = {0};
+    struct pairs train = {0}, valid = {0};
+    double accuracy = NAN;
+    char json[160];
+
+    AP_TRY(ap_run_lm(run, run->s->reward.model, &lm, err));
+    AP_TRY(make_pairs(run, lm, AP_SPLIT_TRAIN, &train, err));
+    AP_TRY(make_pairs(run, lm, AP_SPLIT_VALID, &valid, err));
+    AP_TRY(open_policy(run, lm, &policy, err));
+    if (is_implicit(run))
+        AP_TRY(ap_run_role(run, lm, &run->s->reward.adapter, NULL, &reference, err));
+    struct ap_reward_train_options options = {.lm = lm,
+                                              .role = policy.role,
+                                              .reference = reference.role,
+                                              .beta = run->s->reward.beta,
+                                              .pairs = train.items,
+                                              .n = train.n,
+                                              .valid = valid.items,
+                                              .n_valid = valid.n,
+                                              .settings = &run->s->reward_train};
+    AP_TRY(ap_reward_train(&stage, &options, &accuracy, err));
+    if (isfinite(accuracy))
+        ap_sink_note(run->sink, "reward", "puts %.1f%% of %d held-out pairs in the right order",
+                     100 * accuracy, valid.n);
+    snprintf(json, sizeof(json), "{\"pairs\": %d, \"valid\": %d, \"accuracy\": %.6f}", train.n,
+             valid.n, isfinite(accuracy) ? accuracy : -1);
+    AP_TRY(ap_run_finish(run, "reward", lm, &policy.role, json, err));
+out:
+    ap_pairs_free(train.items, train.n);
+    ap_pairs_free(valid.items, valid.n);
+    ap_owned_role_free(&policy);
+    ap_owned_role_free(&reference);
+    return status;
+}

@@ -1,0 +1,139 @@
+/* The stages that learn from reward: align (the prompter) and rlhf (the target itself, math.md
+ * (19)). */
+#include "pipeline/run_inner.h"
+
+#include "align/environment.h"
+#include "align/loops.h"
+#include "align/policy_lm.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CRITIC_RANK = 16 }; /* of a critic whose policy has no adapter to copy the rank from */
+
+struct rl {
+    const char *name; /* "align" | "rlhf" */
+    const struct ap_rl_settings *settings;
+    struct ap_lm *lm; /* of the policy */
+    struct ap_owned_role policy, reference;
+    struct ap_adapter *critic;
+    struct ap_prompts prompts;
+    struct ap_target target; /* align */
+    struct ap_run_reward reward;
+    struct ap_lm_policy *lm_policy;
+};
+
+static void rl_free(struct rl *rl)
+{
+    ap_lm_policy_close(rl->lm_policy);
+    ap_target_free(&rl->target);
+    ap_run_reward_close(&rl->reward);
+    ap_prompts_free(&rl->prompts);
+    ap_adapter_free(rl->critic);
+    ap_owned_role_free(&rl->policy);
+    ap_owned_role_free(&rl->reference);
+}
+
+static ap_status open_critic(struct ap_run *run, struct rl *rl,
+                             const struct ap_adapter_settings *adapter, struct ap_error *err)
+{
+    struct ap_adapter_settings critic = *adapter;
+    if (strcmp(rl->settings->algorithm, "ppo") != 0)
+        return AP_OK;
+    if (critic.rank == 0) {
+        critic.rank = CRITIC_RANK;
+        critic.alpha = 2 * CRITIC_RANK;
+        critic.targets = "all-linear";
+    }
+    return ap_adapter_new(&rl->critic, rl->reference.role.weights, &critic, true,
+                          (uint64_t)run->s->run.seed + 1, err);
+}
+
+static ap_status open_lm_policy(struct ap_run *run, struct rl *rl, int max_new_tokens,
+                                double temperature, struct ap_error *err)
+{
+    const struct ap_rl_settings *s = rl->settings;
+    struct ap_lm_policy_options options = {.lm = rl->lm,
+                                           .prompts = &rl->prompts,
+                                           .policy = rl->policy.role,
+                                           .reference = rl->reference.role,
+                                           .settings = s,
+                                           .n_updates =
+                                               (int64_t)s->steps * s->epochs * s->minibatches,
+                                           .max_new_tokens = max_new_tokens,
+                                           .n_slot = run->s->run.batch,
+                                           .temperature = temperature,
+                                           .seed = (uint64_t)run->s->run.seed,
+                                           .stage = rl->name};
+    if (rl->critic)
+        options.critic = (struct ap_role){rl->reference.role.weights, rl->critic};
+    return ap_lm_policy_open(&rl->lm_policy, &options, err);
+}
+
+static ap_status train(struct ap_run *run, struct rl *rl, struct ap_error *err)
+{
+    struct ap_stage stage = ap_run_begin(run, rl->name);
+    struct ap_text_environment text = {.prompts = &rl->prompts,
+                                       .target = rl->target.self ? &rl->target : NULL,
+                                       .reward = &rl->reward.reward,
+                                       .n_answers = rl->settings->answers,
+                                       .missing_end_penalty = rl->settings->missing_end_penalty,
+                                       .seed = (uint64_t)run->s->run.seed,
+                                       .stage = rl->name};
+    struct ap_environment env = ap_text_environment(&text);
+    struct ap_policy policy = ap_lm_policy(rl->lm_policy);
+    char json[96];
+    bool ppo = strcmp(rl->settings->algorithm, "ppo") == 0;
+    ap_status status = ppo ? ap_ppo(&stage, &policy, &env, rl->settings, err)
+                           : ap_rloo(&stage, &policy, &env, rl->settings, err);
+    if (status != AP_OK)
+        return status;
+    snprintf(json, sizeof(json), "{\"algorithm\": \"%s\", \"steps\": %d, \"empty\": %lld}",
+             rl->settings->algorithm, rl->settings->steps, (long long)text.n_empty);
+    return ap_run_finish(run, rl->name, rl->lm, &rl->policy.role, json, err);
+}
+
+ap_status ap_run_stage_align(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_prompter_settings *p = &run->s->prompter;
+    const char *from = ap_run_sft_stage(run);
+    struct rl rl = {.name = "align", .settings = &run->s->align};
+    struct ap_lm *target;
+
+    AP_TRY(ap_run_lm(run, p->model, &rl.lm, err));
+    AP_TRY(ap_run_lm(run, run->s->target.model, &target, err));
+    AP_TRY(ap_run_role(run, rl.lm, &p->adapter, from, &rl.reference, err));
+    AP_TRY(ap_run_policy(run, rl.lm, &p->adapter, from, &rl.policy, err));
+    AP_TRY(open_critic(run, &rl, &p->adapter, err));
+    AP_TRY(ap_run_prompts(run, rl.settings->path, AP_SPLIT_TRAIN, rl.lm, ap_run_meta_prompt(run),
+                          p->max_new_tokens, 0, &rl.prompts, err));
+    AP_TRY(ap_run_reward_open(run, true, &rl.reward, err));
+    AP_TRY(ap_run_target(run, target, &(struct ap_role){target->weights, NULL}, &rl.target, err));
+    AP_TRY(open_lm_policy(run, &rl, p->max_new_tokens, p->temperature, err));
+    AP_TRY(train(run, &rl, err));
+out:
+    rl_free(&rl);
+    return status;
+}
+
+ap_status ap_run_stage_rlhf(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_target_settings *t = &run->s->target;
+    struct rl rl = {.name = "rlhf", .settings = &run->s->rlhf};
+
+    AP_TRY(ap_run_lm(run, t->model, &rl.lm, err));
+    AP_TRY(ap_run_role(run, rl.lm, &t->adapter, NULL, &rl.reference, err));
+    AP_TRY(ap_run_policy(run, rl.lm, &t->adapter, NULL, &rl.policy, err));
+    AP_TRY(open_critic(run, &rl, &t->adapter, err));
+    AP_TRY(ap_run_prompts(run, rl.settings->path, AP_SPLIT_TRAIN, rl.lm, NULL, t->max_new_tokens, 0,
+                          &rl.prompts, err));
+    AP_TRY(ap_run_reward_open(run, true, &rl.reward, err));
+    AP_TRY(open_lm_policy(run, &rl, t->max_new_tokens, t->temperature, err));
+    AP_TRY(train(run, &rl, err));
+out:
+    rl_free(&rl);
+    return status;
+}
