@@ -54,10 +54,9 @@ struct ap_policy {
 struct ap_environment {
     void *self;
     int32_t n_prompt;
-    bool direct; /* rlhf: a row is the answer itself, not a rewrite; run.db then keeps no rewrite */
     /* x of a prompt as run.db shows it, borrowed; NULL: none is known (a tabular world). */
     const char *(*prompt_text)(void *self, int32_t prompt);
-    /* Fill score, penalty and answer of every row. */
+    /* Fill score, penalty and answer of every row. An answer left NULL says that the row's text is itself the answer (rlhf). */
     ap_status (*score)(void *self, int64_t step, struct ap_rollout *r, struct ap_error *err);
 };
 

@@ -14,11 +14,11 @@ struct ap_stage {
     struct ap_database *db; /* NULL: nothing is kept */
     const struct ap_sink *sink;
     int checkpoint_every, max_bad_steps;
-    /* the loop's own state */
-    double began;    /* clock */
-    int64_t n_tokens; /* processed since begin */
-    int n_bad;       /* bad steps in a row */
-    int64_t n_skipped; /* in all */
+    /* kept by these verbs, zero before begin */
+    double began;      /* clock */
+    int64_t n_tokens;  /* processed since begin */
+    int n_bad;         /* bad steps in a row; kept in checkpoints */
+    int64_t n_skipped; /* in all; kept in checkpoints */
     int64_t n_steps;
 };
 
@@ -32,6 +32,7 @@ ap_status ap_stage_begin(struct ap_stage *s, int64_t n_steps, ap_state_fn load, 
  * after saving, when asked to stop. */
 ap_status ap_stage_step(struct ap_stage *s, int64_t step, double loss, double reward, double kl,
                         int64_t n_tokens, ap_state_fn save, void *self, struct ap_error *err);
+/* Into run.db; a value that is not finite is left out. */
 ap_status ap_stage_metric(struct ap_stage *s, int64_t step, const char *name, double value,
                           struct ap_error *err);
 /* Note a step whose loss or gradient was not finite; AP_NUMERIC with the tensor's name after max_bad_steps in a row. */
