@@ -4,15 +4,17 @@
 
 #include "base/file.h"
 
+#define AP_SHAPE_MAX 4
+
 typedef enum ap_dtype { AP_F32, AP_F16, AP_BF16, AP_I32, AP_I64, AP_F64, AP_U8 } ap_dtype;
 
 struct ap_tensor_view {
-    char *name;       /* owned by the file */
+    char *name; /* owned by the file */
     ap_dtype dtype;
-    int n_dim;
-    int64_t shape[4];
+    int n_dim; /* 0 … AP_SHAPE_MAX */
+    int64_t shape[AP_SHAPE_MAX];
     size_t n;         /* elements */
-    const void *data; /* into the map */
+    const void *data; /* into the map; not aligned where the file's header is not */
 };
 
 struct ap_safetensors {
@@ -28,17 +30,22 @@ ap_status ap_safetensors_parse(struct ap_safetensors *f, const void *data, size_
                                const char *name, struct ap_error *err); /* from memory: borrowed */
 void ap_safetensors_close(struct ap_safetensors *f);
 const struct ap_tensor_view *ap_safetensors_find(const struct ap_safetensors *f, const char *name);
-/* f32 copy of f32, f16 or bf16 data. */
+/* "F32", as the header spells it. */
+const char *ap_dtype_name(ap_dtype dtype);
+/* "F32 [512,64]", for messages; returns out. */
+const char *ap_tensor_text(const struct ap_tensor_view *v, char *out, size_t size);
+/* f32 copy of f32, f16 or bf16 data into out[v->n]; another dtype is AP_UNSUPPORTED. */
 ap_status ap_tensor_to_f32(const struct ap_tensor_view *v, float *out, struct ap_error *err);
 
 struct ap_tensor_out {
     const char *name;
     ap_dtype dtype;
     int n_dim;
-    int64_t shape[4];
-    const void *data;
+    int64_t shape[AP_SHAPE_MAX];
+    const void *data; /* row-major, little endian */
 };
-/* Atomic (base/file.h); __metadata__ {"format": "pt"}. */
+/* In the order given, each name once. Atomic (base/file.h); __metadata__ {"format": "pt"}, which
+ * transformers asks for. */
 ap_status ap_safetensors_write(const char *path, const struct ap_tensor_out *tensors, int n,
                                struct ap_error *err);
 
