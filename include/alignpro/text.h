@@ -81,10 +81,14 @@ struct ap_template_options {
     const char *name; /* "auto", "plain" (later: "llama3", "qwen2", "phi3") */
     const char *file; /* a .jinja file to recognise instead of the folder's own; NULL for none */
     const char *date; /* as a template prints it, "26 Jul 2024"; never the clock */
+    /* Message contents are text, so that a special token's spelling in them stays text. Otherwise,
+     * as transformers has it, they are markup. Recipe key text.special_in_content. */
+    bool content_is_text;
 };
 
 /* Chosen by what the tokenizer's folder carries (auto; plain where it carries none) or by name. An
- * unknown template is AP_UNSUPPORTED and names those that are known. Borrows t. */
+ * unknown template is AP_UNSUPPORTED and names those that are known; a tokenizer without the tokens
+ * that the template needs is AP_INVALID. Borrows t; copies the options. */
 ap_status ap_template_open(struct ap_template **out, const struct ap_tokenizer *t,
                            const struct ap_template_options *options, struct ap_error *err);
 void ap_template_close(struct ap_template *tpl);
@@ -92,7 +96,8 @@ void ap_template_close(struct ap_template *tpl);
 /* Text of a chat (allocated, ap_text_free) and, when ids is not NULL, its ids appended to ids.
  * plain: contents joined by newlines, with the joining newline at the end when a generation prompt
  * is asked for; the end token after an assistant turn; ids start with the BOS that the
- * post-processor adds. text or n may be NULL. */
+ * post-processor adds, which the text does not show. text or n may be NULL. An answer's ids are
+ * those of ap_template_answer: a chat that ends in one equals its prompt ++ its answer. */
 ap_status ap_template_render(const struct ap_template *tpl, const struct ap_message *messages,
                              size_t n_messages, bool add_generation_prompt, char **text, size_t *n,
                              struct ap_ids *ids, struct ap_error *err);

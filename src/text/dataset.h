@@ -13,8 +13,9 @@ struct ap_example {
     uint64_t hash;              /* ap_hash of context and prompt: decides the split */
     struct ap_message *context; /* system prompt and earlier turns, math.md (15a) */
     size_t n_context;
-    char *prompt;            /* x, the last user turn */
-    char *answer;            /* what supervised training imitates: "rewrite", "response" or the last assistant turn */
+    char *prompt; /* x, the last user turn */
+    char *answer; /* what supervised training imitates: "rewrite", "response" or the last assistant
+                     turn */
     char *chosen, *rejected; /* a preference pair */
     double margin;           /* difference of the scores where the schema has them, else 0 */
     char *meta;              /* JSON text of the record's "meta" key, handed to judges unread */
@@ -23,20 +24,26 @@ struct ap_example {
 struct ap_dataset {
     struct ap_example *examples; /* n of them */
     size_t n, cap;
-    uint64_t n_lines, n_bad, n_ties, n_limited; /* read; malformed; dropped equal scores or equal answers; past `limit` */
-    struct ap_buffer_list *storage;             /* owns every string */
+    uint64_t n_lines;   /* records read: lines that are not blank, or documents of format text */
+    uint64_t n_bad;     /* of them malformed */
+    uint64_t n_ties;    /* pairs dropped: equal scores, equal answers, or alike in `prefer` */
+    uint64_t n_limited; /* examples past `limit` */
+    struct ap_text_pool *storage; /* owns every string */
 };
 
 typedef enum ap_split { AP_SPLIT_TRAIN, AP_SPLIT_VALID, AP_SPLIT_TEST, AP_SPLIT_ALL } ap_split;
 
 struct ap_dataset_options {
-    const char *format; /* "auto", "pairs", "rewrites", "prompts", "messages", "helpsteer", "text" */
-    const char *score;  /* helpsteer: which attribute orders the answers */
-    double bad_lines;   /* share of lines in [0, 1] that may be malformed */
-    uint64_t limit;     /* most examples; 0 for all */
+    const char
+        *format;       /* "auto", "pairs", "rewrites", "prompts", "messages", "helpsteer", "text" */
+    const char *score; /* helpsteer: which attribute orders the answers */
+    double bad_lines;  /* share of lines in [0, 1] that may be malformed */
+    uint64_t limit;    /* most examples; 0 for all */
     /* format text: documents separated by a line <|endoftext|>. The prompt is the first `opening`
-     * sentences; the pair is the document's own continuation and another document's; the chosen one
-     * is the one that matches the PCRE2 pattern `prefer` (pairs that do not differ in it are ties). */
+     * sentences, the answer the document's own continuation. With the PCRE2 pattern `prefer`, the
+     * pair is that continuation and one of another document (of the next 16, the first that differs
+     * in whether it matches); the chosen one matches. Where none differs the example is kept
+     * without a pair and counted as a tie. */
     int opening;
     const char *prefer;
     /* Called for every malformed line with its one-line message (file:line: …); may be NULL. */

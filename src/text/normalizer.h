@@ -1,0 +1,32 @@
+/* Normalisers of a tokenizer.json: Prepend, Replace (of a text), and Sequences of them. A further
+ * kind is a row in the table of normalizer.c. Reference: the Rust library `tokenizers`. */
+#ifndef AP_TEXT_NORMALIZER_H
+#define AP_TEXT_NORMALIZER_H
+
+#include "base/json.h"
+#include "text/marked.h"
+
+#define AP_NORMALIZER_MAX 16
+
+struct ap_normalizer_step {
+    size_t kind;           /* row of the table */
+    char *pattern, *value; /* owned; Prepend has a value only */
+    size_t n_pattern, n_value;
+};
+
+struct ap_normalizer {
+    struct ap_normalizer_step step[AP_NORMALIZER_MAX];
+    int n;
+};
+
+/* From the "normalizer" of the tokenizer.json; NULL gives none. */
+ap_status ap_normalizer_init(struct ap_normalizer *nz, const json_t *config, const char *where,
+                             struct ap_error *err);
+void ap_normalizer_free(struct ap_normalizer *nz);
+
+/* *out is the normalised text: in itself, or in one of the two working buffers. What a step puts in
+ * is of the kind of what it replaces or precedes, and text where that is mixed. */
+ap_status ap_normalizer_run(const struct ap_normalizer *nz, struct ap_span in,
+                            struct ap_marked work[2], struct ap_span *out, struct ap_error *err);
+
+#endif

@@ -1,0 +1,44 @@
+/* The vocabulary: token ids and their spellings, both ways. Not here: merges (bpe.h), the search
+ * for added tokens in a text (added.h). */
+#ifndef AP_TEXT_VOCAB_H
+#define AP_TEXT_VOCAB_H
+
+#include "base/buffer.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    AP_VOCAB_PRESENT = 1,
+    AP_VOCAB_MODEL = 2,   /* in the model's own vocabulary, so that BPE may produce it */
+    AP_VOCAB_ADDED = 4,   /* in added_tokens */
+    AP_VOCAB_SPECIAL = 8, /* added and special: left out of a decoding that skips special tokens */
+};
+
+struct ap_vocab_entry {
+    uint32_t start, n; /* bytes of the spelling in ap_vocab.bytes, which has a NUL after it */
+    uint8_t flags;     /* AP_VOCAB_… */
+};
+
+struct ap_vocab {
+    struct ap_buffer bytes;
+    struct ap_vocab_entry *entry; /* n of them, by id */
+    int32_t n;                    /* ids */
+    int32_t *slot;                /* open addressing by spelling: an id, or −1; mask + 1 slots */
+    uint32_t mask;
+};
+
+/* Room for the ids [0, n), all absent. */
+ap_status ap_vocab_init(struct ap_vocab *v, size_t n, const char *where, struct ap_error *err);
+void ap_vocab_free(struct ap_vocab *v);
+/* Give id a spelling. An id out of range or taken, and a spelling that stands already, are
+ * AP_FORMAT. */
+ap_status ap_vocab_put(struct ap_vocab *v, int64_t id, const char *text, size_t n, uint8_t flags,
+                       const char *where, struct ap_error *err);
+/* Id of a spelling among the entries that have one of the flags; −1 when there is none. */
+int32_t ap_vocab_find(const struct ap_vocab *v, const char *text, size_t n, uint8_t flags);
+/* Borrowed; id must be in range. */
+const char *ap_vocab_text(const struct ap_vocab *v, int32_t id, size_t *n);
+
+#endif
