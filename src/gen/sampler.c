@@ -150,24 +150,30 @@ static int32_t sample_all(const float *logits, int n_vocab, float max, float per
     return at < 0 ? first_at(logits, n_vocab, max) : first + at;
 }
 
-/* -- truncation: a heap of ids, the most probable one on top -- */
+/* -- truncation: a heap of ids; `least` on top while it gathers, the most probable one after -- */
 
 static inline bool stands_before(const float *logits, int32_t a, int32_t b)
 {
     return logits[a] > logits[b] || (logits[a] == logits[b] && a < b);
 }
 
-static void sift_down(int32_t *heap, int n, int at, const float *logits)
+static inline void sift_down(int32_t *heap, int n, int at, const float *logits, bool least)
 {
     int32_t id = heap[at];
     for (int child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && stands_before(logits, heap[child + 1], heap[child]))
+        if (child + 1 < n && stands_before(logits, heap[child + 1], heap[child]) != least)
             child++;
-        if (!stands_before(logits, heap[child], id))
+        if (stands_before(logits, heap[child], id) == least)
             break;
         heap[at] = heap[child];
     }
     heap[at] = id;
+}
+
+static inline void make_heap(int32_t *heap, int n, const float *logits, bool least)
+{
+    for (int i = n / 2 - 1; i >= 0; i--)
+        sift_down(heap, n, i, logits, least);
 }
 
 /* The top goes to where the heap ended: what was taken stands from the end downwards. */
@@ -176,7 +182,7 @@ static int32_t take_top(int32_t *heap, int *n, const float *logits)
     int32_t top = heap[0];
     heap[0] = heap[--*n];
     heap[*n] = top;
-    sift_down(heap, *n, 0, logits);
+    sift_down(heap, *n, 0, logits, false);
     return top;
 }
 
@@ -185,15 +191,27 @@ static double weight_of(float logit, float max, double temperature)
     return exp(((double)logit - (double)max) / temperature);
 }
 
-static int fill_heap(int32_t *heap, const float *logits, int n_vocab, float least)
+/* The k that stand first: a later id takes the place of the last of them only when it is larger. */
+static int gather_top(int32_t *heap, const float *logits, int n_vocab, int k)
+{
+    for (int i = 0; i < k; i++)
+        heap[i] = i;
+    make_heap(heap, k, logits, true);
+    for (int i = k; i < n_vocab; i++)
+        if (logits[i] > logits[heap[0]]) {
+            heap[0] = i;
+            sift_down(heap, k, 0, logits, true);
+        }
+    return k;
+}
+
+static int gather_above(int32_t *heap, const float *logits, int n_vocab, float floor)
 {
     int n = 0;
     for (int i = 0; i < n_vocab; i++) {
         heap[n] = i;
-        n += logits[i] >= least;
+        n += logits[i] >= floor;
     }
-    for (int i = n / 2 - 1; i >= 0; i--)
-        sift_down(heap, n, i, logits);
     return n;
 }
 
@@ -211,15 +229,19 @@ static int32_t sample_truncated(const float *logits, int n_vocab, float max,
     int32_t *heap = scratch->heap;
     bool by_count = s->top_k > 0 && s->top_k < n_vocab;
     double reach = INFINITY, mass = 0;
-    float least = -INFINITY;
-    if (!by_count) {
-        double total = weigh_all(scratch->block, logits, n_vocab, max, (float)(1 / s->temperature));
+    int n;
+    if (by_count) {
+        n = gather_top(heap, logits, n_vocab, s->top_k);
+    } else {
+        float per_t = (float)(1 / s->temperature);
+        double total = weigh_all(scratch->block, logits, n_vocab, max, per_t);
         reach = s->top_p * total;
-        least = nucleus_floor(s->top_p, total, n_vocab, max, s->temperature);
+        n = gather_above(heap, logits, n_vocab,
+                         nucleus_floor(s->top_p, total, n_vocab, max, s->temperature));
     }
-    int n = fill_heap(heap, logits, n_vocab, least), left = n;
-    int most = by_count && s->top_k < n ? s->top_k : n;
-    while (n - left < most && mass < reach)
+    make_heap(heap, n, logits, false);
+    int left = n;
+    while (left > 0 && mass < reach)
         mass += weight_of(logits[take_top(heap, &left, logits)], max, s->temperature);
 
     int first = n - 1, last = left; /* kept ones: heap[first], heap[first − 1], … heap[last] */
