@@ -27,11 +27,11 @@ ap_status ap_lm_open(struct ap_lm **out, const char *name, struct ap_weights *we
     lm->name = ap_strdup(name);
     AP_TRY(ap_tokenizer_open(&lm->tokenizer, tokenizer_dir, err));
     if (ap_tokenizer_n_vocab(lm->tokenizer) > weights->config.n_vocab) {
-        status = ap_fail(err, AP_FORMAT,
-                         "%s: tokenizer.json has %d ids, the model's vocab_size is %d: they do not "
-                         "belong together",
-                         tokenizer_dir, ap_tokenizer_n_vocab(lm->tokenizer),
-                         weights->config.n_vocab);
+        status =
+            ap_fail(err, AP_FORMAT,
+                    "%s: tokenizer.json has %d ids, the model's vocab_size is %d: they do not "
+                    "belong together",
+                    tokenizer_dir, ap_tokenizer_n_vocab(lm->tokenizer), weights->config.n_vocab);
         goto out;
     }
     AP_TRY(ap_template_open(&lm->chat, lm->tokenizer, options, err));

@@ -75,6 +75,5 @@ void ap_pack_add_marked(struct ap_pack *p, const int32_t *ids, const uint8_t *tr
 
 struct ap_rows ap_pack_rows(const struct ap_pack *p)
 {
-    return (struct ap_rows){
-        .ids = p->ids, .start = p->start, .n_row = p->n_row, .n_seq = p->n_seq};
+    return (struct ap_rows){.ids = p->ids, .start = p->start, .n_row = p->n_row, .n_seq = p->n_seq};
 }

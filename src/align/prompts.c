@@ -19,8 +19,7 @@ static ap_status add_prompt(struct ap_prompts *out, const struct ap_example *e,
     bool fits = false;
     char *wrapped = ap_meta_prompt_apply(meta_prompt ? meta_prompt : "", e->prompt);
     if (!wrapped)
-        return ap_fail(err, AP_MEMORY, "prompt %llu: out of memory",
-                       (unsigned long long)e->record);
+        return ap_fail(err, AP_MEMORY, "prompt %llu: out of memory", (unsigned long long)e->record);
     ap_status status = ap_sequence_make(&s, lm->chat, e->context, e->n_context, wrapped, NULL,
                                         max_tokens, too_long, &fits, err);
     ap_free(wrapped);
@@ -58,8 +57,8 @@ ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
     if (!out->items)
         return ap_fail(err, AP_MEMORY, "%zu prompts: out of memory", n_index);
     for (size_t i = 0; i < n_index; i++) {
-        ap_status status = add_prompt(out, &data->examples[index[i]], lm, meta_prompt, max_tokens,
-                                      too_long, err);
+        ap_status status =
+            add_prompt(out, &data->examples[index[i]], lm, meta_prompt, max_tokens, too_long, err);
         if (status != AP_OK) {
             ap_prompts_free(out);
             return status;

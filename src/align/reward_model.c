@@ -1,4 +1,5 @@
-/* Rewards that a model gives (reward.h): a scalar head, math.md (9), or the implicit reward (9a). */
+/* Rewards that a model gives (reward.h): a scalar head, math.md (9), or the implicit reward (9a).
+ */
 #include "align/reward.h"
 
 #include "align/loss.h"
@@ -13,9 +14,9 @@ struct model_reward {
     double beta, floor;
     struct ap_tape *tape;
     struct ap_pack pack;
-    int *first;               /* max_row: first target of each packed sequence, implicit */
-    int32_t *last;            /* max_row: last row of each, classifier */
-    float *logp, *logp_ref;   /* max_row */
+    int *first;             /* max_row: first target of each packed sequence, implicit */
+    int32_t *last;          /* max_row: last row of each, classifier */
+    float *logp, *logp_ref; /* max_row */
 };
 
 static void model_free(void *self)

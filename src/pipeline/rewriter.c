@@ -111,7 +111,7 @@ ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewri
         goto out;
     }
     AP_TRY(check_length(r, wrapped, err));
-    AP_TRY(ap_run_rewriter(&r->run, r->lm, &r->role.role, options->temperature, &rewriter, err));
+    AP_TRY(ap_run_rewriter(&r->run, r->lm, &r->role.role, options->temperature, 1, &rewriter, err));
     AP_TRY(rewriter.answer(rewriter.self, &request, 1, 1, &answer, err));
     *ended = answer.ended;
     *fell_back = !answer.text[0];

@@ -66,7 +66,8 @@ ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct
                         struct ap_target *out, struct ap_error *err);
 /* The prompter behind the same interface: its answer to x inside the meta-prompt is the rewrite. */
 ap_status ap_run_rewriter(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
-                          double temperature, struct ap_target *out, struct ap_error *err);
+                          double temperature, int n_slot, struct ap_target *out,
+                          struct ap_error *err);
 /* "sft" when that stage trains something, else NULL: where ρ_sft comes from. */
 const char *ap_run_sft_stage(const struct ap_run *run);
 /* The recipe's meta-prompt, the default resolved. */

@@ -246,10 +246,11 @@ ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct
 }
 
 ap_status ap_run_rewriter(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
-                          double temperature, struct ap_target *out, struct ap_error *err)
+                          double temperature, int n_slot, struct ap_target *out,
+                          struct ap_error *err)
 {
     struct ap_target_options options = {.max_new_tokens = run->s->prompter.max_new_tokens,
                                         .sampling = {temperature, 0, 1},
-                                        .n_slot = run->s->run.batch};
+                                        .n_slot = n_slot};
     return ap_target_local(out, lm, role, &options, err);
 }

@@ -172,7 +172,7 @@ static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct 
     AP_TRY(describe_arm(e, name, &arm, &rewriter, &target));
     if (rewriter) {
         AP_TRY(ap_run_rewriter(e->run, e->prompter, rewriter, e->run->s->eval.temperature,
-                               &rewriter_target, err));
+                               e->run->s->run.batch, &rewriter_target, err));
         arm.rewriter = &rewriter_target;
     }
     AP_TRY(ap_run_target(e->run, e->target, target, &answerer, err));

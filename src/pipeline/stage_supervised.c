@@ -143,7 +143,7 @@ static ap_status best_of_open(struct ap_run *run, struct best_of *b, struct ap_e
                           s->prompter.max_new_tokens, s->sft.prompts, &b->prompts, err));
     AP_TRY(ap_run_reward_open(run, false, &b->reward, err));
     AP_TRY(ap_run_rewriter(run, lm, &(struct ap_role){lm->weights, NULL}, s->prompter.temperature,
-                           &b->rewriter, err));
+                           s->run.batch, &b->rewriter, err));
     AP_TRY(ap_run_target(run, target, &(struct ap_role){target->weights, NULL}, &b->target, err));
     n_all = (size_t)b->prompts.n * (size_t)s->sft.n;
     b->rewrites = ap_calloc(n_all, sizeof(*b->rewrites));

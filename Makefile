@@ -1,0 +1,47 @@
+# alignpro: the commands a person types. CMake and Ninja do the work underneath.
+#
+#   make            build/alignpro
+#   make demo       the whole method on the bundled world, ends in alignpro-demo/run/report.html
+#   make test       the quick tests
+#   make test-full  and the sanitizers, more shapes, fuzz smoke
+#   make bench      the benchmarks
+
+BUILD ?= build
+JOBS  ?= $(shell nproc)
+DEMO  ?= alignpro-demo
+
+.PHONY: all deps demo test test-full test-sanitize bench experiment-demo clean
+
+all: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS) alignpro
+
+deps:
+	@sh tools/install_deps.sh
+
+$(BUILD)/build.ninja: CMakeLists.txt | deps
+	@cmake -S . -B $(BUILD) -G Ninja >$(BUILD).log 2>&1 || { cat $(BUILD).log; exit 1; }
+
+demo: all
+	@$(BUILD)/alignpro demo --dir $(DEMO)
+
+experiment-demo: all
+	@for seed in 1 2 3; do $(BUILD)/alignpro demo --dir $(DEMO)-seed$$seed --seed $$seed || exit 1; done
+
+test: deps $(BUILD)/build.ninja
+	@ninja -C $(BUILD) -j $(JOBS)
+	@sh tools/run_tests.sh $(BUILD)
+
+test-sanitize: deps
+	@cmake -S . -B $(BUILD)-sanitize -G Ninja -DAP_SANITIZE=ON -DCMAKE_BUILD_TYPE=RelWithDebInfo >$(BUILD)-sanitize.log 2>&1 || { cat $(BUILD)-sanitize.log; exit 1; }
+	@ninja -C $(BUILD)-sanitize -j $(JOBS)
+	@sh tools/run_tests.sh $(BUILD)-sanitize
+
+test-full: test test-sanitize
+	@sh tools/fuzz_smoke.sh
+	@ALIGNPRO_TEST_FULL=1 sh tools/run_tests.sh $(BUILD)
+
+bench: deps $(BUILD)/build.ninja
+	@sh bench/run.sh $(BUILD)
+
+clean:
+	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz $(BUILD)*.log

@@ -1,0 +1,124 @@
+/* alignpro run | pretrain | sft | reward | align | rlhf | eval RECIPE [--set key=value]… */
+#include "cli_run.h"
+
+#include "cli_progress.h"
+
+#include "alignpro/recipe.h"
+#include "alignpro/run.h"
+#include "alignpro/text.h"
+
+#include <getopt.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SETS_MAX = 64 };
+
+static int usage(FILE *to, const char *command)
+{
+    fprintf(to,
+            "usage: alignpro %s RECIPE [--set KEY=VALUE]...\n"
+            "%s"
+            "  --set KEY=VALUE   override a key of the recipe, --set align.kl=0.02\n"
+            "`alignpro help KEY` explains a key. The same command goes on where it was stopped.\n",
+            command,
+            strcmp(command, "run") == 0
+                ? "every stage of a recipe, each skipped when its result exists\n"
+                : "one stage of a recipe, after the stages that it needs\n");
+    return to == stderr ? 2 : 0;
+}
+
+static int fail(const struct ap_error *err)
+{
+    fprintf(stderr, "alignpro: %s\n", err->text);
+    return err->status == AP_INTERRUPTED ? 130 : 1;
+}
+
+static int print_summary(struct ap_run *run)
+{
+    struct ap_error err = {0};
+    char *text;
+    if (ap_run_summary(run, &text, &err) != AP_OK)
+        return fail(&err);
+    printf("\n%s\nThe full report: %s/report.html\n", text, ap_run_directory(run));
+    ap_text_free(text);
+    return 0;
+}
+
+int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage)
+{
+    struct ap_error err = {0};
+    struct ap_recipe *recipe;
+    struct ap_run *run = NULL;
+    struct cli_progress progress;
+    int code = 0;
+
+    if (ap_recipe_open(&recipe, path, sets, n_sets, &err) != AP_OK)
+        return fail(&err);
+    cli_progress_init(&progress);
+    if (ap_run_open(&run, recipe, &progress.sink, &err) != AP_OK ||
+        ap_run_stage(run, stage, &err) != AP_OK)
+        code = fail(&err);
+    else if (!stage || strcmp(stage, "eval") == 0)
+        code = print_summary(run);
+    ap_run_close(run);
+    ap_recipe_close(recipe);
+    return code;
+}
+
+static int command(const char *name, const char *stage, int argc, char **argv)
+{
+    static const struct option options[] = {
+        {"set", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
+    const char *sets[SETS_MAX];
+    size_t n_sets = 0;
+    int c;
+    while ((c = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
+        if (c == 'h')
+            return usage(stdout, name);
+        if (c != 's')
+            return usage(stderr, name);
+        if (n_sets == SETS_MAX) {
+            fprintf(stderr, "alignpro: more than %d --set; put them into the recipe\n", SETS_MAX);
+            return 2;
+        }
+        sets[n_sets++] = optarg;
+    }
+    if (optind != argc - 1)
+        return usage(stderr, name);
+    return cli_run_recipe(argv[optind], sets, n_sets, stage);
+}
+
+int cli_run(int argc, char **argv)
+{
+    return command("run", NULL, argc, argv);
+}
+
+int cli_pretrain(int argc, char **argv)
+{
+    return command("pretrain", "pretrain", argc, argv);
+}
+
+int cli_sft(int argc, char **argv)
+{
+    return command("sft", "sft", argc, argv);
+}
+
+int cli_reward(int argc, char **argv)
+{
+    return command("reward", "reward", argc, argv);
+}
+
+int cli_align(int argc, char **argv)
+{
+    return command("align", "align", argc, argv);
+}
+
+int cli_rlhf(int argc, char **argv)
+{
+    return command("rlhf", "rlhf", argc, argv);
+}
+
+int cli_eval(int argc, char **argv)
+{
+    return command("eval", "eval", argc, argv);
+}

@@ -1,0 +1,20 @@
+/* Commands that run a recipe. */
+#ifndef CLI_RUN_H
+#define CLI_RUN_H
+
+#include <stddef.h>
+
+int cli_run(int argc, char **argv);
+int cli_pretrain(int argc, char **argv);
+int cli_sft(int argc, char **argv);
+int cli_reward(int argc, char **argv);
+int cli_align(int argc, char **argv);
+int cli_rlhf(int argc, char **argv);
+int cli_eval(int argc, char **argv);
+int cli_demo(int argc, char **argv);
+int cli_rewrite(int argc, char **argv);
+
+/* stage NULL: all of the recipe. Prints the summary after eval. Returns the exit code. */
+int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage);
+
+#endif
