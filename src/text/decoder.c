@@ -206,9 +206,9 @@ ap_status ap_decoder_add(struct ap_decoder *d, int32_t id, struct ap_error *err)
     if (id < 0 || id >= v->n)
         return ap_fail(err, AP_INVALID, "token id %d is outside the vocabulary, expected 0 to %d",
                        id, v->n - 1);
-    if (d->skip_special && (v->entry[id].flags & AP_VOCAB_SPECIAL))
+    if (d->skip_special && (v->entry[id].flags & AP_VOCAB_SKIPPED))
         return AP_OK;
-    const char *text = ap_vocab_text(v, id, &n);
+    const char *text = ap_vocab_shown(v, id, &n);
     ap_status status = AP_OK;
     if (d->t->decoder.join && d->any)
         status = ap_buffer_append(&d->out, " ", 1, err);

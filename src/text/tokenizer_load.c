@@ -126,6 +126,8 @@ static ap_status index_added(struct ap_tokenizer *t, const struct added_entry *e
                        "%s: the normalizer leaves nothing of the added token "
                        "\"%.64s\"",
                        t->where, e->content);
+    if (status == AP_OK)
+        status = ap_vocab_show(&t->vocab, token.id, span.text, span.n, err);
     return status == AP_OK ? ap_added_put(&t->added_normalized, span.text, span.n, token, err)
                            : status;
 }
@@ -141,6 +143,7 @@ static ap_status read_added(struct ap_tokenizer *t, const json_t *added, const c
         AP_TRY(register_added(&t->vocab, &e, where, err));
         AP_TRY(index_added(t, &e, &raw, work, err));
     }
+    ap_vocab_finish(&t->vocab);
 out:
     ap_marked_free(&raw);
     ap_marked_free(&work[0]);

@@ -1,5 +1,5 @@
 /* Token ids and spellings: an array by id and a hash table by spelling. Entry points:
- * ap_vocab_init, ap_vocab_put, ap_vocab_find, ap_vocab_text. */
+ * ap_vocab_init, ap_vocab_put, ap_vocab_find, ap_vocab_text, ap_vocab_shown. */
 #include "text/vocab.h"
 
 #include "base/memory.h"
@@ -41,6 +41,13 @@ const char *ap_vocab_text(const struct ap_vocab *v, int32_t id, size_t *n)
     return *n ? v->bytes.data + v->entry[id].start : "";
 }
 
+const char *ap_vocab_shown(const struct ap_vocab *v, int32_t id, size_t *n)
+{
+    assert(id >= 0 && id < v->n);
+    *n = v->entry[id].n_shown;
+    return *n ? v->bytes.data + v->entry[id].shown_start : "";
+}
+
 /* The slot that holds the spelling, or the empty one where it would go. */
 static uint32_t find_slot(const struct ap_vocab *v, const char *text, size_t n)
 {
@@ -60,6 +67,14 @@ int32_t ap_vocab_find(const struct ap_vocab *v, const char *text, size_t n, uint
         return -1;
     int32_t id = v->slot[find_slot(v, text, n)];
     return id >= 0 && (v->entry[id].flags & flags) ? id : -1;
+}
+
+static ap_status keep(struct ap_vocab *v, const char *text, size_t n, uint32_t *start,
+                      struct ap_error *err)
+{
+    *start = (uint32_t)v->bytes.len; /* a buffer's ceiling is far below 2^32 */
+    ap_status status = ap_buffer_append(&v->bytes, text, n, err);
+    return status == AP_OK ? ap_buffer_append(&v->bytes, "", 1, err) : status;
 }
 
 ap_status ap_vocab_put(struct ap_vocab *v, int64_t id, const char *text, size_t n, uint8_t flags,
@@ -82,13 +97,33 @@ ap_status ap_vocab_put(struct ap_vocab *v, int64_t id, const char *text, size_t 
     if (v->slot[slot] >= 0)
         return ap_fail(err, AP_FORMAT, "%s: token \"%.64s\" has the ids %d and %lld; keep one",
                        where, text, v->slot[slot], (long long)id);
-    size_t start = v->bytes.len;
-    ap_status status = ap_buffer_append(&v->bytes, text, n, err);
-    if (status == AP_OK)
-        status = ap_buffer_append(&v->bytes, "", 1, err);
+    uint32_t start = 0;
+    ap_status status = keep(v, text, n, &start, err);
     if (status != AP_OK)
         return status;
-    *e = (struct ap_vocab_entry){(uint32_t)start, (uint32_t)n, flags | AP_VOCAB_PRESENT};
+    *e = (struct ap_vocab_entry){start, (uint32_t)n, start, (uint32_t)n, flags | AP_VOCAB_PRESENT};
     v->slot[slot] = (int32_t)id;
     return AP_OK;
+}
+
+ap_status ap_vocab_show(struct ap_vocab *v, int32_t id, const char *text, size_t n,
+                        struct ap_error *err)
+{
+    uint32_t start = 0;
+    ap_status status = keep(v, text, n, &start, err);
+    if (status != AP_OK)
+        return status;
+    v->entry[id].shown_start = start;
+    v->entry[id].n_shown = (uint32_t)n;
+    return AP_OK;
+}
+
+void ap_vocab_finish(struct ap_vocab *v)
+{
+    for (int32_t id = 0; id < v->n; id++) {
+        size_t n;
+        const char *shown = ap_vocab_shown(v, id, &n);
+        if (ap_vocab_find(v, shown, n, AP_VOCAB_SPECIAL) >= 0)
+            v->entry[id].flags |= AP_VOCAB_SKIPPED;
+    }
 }

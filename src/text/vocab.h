@@ -11,14 +11,16 @@
 
 enum {
     AP_VOCAB_PRESENT = 1,
-    AP_VOCAB_MODEL = 2,   /* in the model's own vocabulary, so that BPE may produce it */
-    AP_VOCAB_ADDED = 4,   /* in added_tokens */
-    AP_VOCAB_SPECIAL = 8, /* added and special: left out of a decoding that skips special tokens */
+    AP_VOCAB_MODEL = 2,    /* in the model's own vocabulary, so that BPE may produce it */
+    AP_VOCAB_ADDED = 4,    /* in added_tokens */
+    AP_VOCAB_SPECIAL = 8,  /* added and special */
+    AP_VOCAB_SKIPPED = 16, /* left out of a decoding that skips special tokens */
 };
 
 struct ap_vocab_entry {
-    uint32_t start, n; /* bytes of the spelling in ap_vocab.bytes, which has a NUL after it */
-    uint8_t flags;     /* AP_VOCAB_… */
+    uint32_t start, n;             /* the spelling in ap_vocab.bytes, which has a NUL after it */
+    uint32_t shown_start, n_shown; /* what the decoder is given: the spelling, or its normal form */
+    uint8_t flags;                 /* AP_VOCAB_… */
 };
 
 struct ap_vocab {
@@ -38,7 +40,15 @@ ap_status ap_vocab_put(struct ap_vocab *v, int64_t id, const char *text, size_t 
                        const char *where, struct ap_error *err);
 /* Id of a spelling among the entries that have one of the flags; −1 when there is none. */
 int32_t ap_vocab_find(const struct ap_vocab *v, const char *text, size_t n, uint8_t flags);
-/* Borrowed; id must be in range. */
+/* The spelling, and what the decoder is given. Borrowed; id must be in range. */
 const char *ap_vocab_text(const struct ap_vocab *v, int32_t id, size_t *n);
+const char *ap_vocab_shown(const struct ap_vocab *v, int32_t id, size_t *n);
+/* An added token that is matched in normalised text is decoded from its normal form. */
+ap_status ap_vocab_show(struct ap_vocab *v, int32_t id, const char *text, size_t n,
+                        struct ap_error *err);
+/* All tokens are in: set AP_VOCAB_SKIPPED. The reference skips what the decoder would be given,
+ * when that is the spelling of a special token; so one with another normal form is never skipped.
+ */
+void ap_vocab_finish(struct ap_vocab *v);
 
 #endif
