@@ -49,13 +49,20 @@ static void full_key(const struct ap_setting_ref *ref, char out[AP_KEY_MAX])
 
 bool ap_setting_find(const char *key, struct ap_setting_ref *ref)
 {
-    char wanted[AP_KEY_MAX], known[AP_KEY_MAX];
-    if (!table_key(key, wanted))
+    char wanted[AP_KEY_MAX];
+    size_t n_groups, first = 0;
+    const struct ap_setting_group *groups = ap_setting_groups(&n_groups);
+    char *leaf = table_key(key, wanted) ? strrchr(wanted, '.') : NULL;
+    if (!leaf)
         return false;
-    for (size_t i = 0; ap_setting_at(i, ref); i++) {
-        full_key(ref, known);
-        if (!strcmp(wanted, known))
+    *leaf++ = '\0';
+    for (size_t g = 0; g < n_groups; first += groups[g].n, g++) {
+        for (size_t i = 0; !strcmp(groups[g].prefix, wanted) && i < groups[g].n; i++) {
+            if (strcmp(groups[g].rows[i].key, leaf) != 0)
+                continue;
+            *ref = (struct ap_setting_ref){&groups[g], &groups[g].rows[i], first + i};
             return true;
+        }
     }
     return false;
 }

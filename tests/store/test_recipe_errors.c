@@ -286,7 +286,7 @@ static void damaged_text(void **state)
         for (int k = 0; k < 3; k++) {
             x = x * 1664525u + 1013904223u;
             text[(x >> 8) % (sizeof(text) - 1)] =
-                "{}[]:,#&*!|>'\"%@`-? \n\t0aZ\x80\xff"[(x >> 3) % 29];
+                "{}[]:,#&*!|>'\"%@`-? \n\t0aZ\x80\xff"[(x >> 3) % 28];
         }
         struct ap_error err;
         struct ap_recipe *recipe;
