@@ -1,0 +1,526 @@
+/* What every stage promises, shown by the loops on a table: resume bit for bit, the assertions of
+ * math.md (13), bad steps, kl_stop, the order of prompts, nothing allocated in a step. */
+#include "align/rl_common.h"
+#include "align/tabular.h"
+#include "base/file.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+enum { X = 3, R = 8, Y = 2, N_PROMPT = 10, STEPS = 9 };
+
+/* -- a small run -- */
+
+struct recorder {
+    int n[AP_EVENT_WARN + 1];
+    int64_t stop_at, kill_at; /* steps done; 0: never */
+    volatile sig_atomic_t stop;
+    char warning[1024];
+    uint64_t allocations[STEPS + 1]; /* after each step */
+    double tokens_per_s;
+};
+
+struct run {
+    double rho[X * R], target[X * R * Y], bare[X * Y], reward[X * Y], prompts[X], value[X * R];
+    struct ap_exact_world world;
+    struct tabular table;
+    struct tabular_scorer scorer;
+    struct ap_policy policy;
+    struct ap_environment env;
+    struct ap_rl_settings settings;
+    struct recorder recorder;
+    struct ap_sink sink;
+    struct ap_stage stage;
+};
+
+static void on_event(void *context, const struct ap_event *event)
+{
+    struct recorder *o = context;
+    o->n[event->kind]++;
+    if (event->kind == AP_EVENT_WARN)
+        snprintf(o->warning, sizeof(o->warning), "%s", event->text);
+    if (event->kind != AP_EVENT_STEP)
+        return;
+    o->tokens_per_s = event->tokens_per_s;
+    if (event->step <= STEPS)
+        o->allocations[event->step] = ap_memory_n_allocations();
+    if (event->step == o->kill_at)
+        raise(SIGKILL);
+    if (event->step == o->stop_at)
+        o->stop = 1;
+}
+
+/* n numbers in rows that sum to 1. */
+static void fill_simplex(double *p, int n, int width)
+{
+    for (int i = 0; i < n; i++)
+        p[i] = 1 + i * 5 % 7;
+    for (int row = 0; row < n; row += width) {
+        double sum = 0;
+        for (int i = row; i < row + width; i++)
+            sum += p[i];
+        for (int i = row; i < row + width; i++)
+            p[i] /= sum;
+    }
+}
+
+static void run_open(struct run *o, bool ppo)
+{
+    memset(o, 0, sizeof(*o));
+    fill_simplex(o->rho, X * R, R);
+    fill_simplex(o->target, X * R * Y, Y);
+    for (int i = 0; i < X * R; i++)
+        o->value[i] = (i * 7 % 11) / 10.0;
+    for (int i = 0; i < X * Y; i++)
+        o->reward[i] = i % Y;
+    o->world =
+        (struct ap_exact_world){X, R, Y, 0.1, 1, o->prompts, o->rho, o->target, o->bare, o->reward};
+    o->settings = (struct ap_rl_settings){
+        .kl = 0.1,
+        .rewrites = 4,
+        .prompts = 3,
+        .steps = STEPS,
+        .epochs = 2,
+        .minibatches = 3,
+        .clip = 0.2,
+        .value_clip = 0.2,
+        .value_weight = 0.1,
+        .gamma = 1,
+        .gae_lambda = 0.95,
+        .optimiser = {.lr = 0.05, .schedule = "linear", .beta1 = 0.9, .beta2 = 0.99, .eps = 1e-8}};
+    tabular_open(&o->table, &o->world, 2, 3, &o->settings.optimiser, 0.05, (int64_t)STEPS * 2 * 3,
+                 1);
+    o->scorer = (struct tabular_scorer){&o->world, o->value, 2, 2, 1, 0};
+    o->policy = tabular_policy(&o->table);
+    o->env =
+        (struct ap_environment){.self = &o->scorer, .n_prompt = N_PROMPT, .score = tabular_score};
+    o->sink = (struct ap_sink){on_event, &o->recorder, &o->recorder.stop};
+    o->stage = (struct ap_stage){
+        .name = ppo ? "rlhf" : "align", .seed = 1, .sink = &o->sink, .max_bad_steps = 2};
+}
+
+static ap_status run_go(struct run *o, bool ppo, struct ap_error *err)
+{
+    return (ppo ? ap_ppo : ap_rloo)(&o->stage, &o->policy, &o->env, &o->settings, err);
+}
+
+static void run_close(struct run *o)
+{
+    tabular_close(&o->table);
+}
+
+static void check_same_adam(const struct tabular_adam *a, const struct tabular_adam *b)
+{
+    assert_memory_equal(a->x, b->x, a->n * sizeof(double));
+    assert_memory_equal(a->m, b->m, a->n * sizeof(double));
+    assert_memory_equal(a->v, b->v, a->n * sizeof(double));
+}
+
+static void check_same_table(const struct run *a, const struct run *b)
+{
+    check_same_adam(&a->table.logits, &b->table.logits);
+    check_same_adam(&a->table.values, &b->table.values);
+    assert_int_equal(a->table.n_applied, b->table.n_applied);
+}
+
+/* -- resume -- */
+
+struct kept {
+    struct ap_run_dir dir;
+    struct ap_database *db;
+};
+
+static void kept_open(struct kept *k, struct run *o, const char *root, const char *name)
+{
+    struct ap_error err;
+    char path[512];
+    snprintf(path, sizeof(path), "%s/%s", root, name);
+    check_ok(ap_dir_make(path, &err), err);
+    k->dir = (struct ap_run_dir){.path = ap_strdup(path)};
+    snprintf(path, sizeof(path), "%s/%s/run.db", root, name);
+    check_ok(ap_database_open(&k->db, path, &err), err);
+    o->stage.dir = &k->dir;
+    o->stage.db = k->db;
+}
+
+static void kept_close(struct kept *k)
+{
+    ap_database_close(k->db);
+    ap_free(k->dir.path);
+}
+
+struct sums {
+    int n;
+    double sum;
+    int64_t last;
+};
+
+static ap_status add_metric(void *context, const char *stage, int64_t step, const char *name,
+                            double value)
+{
+    struct sums *s = context;
+    (void)stage;
+    s->n++;
+    s->sum += value * (double)(1 + step) * (double)strlen(name);
+    s->last = step;
+    return AP_OK;
+}
+
+/* The rows of two databases say the same. */
+static void check_same_metrics(const struct kept *a, const struct kept *b)
+{
+    struct ap_error err;
+    struct sums x = {0}, y = {0};
+    check_ok(ap_database_each_metric(a->db, add_metric, &x, &err), err);
+    check_ok(ap_database_each_metric(b->db, add_metric, &y, &err), err);
+    assert_true(x.n >= 10 * STEPS);
+    assert_int_equal(x.n, y.n);
+    assert_int_equal(x.last, STEPS - 1);
+    assert_true(x.sum == y.sum);
+}
+
+static int make_root(void **state)
+{
+    char path[] = "/tmp/alignpro-test-XXXXXX";
+    *state = mkdtemp(path) ? ap_strdup(path) : NULL;
+    return *state ? 0 : -1;
+}
+
+static int remove_root(void **state)
+{
+    ap_status status = ap_dir_remove(*state, NULL);
+    ap_free(*state);
+    return status == AP_OK ? 0 : -1;
+}
+
+static void undisturbed(struct run *o, struct kept *k, const char *root, bool ppo)
+{
+    struct ap_error err;
+    run_open(o, ppo);
+    kept_open(k, o, root, "whole");
+    check_ok(run_go(o, ppo, &err), err);
+    assert_int_equal(o->recorder.n[AP_EVENT_BEGIN], 1);
+    assert_int_equal(o->recorder.n[AP_EVENT_STEP], STEPS);
+    assert_int_equal(o->recorder.n[AP_EVENT_END], 1);
+    assert_int_equal(o->recorder.n[AP_EVENT_WARN], 0);
+    assert_true(isfinite(o->recorder.tokens_per_s) && o->recorder.tokens_per_s > 0);
+}
+
+static void check_stop_and_resume(const char *root, bool ppo)
+{
+    struct run whole, part;
+    struct kept kept_whole, kept_part;
+    struct ap_error err;
+    undisturbed(&whole, &kept_whole, root, ppo);
+    for (int turn = 0; turn < 3; turn++) { /* stopped after step 4, after step 7, not at all */
+        run_open(&part, ppo);
+        kept_open(&kept_part, &part, root, "part");
+        part.recorder.stop_at = turn == 0 ? 4 : turn == 1 ? 7 : 0;
+        ap_status status = run_go(&part, ppo, &err);
+        if (turn == 2)
+            break;
+        assert_int_equal(status, AP_INTERRUPTED);
+        check_holds(err.text, turn == 0 ? "stopped after step 4 of 9" : "after step 7 of 9");
+        check_holds(err.text, "run the same command again");
+        kept_close(&kept_part);
+        run_close(&part);
+    }
+    assert_int_equal(part.recorder.n[AP_EVENT_STEP], 2);
+    assert_int_equal(part.recorder.n[AP_EVENT_NOTE], 1);
+    check_same_table(&whole, &part);
+    check_same_metrics(&kept_whole, &kept_part);
+    kept_close(&kept_part);
+    kept_close(&kept_whole);
+    run_close(&part);
+    run_close(&whole);
+}
+
+static void test_stopped_and_resumed_is_undisturbed(void **state)
+{
+    check_stop_and_resume(*state, false);
+}
+
+static void test_stopped_and_resumed_is_undisturbed_with_a_critic(void **state)
+{
+    check_stop_and_resume(*state, true);
+}
+
+/* Steps 6 and 7 are in run.db, but the newest checkpoint is that of step 6. */
+static void test_killed_and_resumed_is_undisturbed(void **state)
+{
+    struct run whole, part;
+    struct kept kept_whole, kept_part;
+    struct ap_error err;
+    int how = 0;
+    undisturbed(&whole, &kept_whole, *state, false);
+    pid_t child = fork();
+    if (child == 0) {
+        run_open(&part, false);
+        kept_open(&kept_part, &part, *state, "part");
+        part.stage.checkpoint_every = 3;
+        part.recorder.kill_at = 8;
+        run_go(&part, false, &err);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    run_open(&part, false);
+    kept_open(&kept_part, &part, *state, "part");
+    check_ok(run_go(&part, false, &err), err);
+    assert_int_equal(part.recorder.n[AP_EVENT_STEP], 3);
+    check_same_table(&whole, &part);
+    check_same_metrics(&kept_whole, &kept_part);
+    kept_close(&kept_part);
+    kept_close(&kept_whole);
+    run_close(&part);
+    run_close(&whole);
+}
+
+static void test_a_stage_without_a_directory_says_that_nothing_is_kept(void **state)
+{
+    (void)state;
+    struct run o;
+    struct ap_error err;
+    run_open(&o, false);
+    o.recorder.stop_at = 2;
+    assert_int_equal(run_go(&o, false, &err), AP_INTERRUPTED);
+    check_holds(err.text, "starts afresh next time");
+    run_close(&o);
+}
+
+/* -- (13) -- */
+
+static void check_refused(bool ppo, double lie, double wobble, const char *a, const char *b)
+{
+    struct run o;
+    struct ap_error err;
+    run_open(&o, ppo);
+    o.table.lie = lie;
+    o.table.wobble = wobble;
+    assert_int_equal(run_go(&o, ppo, &err), AP_NUMERIC);
+    check_holds(err.text, "step 0");
+    check_holds(err.text, "token 0 of 3");
+    check_holds(err.text, a);
+    check_holds(err.text, b);
+    assert_int_equal(o.recorder.n[AP_EVENT_STEP], 0);
+    run_close(&o);
+}
+
+static void test_another_reference_than_the_policy_is_refused(void **state)
+{
+    (void)state;
+    for (int ppo = 0; ppo < 2; ppo++) {
+        check_refused(ppo, 1e-3, 0, "under the reference", "both are one model");
+        check_refused(ppo, NAN, 0, "nan", "under the reference");
+    }
+}
+
+static void test_a_forward_that_changes_is_refused(void **state)
+{
+    (void)state;
+    for (int ppo = 0; ppo < 2; ppo++)
+        check_refused(ppo, 0, 1e-3, "in the first minibatch", "after sampling");
+}
+
+static void test_differences_within_tolerance_pass(void **state)
+{
+    (void)state;
+    struct run o;
+    struct ap_error err;
+    run_open(&o, false);
+    o.table.lie = 1e-10;
+    check_ok(run_go(&o, false, &err), err);
+    run_close(&o);
+}
+
+static void test_a_negative_mean_kl_is_refused(void **state)
+{
+    (void)state;
+    struct run o;
+    struct ap_error err;
+    struct ap_rollout *r;
+    struct ap_rl_work w;
+    const int32_t ids[] = {0};
+    run_open(&o, false);
+    check_ok(ap_rl_open(&w, &o.stage, &o.policy, &o.env, &o.settings, &err), err);
+    r = &w.rollout;
+    check_ok(ap_rollout_add(r, 0, 0, 0, ids, 1, true, NULL, &err), err);
+    r->rows[0].kl = -2e-6;
+    assert_int_equal(ap_rl_check_kl(&o.stage, &o.policy, r, 3, &err), AP_NUMERIC);
+    check_holds(err.text, "the mean KL is -2e-06");
+    r->rows[0].kl = -0.5e-6;
+    check_ok(ap_rl_check_kl(&o.stage, &o.policy, r, 3, &err), err);
+    r->rows[0].kl = 1e-3;
+    check_ok(ap_rl_check_kl(&o.stage, &o.policy, r, 3, &err), err);
+    assert_int_equal(ap_rl_check_kl(&o.stage, &o.policy, r, 0, &err), AP_NUMERIC);
+    check_holds(err.text, "expected 0 before the first update");
+    r->rows[0].kl = 0;
+    r->logp_ref[0] = -INFINITY;
+    assert_int_equal(ap_rl_check_kl(&o.stage, &o.policy, r, 3, &err), AP_NUMERIC);
+    check_holds(err.text, "-inf under the reference");
+    ap_rl_close(&w);
+    run_close(&o);
+}
+
+/* -- bad steps, kl_stop -- */
+
+static void test_a_bad_step_is_skipped_and_counted(void **state)
+{
+    (void)state;
+    for (int ppo = 0; ppo < 2; ppo++) {
+        struct run o;
+        struct ap_error err;
+        run_open(&o, ppo);
+        o.table.poison = 7;
+        check_ok(run_go(&o, ppo, &err), err);
+        assert_int_equal(o.stage.n_skipped, 1);
+        assert_int_equal(o.recorder.n[AP_EVENT_WARN], 1);
+        check_holds(o.recorder.warning, "step 1: table.logits is not finite");
+        assert_int_equal(o.table.n_applied, STEPS * 6 - 1);
+        for (size_t i = 0; i < o.table.logits.n; i++)
+            assert_true(isfinite(o.table.logits.x[i]));
+        run_close(&o);
+    }
+}
+
+static void test_bad_steps_in_a_row_stop_the_run(void **state)
+{
+    (void)state;
+    struct run o;
+    struct ap_error err;
+    run_open(&o, false);
+    o.stage.max_bad_steps = 1;
+    o.table.poison = 3;
+    assert_int_equal(run_go(&o, false, &err), AP_NUMERIC);
+    check_holds(err.text, "step 0: table.logits is not finite");
+    run_close(&o);
+    run_open(&o, true); /* a reward that is NaN: the loss says so, and nothing is learned from it */
+    o.scorer.offset = NAN;
+    assert_int_equal(run_go(&o, true, &err), AP_NUMERIC);
+    check_holds(err.text, "the loss");
+    check_holds(err.text, "2 updates in a row");
+    assert_int_equal(o.table.n_applied, 0);
+    run_close(&o);
+}
+
+static void test_kl_stop_ends_a_stage_early_and_well(void **state)
+{
+    (void)state;
+    for (int ppo = 0; ppo < 2; ppo++) {
+        struct run o;
+        struct ap_error err;
+        run_open(&o, ppo);
+        o.settings.kl_stop = 1e-4;
+        check_ok(run_go(&o, ppo, &err), err);
+        assert_in_range(o.recorder.n[AP_EVENT_STEP], 1, STEPS - 1);
+        assert_int_equal(o.recorder.n[AP_EVENT_WARN], 1);
+        assert_int_equal(o.recorder.n[AP_EVENT_END], 1);
+        check_holds(o.recorder.warning, ".kl_stop");
+        run_close(&o);
+    }
+}
+
+/* -- settings, prompts, cost -- */
+
+static void test_settings_that_cannot_work_are_refused(void **state)
+{
+    (void)state;
+    struct run o;
+    struct ap_error err;
+    run_open(&o, false);
+    o.settings.rewrites = 1;
+    assert_int_equal(run_go(&o, false, &err), AP_INVALID);
+    check_holds(err.text, "align.rewrites is 1");
+    o.settings.rewrites = 4;
+    o.policy.value = NULL;
+    assert_int_equal(run_go(&o, true, &err), AP_INVALID);
+    check_holds(err.text, "needs a critic");
+    o.settings.prompts = 11;
+    check_ok(run_go(&o, false, &err), err);
+    check_holds(o.recorder.warning, "11 prompts a step are asked for, but there are 10");
+    run_close(&o);
+}
+
+static void test_every_pass_is_a_new_permutation(void **state)
+{
+    (void)state;
+    struct run o;
+    struct ap_error err;
+    struct ap_rl_work w;
+    int32_t passes[2][9];
+    run_open(&o, false);
+    check_ok(ap_rl_open(&w, &o.stage, &o.policy, &o.env, &o.settings, &err), err);
+    for (int step = 0; step < 6; step++) { /* 3 steps of 3 prompts out of 10 */
+        ap_rl_prompts(&w, &o.stage, N_PROMPT, step);
+        memcpy(passes[step / 3] + step % 3 * 3, w.prompts, 3 * sizeof(int32_t));
+    }
+    for (int pass = 0; pass < 2; pass++) {
+        bool seen[N_PROMPT] = {false};
+        for (int i = 0; i < 9; i++) {
+            assert_in_range(passes[pass][i], 0, N_PROMPT - 1);
+            assert_false(seen[passes[pass][i]]);
+            seen[passes[pass][i]] = true;
+        }
+    }
+    assert_memory_not_equal(passes[0], passes[1], sizeof(passes[0]));
+    ap_rl_prompts(&w, &o.stage, N_PROMPT, 1); /* a function of the step alone */
+    assert_memory_equal(w.prompts, passes[0] + 3, 3 * sizeof(int32_t));
+    ap_rl_close(&w);
+    run_close(&o);
+}
+
+static void test_a_step_allocates_nothing(void **state)
+{
+    (void)state;
+    for (int ppo = 0; ppo < 2; ppo++) {
+        struct run o;
+        struct ap_error err;
+        run_open(&o, ppo);
+        check_ok(run_go(&o, ppo, &err), err);
+        assert_int_equal(o.recorder.allocations[1], o.recorder.allocations[STEPS]);
+        run_close(&o);
+    }
+}
+
+static void test_micro_batches_change_nothing_but_rounding(void **state)
+{
+    (void)state;
+    for (int ppo = 0; ppo < 2; ppo++) {
+        struct run whole, split;
+        struct ap_error err;
+        run_open(&whole, ppo);
+        run_open(&split, ppo);
+        split.table.micro = 3;
+        check_ok(run_go(&whole, ppo, &err), err);
+        check_ok(run_go(&split, ppo, &err), err);
+        for (size_t i = 0; i < whole.table.logits.n; i++)
+            check_near(split.table.logits.x[i], whole.table.logits.x[i], 1e-6, 0);
+        run_close(&whole);
+        run_close(&split);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_stopped_and_resumed_is_undisturbed, make_root,
+                                        remove_root),
+        cmocka_unit_test_setup_teardown(test_stopped_and_resumed_is_undisturbed_with_a_critic,
+                                        make_root, remove_root),
+        cmocka_unit_test_setup_teardown(test_killed_and_resumed_is_undisturbed, make_root,
+                                        remove_root),
+        cmocka_unit_test(test_a_stage_without_a_directory_says_that_nothing_is_kept),
+        cmocka_unit_test(test_another_reference_than_the_policy_is_refused),
+        cmocka_unit_test(test_a_forward_that_changes_is_refused),
+        cmocka_unit_test(test_differences_within_tolerance_pass),
+        cmocka_unit_test(test_a_negative_mean_kl_is_refused),
+        cmocka_unit_test(test_a_bad_step_is_skipped_and_counted),
+        cmocka_unit_test(test_bad_steps_in_a_row_stop_the_run),
+        cmocka_unit_test(test_kl_stop_ends_a_stage_early_and_well),
+        cmocka_unit_test(test_settings_that_cannot_work_are_refused),
+        cmocka_unit_test(test_every_pass_is_a_new_permutation),
+        cmocka_unit_test(test_a_step_allocates_nothing),
+        cmocka_unit_test(test_micro_batches_change_nothing_but_rounding),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

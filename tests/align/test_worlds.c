@@ -1,0 +1,374 @@
+/* Ground truth: in finite worlds, where ρ* is known in closed form, the very loops that train a
+ * language model must bring a table to it. And the closed forms themselves. */
+#include "align/loops.h"
+#include "align/tabular.h"
+#include "base/json.h"
+
+#define EXACT 1e-10
+
+/* A world with its closed form; owns its arrays. */
+struct world {
+    struct ap_exact_world w;
+    struct ap_exact_result truth;
+    double *numbers;
+};
+
+static void world_alloc(struct world *o, int X, int R, int Y, double kl, double **prompts,
+                        double **rho, double **target, double **bare, double **reward)
+{
+    size_t x = (size_t)X, xr = x * (size_t)R, xy = x * (size_t)Y, xry = xr * (size_t)Y;
+    double *at = o->numbers = tabular_numbers(3 * x + 3 * xr + 2 * xy + xry);
+    *prompts = at, at += x;
+    *rho = at, at += xr;
+    *target = at, at += xry;
+    *bare = at, at += xy;
+    *reward = at, at += xy;
+    o->truth = (struct ap_exact_result){
+        .value = at, .rho_star = at + xr, .log_z = at + 2 * xr, .kl_star = at + 2 * xr + x};
+    o->w = (struct ap_exact_world){.n_prompt = X,
+                                   .n_rewrite = R,
+                                   .n_answer = Y,
+                                   .kl = kl,
+                                   .r_max = 1,
+                                   .prompts = *prompts,
+                                   .rho_sft = *rho,
+                                   .target = *target,
+                                   .bare = *bare,
+                                   .reward = *reward};
+}
+
+static void random_simplex(struct ap_random *random, double *p, int n)
+{
+    double sum = 0;
+    for (int i = 0; i < n; i++)
+        sum += p[i] = exp(ap_random_normal(random));
+    for (int i = 0; i < n; i++)
+        p[i] /= sum;
+}
+
+/* Made here, so that a clone alone proves the loops. */
+static void world_random(struct world *o, int X, int R, int Y, double kl, uint64_t seed)
+{
+    double *prompts, *rho, *target, *bare, *reward;
+    struct ap_random random;
+    ap_random_init(&random, &(struct ap_stream){.seed = seed});
+    world_alloc(o, X, R, Y, kl, &prompts, &rho, &target, &bare, &reward);
+    random_simplex(&random, prompts, X);
+    for (int x = 0; x < X; x++) {
+        random_simplex(&random, rho + x * R, R);
+        random_simplex(&random, bare + x * Y, Y);
+        for (int i = 0; i < R; i++)
+            random_simplex(&random, target + (x * R + i) * Y, Y);
+        for (int y = 0; y < Y; y++)
+            reward[x * Y + y] = ap_random_uniform(&random);
+    }
+    ap_exact_solve(&o->w, &o->truth);
+}
+
+static size_t flatten(const json_t *value, double *out)
+{
+    if (!json_is_array(value)) {
+        *out = json_number_value(value);
+        return 1;
+    }
+    size_t k, n = 0;
+    json_t *part;
+    json_array_foreach(value, k, part) n += flatten(part, out + n);
+    return n;
+}
+
+static json_t *golden_worlds(void)
+{
+    struct ap_error err;
+    json_t *root;
+    const char *path = check_golden("losses.json");
+    if (!path)
+        skip();
+    check_ok(ap_json_load(path, 1 << 22, &root, &err), err);
+    json_t *all = json_incref(json_object_get(root, "align_world"));
+    json_decref(root);
+    assert_int_equal(json_array_size(all), 2);
+    return all;
+}
+
+static double number(const json_t *o, const char *key)
+{
+    assert_true(json_is_number(json_object_get(o, key)));
+    return json_number_value(json_object_get(o, key));
+}
+
+static void world_golden(struct world *o, const json_t *g)
+{
+    double *prompts, *rho, *target, *bare, *reward;
+    const json_t *t = json_object_get(g, "target_given_rewrite");
+    int X = (int)json_array_size(t), R = (int)json_array_size(json_array_get(t, 0));
+    int Y = (int)json_array_size(json_array_get(json_array_get(t, 0), 0));
+    world_alloc(o, X, R, Y, number(g, "kl"), &prompts, &rho, &target, &bare, &reward);
+    o->w.r_max = number(g, "r_max");
+    assert_int_equal(flatten(json_object_get(g, "prompts"), prompts), X);
+    assert_int_equal(flatten(json_object_get(g, "rho_sft"), rho), X * R);
+    assert_int_equal(flatten(t, target), X * R * Y);
+    assert_int_equal(flatten(json_object_get(g, "target_bare"), bare), X * Y);
+    assert_int_equal(flatten(json_object_get(g, "reward"), reward), X * Y);
+    ap_exact_solve(&o->w, &o->truth);
+}
+
+static void world_free(struct world *o)
+{
+    ap_free(o->numbers);
+}
+
+/* -- closed forms -- */
+
+/* One prompt, two rewrites, two answers, λ 1: everything on one line. */
+static void test_closed_form_by_hand(void **state)
+{
+    (void)state;
+    const double one[] = {1}, rho[] = {0.75, 0.25}, target[] = {1, 0, 0.5, 0.5},
+                 bare[] = {0.8, 0.2};
+    const double reward[] = {0, 1};
+    const struct ap_exact_world w = {1, 2, 2, 1, 1, one, rho, target, bare, reward};
+    double value[2], star[2], log_z[1], kl_star[1];
+    struct ap_exact_result r = {
+        .value = value, .rho_star = star, .log_z = log_z, .kl_star = kl_star};
+    ap_exact_solve(&w, &r);
+    const double z = 0.75 + 0.25 * exp(0.5), p = 0.25 * exp(0.5) / z; /* ρ* of the second rewrite */
+    check_near(value[0], 0, 0, 0);
+    check_near(value[1], 0.5, 0, 0);
+    check_near(log_z[0], log(z), 1e-15, 0);
+    check_near(star[1], p, 1e-15, 0);
+    check_near(r.j_star, log(z), 1e-15, 0);
+    check_near(r.mean_reward_star, 0.5 * p, 1e-15, 0);
+    check_near(r.mean_reward_sft, 0.125, 1e-15, 0);
+    check_near(r.gap, 1 - 0.5 * p, 1e-15, 0);
+    check_near(r.lacks, 0.8, 1e-15, 0);
+    check_near(r.disturbs, 0.75 * 0.2 + 0.25 * 0.3, 1e-15, 0);
+    check_near(r.wins_back, 0.5 * p - log(z), 1e-15, 0); /* λ KL = E R − λ log Z */
+}
+
+static void test_closed_form_is_the_optimum(void **state)
+{
+    (void)state;
+    struct world o;
+    double rho[3 * 12];
+    struct ap_random random;
+    world_random(&o, 3, 12, 5, 0.2, 11);
+    const double best = ap_exact_objective(&o.w, o.truth.value, o.truth.rho_star);
+    check_near(best, o.truth.j_star, 1e-12, 0); /* (5) */
+    ap_random_init(&random, &(struct ap_stream){.seed = 12});
+    for (int trial = 0; trial < 200; trial++) {
+        for (int x = 0; x < 3; x++) {
+            random_simplex(&random, rho + 12 * x, 12);
+            for (int i = 0; i < 12; i++) /* near ρ*, where it is hardest to beat */
+                rho[12 * x + i] = 0.9 * o.truth.rho_star[12 * x + i] + 0.1 * rho[12 * x + i];
+        }
+        assert_true(ap_exact_objective(&o.w, o.truth.value, rho) < best);
+    }
+    assert_true(o.truth.gap <= o.truth.lacks + o.truth.disturbs - o.truth.wins_back); /* (6) */
+    check_near(ap_exact_kl((double[]){1, 0}, (double[]){0.5, 0.5}, 2), log(2), 1e-15, 0);
+    assert_true(isinf(ap_exact_kl((double[]){0.5, 0.5}, (double[]){1, 0}, 2)));
+    world_free(&o);
+}
+
+static void check_array(const json_t *g, const char *key, const double *got, size_t n)
+{
+    double *want = tabular_numbers(n);
+    assert_int_equal(flatten(json_object_get(g, key), want), n);
+    for (size_t i = 0; i < n; i++)
+        check_near(got[i], want[i], EXACT, EXACT);
+    ap_free(want);
+}
+
+static void test_closed_form_of_the_reference_worlds(void **state)
+{
+    (void)state;
+    json_t *all = golden_worlds(), *g;
+    size_t k;
+    json_array_foreach(all, k, g)
+    {
+        struct world o;
+        double terms[3];
+        world_golden(&o, g);
+        size_t x = (size_t)o.w.n_prompt, xr = x * (size_t)o.w.n_rewrite;
+        check_array(g, "value_of_rewrite", o.truth.value, xr);
+        check_array(g, "log_z", o.truth.log_z, x);
+        check_array(g, "rho_star", o.truth.rho_star, xr);
+        check_array(g, "kl_star", o.truth.kl_star, x);
+        check_near(o.truth.j_star, number(g, "j_star"), EXACT, EXACT);
+        check_near(o.truth.mean_reward_star, number(g, "mean_reward_star"), EXACT, EXACT);
+        check_near(o.truth.mean_reward_sft, number(g, "mean_reward_sft"), EXACT, EXACT);
+        check_near(o.truth.gap, number(g, "gap"), EXACT, EXACT);
+        assert_int_equal(flatten(json_object_get(g, "bound_terms"), terms), 3);
+        check_near(o.truth.lacks, terms[0], EXACT, EXACT);
+        check_near(o.truth.disturbs, terms[1], EXACT, EXACT);
+        check_near(o.truth.wins_back, terms[2], EXACT, EXACT);
+        world_free(&o);
+    }
+    json_decref(all);
+}
+
+/* -- the loops -- */
+
+struct trial {
+    bool ppo;
+    double kl; /* λ of the learner; the world's own where 0 */
+    int arity, depth, n_answers;
+    int rewrites, steps;
+    double lr;
+};
+
+/* The largest KL(ρ*(·|x) ‖ ρ(·|x)) over prompts: stricter than the mean over P(x). */
+static double distance(const struct world *o, const struct tabular *p)
+{
+    const int R = o->w.n_rewrite;
+    double *rho = tabular_numbers((size_t)R), worst = 0;
+    for (int x = 0; x < o->w.n_prompt; x++) {
+        tabular_distribution(p, x, rho);
+        worst = fmax(worst, ap_exact_kl(o->truth.rho_star + (size_t)x * (size_t)R, rho, R));
+    }
+    ap_free(rho);
+    return worst;
+}
+
+/* KL(ρ* ‖ ρ) after training. */
+static double learn(const struct world *o, const struct trial *t)
+{
+    struct ap_error err;
+    struct ap_rl_settings s = {.kl = t->kl > 0 ? t->kl : o->w.kl,
+                               .rewrites = t->rewrites,
+                               .prompts = o->w.n_prompt,
+                               .steps = t->steps,
+                               .epochs = 2,
+                               .minibatches = 1,
+                               .clip = 0.2,
+                               .value_clip = 0.2,
+                               .value_weight = 0.1,
+                               .gamma = 1,
+                               .gae_lambda = 0.95,
+                               .value_lr = 0.02,
+                               .optimiser = {.lr = t->lr,
+                                             .schedule = "cosine",
+                                             .lr_end = 0.01,
+                                             .beta1 = 0.9,
+                                             .beta2 = 0.99,
+                                             .eps = 1e-8}};
+    struct tabular table;
+    tabular_open(&table, &o->w, t->arity, t->depth, &s.optimiser, s.value_lr,
+                 (int64_t)s.steps * s.epochs, 5);
+    struct tabular_scorer scorer = {&o->w, o->truth.value, t->arity, t->n_answers, 5, 0};
+    struct ap_policy policy = tabular_policy(&table);
+    struct ap_environment env = {
+        .self = &scorer, .n_prompt = o->w.n_prompt, .score = tabular_score};
+    struct ap_stage stage = {.name = "align", .seed = 5, .max_bad_steps = 1};
+    check_ok(t->ppo ? ap_ppo(&stage, &policy, &env, &s, &err)
+                    : ap_rloo(&stage, &policy, &env, &s, &err),
+             err);
+    double after = distance(o, &table);
+    tabular_close(&table);
+    return after;
+}
+
+/* KL(ρ* ‖ ρ_sft), largest over prompts: where a learner starts. */
+static double start(const struct world *o)
+{
+    const int R = o->w.n_rewrite;
+    double worst = 0;
+    for (int x = 0; x < o->w.n_prompt; x++)
+        worst = fmax(worst, ap_exact_kl(o->truth.rho_star + x * R, o->w.rho_sft + x * R, R));
+    return worst;
+}
+
+/* By both algorithms, from exact R and from answers that are sampled. */
+static void learn_all_ways(const struct world *o, struct trial t)
+{
+    for (int sampled = 0; sampled < 2; sampled++) {
+        t.n_answers = sampled ? 2 : 0;
+        for (int ppo = 0; ppo < 2; ppo++) {
+            t.ppo = ppo;
+            double before = start(o), after = learn(o, &t);
+            printf("  %s, %d^%d rewrites, %s: KL(rho* || rho) from %.4f to %.5f nats\n",
+                   t.ppo ? "ppo " : "rloo", t.arity, t.depth,
+                   sampled ? "sampled answers" : "exact values", before, after);
+            assert_true(after <= 0.02 && after <= before / 10);
+            if (!sampled)
+                assert_true(after <= 0.001); /* without noise there is no excuse */
+        }
+    }
+}
+
+static void test_a_random_world_is_learned(void **state)
+{
+    (void)state;
+    struct world o;
+    world_random(&o, 2, 16, 6, 0.15, 3);
+    learn_all_ways(
+        &o, (struct trial){.arity = 16, .depth = 1, .rewrites = 64, .steps = 250, .lr = 0.03});
+    learn_all_ways(
+        &o, (struct trial){.arity = 4, .depth = 2, .rewrites = 64, .steps = 250, .lr = 0.03});
+    world_free(&o);
+}
+
+/* The measure must be able to fail: with another λ the optimum is another one. */
+static void test_another_kl_weight_ends_elsewhere(void **state)
+{
+    (void)state;
+    struct world o;
+    world_random(&o, 2, 16, 6, 0.15, 3);
+    for (int ppo = 0; ppo < 2; ppo++) {
+        struct trial t = {.ppo = ppo,
+                          .kl = 0.05,
+                          .arity = 16,
+                          .depth = 1,
+                          .rewrites = 64,
+                          .steps = 200,
+                          .lr = 0.05};
+        assert_true(learn(&o, &t) > 0.1);
+    }
+    world_free(&o);
+}
+
+static void learn_golden(size_t which, struct trial t)
+{
+    json_t *all = golden_worlds();
+    struct world o;
+    world_golden(&o, json_array_get(all, which));
+    learn_all_ways(&o, t);
+    world_free(&o);
+    json_decref(all);
+}
+
+static void test_the_first_reference_world_is_learned(void **state)
+{
+    (void)state;
+    learn_golden(
+        0, (struct trial){.arity = 50, .depth = 1, .rewrites = 128, .steps = 400, .lr = 0.05});
+}
+
+static void test_the_second_reference_world_is_learned(void **state)
+{
+    (void)state;
+    learn_golden(
+        1, (struct trial){.arity = 64, .depth = 1, .rewrites = 128, .steps = 250, .lr = 0.02});
+}
+
+static void test_rewrites_of_three_tokens_are_learned(void **state)
+{
+    (void)state;
+    learn_golden(1,
+                 (struct trial){.arity = 4, .depth = 3, .rewrites = 128, .steps = 250, .lr = 0.02});
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_closed_form_by_hand),
+        cmocka_unit_test(test_closed_form_is_the_optimum),
+        cmocka_unit_test(test_closed_form_of_the_reference_worlds),
+        cmocka_unit_test(test_a_random_world_is_learned),
+        cmocka_unit_test(test_another_kl_weight_ends_elsewhere),
+        cmocka_unit_test(test_the_first_reference_world_is_learned),
+        cmocka_unit_test(test_the_second_reference_world_is_learned),
+        cmocka_unit_test(test_rewrites_of_three_tokens_are_learned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
