@@ -20,17 +20,19 @@ struct ap_config {
     double rope_theta;
     double rope_factor, rope_low, rope_high; /* llama3 */
     int rope_original;                       /* llama3: original_max_position_embeddings */
-    int n_label;                             /* 0: causal LM; 1: sequence classifier with one label */
+    int n_label; /* 0: causal LM; 1: sequence classifier with one label */
     double initializer_range;
-    int32_t bos, pad;           /* −1: none */
-    int32_t eos[AP_EOS_MAX];    /* config.json's; generation_config.json's where it is there */
+    int32_t bos, pad;        /* −1: none; a pad id outside the vocabulary counts as none */
+    int32_t eos[AP_EOS_MAX]; /* config.json's; generation_config.json's where it is there */
     int n_eos;
 };
 
-/* dir: a Hugging Face folder. What the code does not implement is AP_UNSUPPORTED by key and value. */
+/* dir: a Hugging Face folder. What the code does not implement is AP_UNSUPPORTED by key and value.
+ */
 ap_status ap_config_read(struct ap_config *c, const char *dir, struct ap_error *err);
 /* The same from one config.json. */
 ap_status ap_config_read_file(struct ap_config *c, const char *path, struct ap_error *err);
+/* config.json and generation_config.json, in the spelling that transformers 4 and 5 both read. */
 ap_status ap_config_write(const struct ap_config *c, const char *dir, struct ap_error *err);
 
 #endif

@@ -85,7 +85,7 @@ static ap_status read_entry(const struct entry *e, const unsigned char *data,
 {
     const char *dtype = NULL;
     char text[64];
-    size_t begin, end, size;
+    size_t begin = 0, end = 0, size;
     ap_status status;
     if (!json_is_object(e->value))
         return ap_fail(err, AP_FORMAT, "%s: %s is not an object with dtype, shape, data_offsets",
@@ -205,7 +205,7 @@ ap_status ap_safetensors_parse(struct ap_safetensors *f, const void *data, size_
 {
     const unsigned char *bytes = data;
     json_t *header = NULL;
-    size_t length;
+    size_t length = 0;
     ap_status status = AP_OK;
     *f = (struct ap_safetensors){.path = ap_strdup(name)};
     if (!f->path)
