@@ -1,56 +1,68 @@
-/* Events reach the sink, and nothing happens without one. */
+/* Notes and warnings as events; what a silent or missing sink does. */
+#include "base/progress.h"
 #include "check.h"
 
-#include "base/progress.h"
-
-struct seen {
+struct heard {
     int n;
-    ap_event_kind kind;
-    char stage[16], text[64];
-    bool is_nan;
+    struct ap_event event;
+    char text[2048];
 };
 
-static void keep(void *context, const struct ap_event *event)
+static void on_event(void *context, const struct ap_event *event)
 {
-    struct seen *seen = context;
-    seen->n++;
-    seen->kind = event->kind;
-    seen->is_nan = isnan(event->loss) && isnan(event->reward) && isnan(event->kl);
-    snprintf(seen->stage, sizeof(seen->stage), "%s", event->stage);
-    snprintf(seen->text, sizeof(seen->text), "%s", event->text);
+    struct heard *o = context;
+    o->n++;
+    o->event = *event;
+    snprintf(o->text, sizeof(o->text), "%s", event->text);
 }
 
-static void test_texts(void **state)
+static void test_texts_become_events(void **state)
 {
     (void)state;
-    struct seen seen = {0};
-    struct ap_sink sink = {.fn = keep, .context = &seen};
-    ap_sink_note(&sink, "sft", "%d lines of %s", 3, "a\033[2Jb");
-    assert_int_equal(seen.kind, AP_EVENT_NOTE);
-    assert_string_equal(seen.stage, "sft");
-    assert_string_equal(seen.text, "3 lines of a?[2Jb");
-    assert_true(seen.is_nan);
-    ap_sink_warn(&sink, "align", "look");
-    assert_int_equal(seen.kind, AP_EVENT_WARN);
-    assert_int_equal(seen.n, 2);
-    ap_sink_warn(NULL, "align", "unheard");
-    ap_sink_note(&(struct ap_sink){0}, "align", "unheard");
+    struct heard heard = {0};
+    struct ap_sink sink = {.fn = on_event, .context = &heard};
+    ap_sink_note(&sink, "align", "%d prompts", 3);
+    assert_int_equal(heard.event.kind, AP_EVENT_NOTE);
+    assert_string_equal(heard.event.stage, "align");
+    assert_string_equal(heard.text, "3 prompts");
+    assert_true(isnan(heard.event.loss) && isnan(heard.event.reward) && isnan(heard.event.kl));
+    ap_sink_warn(&sink, "sft", "%s", "look");
+    assert_int_equal(heard.event.kind, AP_EVENT_WARN);
+    assert_string_equal(heard.text, "look");
+    assert_int_equal(heard.n, 2);
 }
 
-static void test_stop(void **state)
+static void test_a_long_text_is_cut(void **state)
 {
     (void)state;
+    struct heard heard = {0};
+    struct ap_sink sink = {.fn = on_event, .context = &heard};
+    ap_sink_note(&sink, "align", "%5000d", 1);
+    assert_int_equal(heard.n, 1);
+    assert_in_range(strlen(heard.text), 100, 4999);
+}
+
+static void test_no_one_listens(void **state)
+{
+    (void)state;
+    struct ap_sink silent = {0};
     volatile sig_atomic_t stop = 0;
-    struct ap_sink sink = {.stop = &stop};
-    assert_false(ap_sink_stopped(&sink));
-    stop = 1;
-    assert_true(ap_sink_stopped(&sink));
+    ap_sink_note(NULL, "align", "x");
+    ap_sink_warn(&silent, "align", "x");
     assert_false(ap_sink_stopped(NULL));
-    assert_false(ap_sink_stopped(&(struct ap_sink){0}));
+    assert_false(ap_sink_stopped(&silent));
+    silent.stop = &stop;
+    assert_false(ap_sink_stopped(&silent));
+    stop = 1;
+    assert_true(ap_sink_stopped(&silent));
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_texts), cmocka_unit_test(test_stop)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_texts_become_events),
+        cmocka_unit_test(test_a_long_text_is_cut),
+        cmocka_unit_test(test_no_one_listens),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
