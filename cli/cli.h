@@ -1,0 +1,55 @@
+/* What the commands share: JSON lines in and out, messages, exit codes. Only cli/ prints and exits.
+ *
+ * A command gets argv[0] = its own name and returns the exit code of the program. */
+#ifndef CLI_H
+#define CLI_H
+
+#include "alignpro/text.h"
+
+#include <jansson.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+enum { CLI_OK = 0, CLI_FAILED = 1, CLI_USAGE = 2 };
+
+/* Make one record's answer: fill the empty object out. An error's text goes out in its place. */
+typedef ap_status (*cli_line_fn)(void *context, const json_t *in, json_t *out,
+                                 struct ap_error *err);
+/* Standard input to standard output, a line out for a line in, each flushed. A line that fails
+ * gives
+ * {"error"} and, at the end, CLI_FAILED. */
+int cli_lines(cli_line_fn fn, void *context);
+
+/* "alignpro: TEXT" on standard error; CLI_FAILED. */
+int cli_fail(const struct ap_error *err);
+/* "alignpro COMMAND: …; see alignpro COMMAND --help" on standard error; CLI_USAGE. */
+int cli_usage_error(const char *command, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The same for what getopt_long refused in argv. */
+int cli_option_error(const char *command, int option, char **argv);
+/* Flush standard output; a full disk or a closed pipe is an error. */
+int cli_finish(int code);
+
+/* Fill err and return status. */
+ap_status cli_error(struct ap_error *err, ap_status status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Fields of a record. Where a key is not required and absent or null, the value stays as it is. */
+ap_status cli_get_text(const json_t *in, const char *key, bool required, const char **text,
+                       size_t *n, struct ap_error *err);
+ap_status cli_get_bool(const json_t *in, const char *key, bool *value, struct ap_error *err);
+/* Appended to ids; the key must be there. */
+ap_status cli_get_ids(const json_t *in, const char *key, struct ap_ids *ids, struct ap_error *err);
+/* *messages is allocated (free) and borrows its strings from in. */
+ap_status cli_get_messages(const json_t *in, const char *key, struct ap_message **messages,
+                           size_t *n, struct ap_error *err);
+
+/* out[key] = value, which is taken over; NULL is AP_MEMORY. */
+ap_status cli_put(json_t *out, const char *key, json_t *value, struct ap_error *err);
+/* An array of them; NULL when out of memory. */
+json_t *cli_ids_json(const int32_t *ids, size_t n);
+
+int cli_tokenize(int argc, char **argv);
+int cli_render(int argc, char **argv);
+
+#endif
