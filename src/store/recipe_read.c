@@ -59,8 +59,12 @@ static ap_status syntax_error(struct reader *r, struct ap_error *err)
     const struct fy_diag_error *found = fy_diag_errors_iterate(r->diag, &iterator);
     if (found && found->line > 0)
         r->at = (struct ap_origin){AP_ORIGIN_RECIPE, found->line, found->column, NULL};
-    ap_fail(err, AP_FORMAT, "is not YAML: %s; correct it",
-            found ? found->msg : "it cannot be read");
+    const char *message = found ? found->msg : "it cannot be read";
+    /* the slip that recipes invite: ${VAR} without quotes inside braces */
+    const char *remedy = strstr(message, "flow mapping")
+                             ? "quote what holds braces, as in {path: \"${VAR}/x\"}"
+                             : "correct it";
+    ap_fail(err, AP_FORMAT, "is not YAML: %s; %s", message, remedy);
     return fail_here(r, AP_FORMAT, err);
 }
 

@@ -144,7 +144,8 @@ void ap_setting_expected(const struct ap_setting *row, char *out, size_t size)
         snprintf(out, size, "a whole number from %.0f to %.0f%s", row->min, row->max, automatic);
         return;
     case AP_SETTING_REAL:
-        snprintf(out, size, "a number from %.10g to %.10g%s%s", row->min, row->max, share, automatic);
+        snprintf(out, size, "a number from %.10g to %.10g%s%s", row->min, row->max, share,
+                 automatic);
         return;
     case AP_SETTING_BOOL:
         snprintf(out, size, "true or false%s", automatic);

@@ -113,6 +113,9 @@ static void yaml(void **state)
     static const struct bad_case cases[] = {
         {"", NULL, {"r.yaml:1:1: ", "holds no keys"}},
         {"# only this\n", NULL, {"holds no keys"}},
+        {"models: {a: {path: ${X}/y}}\n",
+         NULL,
+         {"r.yaml:1:", "is not YAML", "quote what holds braces"}},
         {"- a\n", NULL, {"r.yaml:1:1: ", "is a list or a text"}},
         {"text", NULL, {"is a list or a text"}},
         {"run: {dir: o\n", NULL, {"r.yaml:", "is not YAML"}},
