@@ -1,0 +1,145 @@
+/* Writing with a sticky status; numbers, names and meanings as people read them.
+ * Entry points: ap_page_put, ap_number, ap_arm_shown. */
+#include "eval/report_page.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+void ap_page_put(struct ap_page *page, const char *text)
+{
+    if (page->status == AP_OK)
+        page->status = ap_buffer_puts(page->out, text, page->err);
+}
+
+void ap_page_printf(struct ap_page *page, const char *fmt, ...)
+{
+    char text[1024];
+    va_list list;
+    va_start(list, fmt);
+    int n = vsnprintf(text, sizeof(text), fmt, list);
+    va_end(list);
+    if (n >= (int)sizeof(text) && page->status == AP_OK)
+        page->status = ap_fail(page->err, AP_LIMIT,
+                               "report: a piece of text of %d bytes, expected "
+                               "under %zu; shorten the names of the judges",
+                               n, sizeof(text));
+    ap_page_put(page, text);
+}
+
+/* ---- numbers ---- */
+
+struct ap_number ap_number(double value, int decimals, bool sign)
+{
+    struct ap_number out;
+    if (isnan(value))
+        value = NAN; /* either sign */
+    if (fabs(value) < 0.5 * pow(10, -decimals))
+        value = 0;
+    if (isnan(value))
+        snprintf(out.text, sizeof(out.text), "-");
+    else if (fabs(value) >= 1e7)
+        snprintf(out.text, sizeof(out.text), sign ? "%+.2e" : "%.2e", value);
+    else
+        snprintf(out.text, sizeof(out.text), sign && value != 0 ? "%+.*f" : "%.*f", decimals,
+                 value);
+    return out;
+}
+
+struct ap_number ap_percent(double share)
+{
+    struct ap_number out = ap_number(100 * share, 0, false);
+    if (!isnan(share))
+        strncat(out.text, "%", sizeof(out.text) - strlen(out.text) - 1);
+    return out;
+}
+
+static struct ap_number range_of(struct ap_number low, struct ap_number high, struct ap_interval x)
+{
+    struct ap_number out = {""};
+    if (!isnan(x.low) && !isnan(x.high))
+        snprintf(out.text, sizeof(out.text), "[%.20s, %.20s]", low.text, high.text);
+    return out;
+}
+
+struct ap_number ap_range(struct ap_interval x, int decimals, bool sign)
+{
+    return range_of(ap_number(x.low, decimals, sign), ap_number(x.high, decimals, sign), x);
+}
+
+struct ap_number ap_percent_range(struct ap_interval x)
+{
+    return range_of(ap_percent(x.low), ap_percent(x.high), x);
+}
+
+int ap_score_decimals(const struct ap_evaluation *e, int judge)
+{
+    double scale = 0;
+    for (int a = 0; a < e->n_arm; a++) {
+        const struct ap_arm_statistics *s = &e->arms[judge][a];
+        scale = fmax(scale, fmax(fabs(s->mean.value), sqrt(fmax(0, s->variance.value))));
+    }
+    if (scale >= 1000)
+        return 0;
+    if (scale >= 100)
+        return 1;
+    return scale >= 0.1 || scale <= 0 ? 2 : 4;
+}
+
+/* ---- names ---- */
+
+struct meaning {
+    const char *name, *shown, *text;
+};
+
+static const struct meaning arm_meanings[] = {
+    {"bare", "bare", "the target answers the prompt as the user wrote it"},
+    {"instruct", "instruct",
+     "the prompter before any training rewrites the prompt, the target answers the rewrite"},
+    {"sft", "sft",
+     "the prompter after supervised fine-tuning, before reinforcement learning, rewrites"},
+    {"align", "Align-Pro",
+     "the prompter after reinforcement learning rewrites; the target stays untouched"},
+    {"rlhf", "rlhf",
+     "the target's own weights are trained on the reward, and it answers the prompt itself"},
+    {"best-of-n", "best-of-n",
+     "several rewrites are tried and the one whose answer the first judge scores best is kept"},
+};
+
+static const struct meaning judge_meanings[] = {
+    {"reward", "", "the reward that training maximised"},
+    {"heldout", "", "a reward model that training never saw"},
+    {"world", "", "the true score of the bundled world, which no training stage sees"},
+};
+
+const char *ap_arm_shown(const char *arm)
+{
+    for (size_t i = 0; i < AP_LEN(arm_meanings); i++)
+        if (strcmp(arm, arm_meanings[i].name) == 0)
+            return arm_meanings[i].shown;
+    return arm;
+}
+
+const char *ap_arm_meaning(const char *arm)
+{
+    for (size_t i = 0; i < AP_LEN(arm_meanings); i++)
+        if (strcmp(arm, arm_meanings[i].name) == 0)
+            return arm_meanings[i].text;
+    return "an arm of the user's own";
+}
+
+const char *ap_judge_meaning(const char *judge)
+{
+    for (size_t i = 0; i < AP_LEN(judge_meanings); i++)
+        if (strcmp(judge, judge_meanings[i].name) == 0)
+            return judge_meanings[i].text;
+    return "";
+}
+
+int ap_arm_find(const struct ap_evaluation *e, const char *arm)
+{
+    for (int a = 0; a < e->n_arm; a++)
+        if (e->n_judge > 0 && strcmp(e->arms[0][a].name, arm) == 0)
+            return a;
+    return -1;
+}

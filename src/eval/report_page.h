@@ -1,0 +1,42 @@
+/* What the report's files share: a buffer whose first failure sticks, so that a page reads as a
+ * page and is checked once at its end; numbers as people read them. Not part of the contract
+ * (report.h). */
+#ifndef AP_EVAL_REPORT_PAGE_H
+#define AP_EVAL_REPORT_PAGE_H
+
+#include "eval/report.h"
+
+struct ap_page {
+    struct ap_buffer *out; /* borrowed */
+    struct ap_error *err;
+    ap_status status; /* the first failure; nothing is written after it */
+};
+
+void ap_page_put(struct ap_page *page, const char *text);
+void ap_page_printf(struct ap_page *page, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#define AP_NUMBER_MAX 48
+struct ap_number {
+    char text[AP_NUMBER_MAX];
+};
+
+/* "-" for NaN; never "-0.00". sign: '+' before what is above zero. */
+struct ap_number ap_number(double value, int decimals, bool sign);
+/* "89%". */
+struct ap_number ap_percent(double share);
+/* "[1.29, 1.59]"; "" when there is none. */
+struct ap_number ap_range(struct ap_interval x, int decimals, bool sign);
+/* "[86%, 92%]". */
+struct ap_number ap_percent_range(struct ap_interval x);
+
+/* Decimals that suit the scores of a judge: 2 for numbers about 1. */
+int ap_score_decimals(const struct ap_evaluation *e, int judge);
+/* Index of an arm, −1 when it is not there. */
+int ap_arm_find(const struct ap_evaluation *e, const char *arm);
+
+/* The sentences of one judge, one a line, and those across judges. */
+void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, int judge);
+void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e);
+
+#endif

@@ -1,0 +1,278 @@
+/* run.db to statistics: the answers that count are joined with their scores and laid out as one
+ * dense table a judge. Not here: the arithmetic (statistics.c), any text (report_text.c).
+ * Entry point: ap_evaluate. */
+#include "base/memory.h"
+#include "eval/report.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS_MAX ((size_t)1 << 24)
+
+/* One answer that counts: an evaluations row with sample −1, and its scores. */
+struct answer {
+    int arm;
+    int64_t seed;
+    uint64_t record;
+    struct ap_score_cell cell; /* but for the score */
+    double scores[AP_JUDGES_MAX];
+};
+
+struct reader {
+    char *const *arms, *const *judges;
+    int n_arm, n_judge;
+    struct answer *answers; /* sorted by (arm, seed, record) before scores are read */
+    size_t n, cap;
+    bool has_score[AP_JUDGES_MAX][AP_ARMS_MAX];
+    uint64_t *records; /* distinct, ascending */
+    size_t n_record;
+    struct ap_error *err;
+};
+
+static int name_find(char *const *names, int n, const char *name)
+{
+    for (int i = 0; i < n; i++)
+        if (strcmp(names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static ap_status check_names(const char *key, char *const *names, int n, int max,
+                             struct ap_error *err)
+{
+    if (n < 1 || n > max)
+        return ap_fail(err, AP_LIMIT, "%s: has %d names, expected 1 to %d", key, n, max);
+    for (int i = 0; i < n; i++) {
+        if (strlen(names[i]) >= sizeof(((struct ap_arm_statistics *)0)->name))
+            return ap_fail(err, AP_LIMIT, "%s: '%s' has %zu bytes, expected at most 31; rename it",
+                           key, names[i], strlen(names[i]));
+        if (name_find(names, i, names[i]) >= 0)
+            return ap_fail(err, AP_INVALID, "%s: has '%s' twice, expected once; remove one", key,
+                           names[i]);
+    }
+    return AP_OK;
+}
+
+/* ---- reading rows ---- */
+
+static ap_status grow(struct reader *r)
+{
+    size_t cap = r->cap ? r->cap * 2 : 1024;
+    if (r->n >= ROWS_MAX)
+        return ap_fail(r->err, AP_LIMIT,
+                       "run.db: more than %zu answers to evaluate; use fewer "
+                       "test prompts or seeds",
+                       ROWS_MAX);
+    struct answer *more = ap_realloc(r->answers, r->cap, cap, sizeof(*more));
+    if (!more)
+        return ap_fail(r->err, AP_MEMORY, "run.db: out of memory for %zu answers; free some", cap);
+    r->answers = more;
+    r->cap = cap;
+    return AP_OK;
+}
+
+static ap_status on_answer(void *context, const struct ap_evaluation_record *e)
+{
+    struct reader *r = context;
+    int arm = name_find(r->arms, r->n_arm, e->arm);
+    if (arm < 0 || e->sample != -1)
+        return AP_OK;
+    if (r->n == r->cap) {
+        ap_status status = grow(r);
+        if (status != AP_OK)
+            return status;
+    }
+    struct answer *a = &r->answers[r->n++];
+    *a = (struct answer){.arm = arm,
+                         .seed = e->seed,
+                         .record = e->record,
+                         .cell = {.kl = e->kl,
+                                  .rewrite_tokens = e->rewrite ? (double)e->n_rewrite_tokens : NAN,
+                                  .answer_tokens = e->n_answer_tokens,
+                                  .rewrite_ended = e->rewrite ? (double)e->rewrite_ended : NAN,
+                                  .answer_ended = e->answer_ended}};
+    for (int j = 0; j < AP_JUDGES_MAX; j++)
+        a->scores[j] = NAN;
+    return AP_OK;
+}
+
+static int by_place(const void *left, const void *right)
+{
+    const struct answer *a = left, *b = right;
+    if (a->arm != b->arm)
+        return a->arm < b->arm ? -1 : 1;
+    if (a->seed != b->seed)
+        return a->seed < b->seed ? -1 : 1;
+    return a->record < b->record ? -1 : a->record > b->record;
+}
+
+static ap_status on_score(void *context, const char *arm, int64_t seed, uint64_t record, int sample,
+                          const char *judge, double value)
+{
+    struct reader *r = context;
+    struct answer key = {.arm = name_find(r->arms, r->n_arm, arm), .seed = seed, .record = record};
+    int j = name_find(r->judges, r->n_judge, judge);
+    if (key.arm < 0 || j < 0 || sample != -1)
+        return AP_OK;
+    r->has_score[j][key.arm] = true;
+    struct answer *a = bsearch(&key, r->answers, r->n, sizeof(key), by_place);
+    if (a)
+        a->scores[j] = value;
+    return AP_OK;
+}
+
+static ap_status check_rows(const struct reader *r)
+{
+    bool has_answer[AP_ARMS_MAX] = {false};
+    for (size_t i = 0; i < r->n; i++)
+        has_answer[r->answers[i].arm] = true;
+    for (int a = 0; a < r->n_arm; a++) {
+        if (!has_answer[a])
+            return ap_fail(
+                r->err, AP_NOT_FOUND,
+                "run.db: has no answers of the arm '%s'; run eval for it, or take it out "
+                "of eval.arms",
+                r->arms[a]);
+        for (int j = 0; j < r->n_judge; j++)
+            if (!r->has_score[j][a])
+                return ap_fail(
+                    r->err, AP_NOT_FOUND,
+                    "run.db: the judge '%s' has not scored the arm '%s'; run eval again, "
+                    "or take it out of eval.judges",
+                    r->judges[j], r->arms[a]);
+    }
+    return AP_OK;
+}
+
+static ap_status read_answers(struct reader *r, struct ap_database *db)
+{
+    ap_status status;
+    AP_TRY(ap_database_each_evaluation(db, on_answer, r, r->err));
+    if (r->n > 0)
+        qsort(r->answers, r->n, sizeof(*r->answers), by_place);
+    AP_TRY(ap_database_each_score(db, on_score, r, r->err));
+    AP_TRY(check_rows(r));
+out:
+    return status;
+}
+
+/* ---- the dense table ---- */
+
+static int record_order(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static int seed_order(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static ap_status find_records(struct reader *r)
+{
+    r->records = ap_calloc(r->n, sizeof(*r->records));
+    if (!r->records)
+        return ap_fail(r->err, AP_MEMORY, "run.db: out of memory for %zu answers; free some", r->n);
+    for (size_t i = 0; i < r->n; i++)
+        r->records[i] = r->answers[i].record;
+    qsort(r->records, r->n, sizeof(*r->records), record_order);
+    for (size_t i = 0; i < r->n; i++)
+        if (i == 0 || r->records[i] != r->records[r->n_record - 1])
+            r->records[r->n_record++] = r->records[i];
+    return AP_OK;
+}
+
+/* Few seeds, many answers: answers are sorted, so that a seed comes in runs. */
+static ap_status find_seeds(struct ap_evaluation *out, const struct reader *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        int64_t seed = r->answers[i].seed;
+        if (i > 0 && r->answers[i - 1].seed == seed)
+            continue;
+        int k = 0;
+        while (k < out->n_seed && out->seeds[k] != seed)
+            k++;
+        if (k < out->n_seed)
+            continue;
+        if (out->n_seed == AP_SEEDS_MAX)
+            return ap_fail(r->err, AP_LIMIT,
+                           "run.db: has answers of more than %d seeds; start a fresh run directory",
+                           AP_SEEDS_MAX);
+        out->seeds[out->n_seed++] = seed;
+    }
+    qsort(out->seeds, (size_t)out->n_seed, sizeof(*out->seeds), seed_order);
+    return AP_OK;
+}
+
+static void fill_table(struct ap_score_table *t, const struct reader *r,
+                       const struct ap_evaluation *e, int judge)
+{
+    size_t n_cell = (size_t)t->n_prompt * (size_t)t->n_seed * (size_t)t->n_arm;
+    for (size_t i = 0; i < n_cell; i++)
+        t->cells[i].score = NAN;
+    for (size_t i = 0; i < r->n; i++) {
+        const struct answer *a = &r->answers[i];
+        const uint64_t *record =
+            bsearch(&a->record, r->records, r->n_record, sizeof(*record), record_order);
+        const int64_t *seed =
+            bsearch(&a->seed, e->seeds, (size_t)e->n_seed, sizeof(*seed), seed_order);
+        size_t row = (size_t)(record - r->records) * (size_t)t->n_seed + (size_t)(seed - e->seeds);
+        struct ap_score_cell *cell = &t->cells[row * (size_t)t->n_arm + (size_t)a->arm];
+        *cell = a->cell;
+        cell->score = a->scores[judge];
+    }
+}
+
+static ap_status evaluate(struct ap_evaluation *out, const struct reader *r, uint64_t seed)
+{
+    ap_status status = AP_OK;
+    struct ap_score_table table = {.n_prompt = (int64_t)r->n_record,
+                                   .n_seed = out->n_seed,
+                                   .n_arm = r->n_arm,
+                                   .bare = name_find(r->arms, r->n_arm, "bare"),
+                                   .instruct = name_find(r->arms, r->n_arm, "instruct"),
+                                   .rlhf = name_find(r->arms, r->n_arm, "rlhf")};
+    table.cells =
+        ap_calloc(r->n_record * (size_t)out->n_seed * (size_t)r->n_arm, sizeof(*table.cells));
+    if (!table.cells)
+        return ap_fail(r->err, AP_MEMORY, "run.db: out of memory for %zu prompts; free some",
+                       r->n_record);
+    for (int j = 0; j < r->n_judge; j++) {
+        fill_table(&table, r, out, j);
+        AP_TRY(ap_arm_statistics_of(out->arms[j], &table, out->n_bootstrap, seed,
+                                    &out->n_dropped[j], r->err));
+    }
+out:
+    ap_free(table.cells);
+    return status;
+}
+
+ap_status ap_evaluate(struct ap_evaluation *out, struct ap_database *db, char *const *arms,
+                      int n_arms, char *const *judges, int n_judges, int n_bootstrap, uint64_t seed,
+                      struct ap_error *err)
+{
+    ap_status status;
+    struct reader r = {
+        .arms = arms, .judges = judges, .n_arm = n_arms, .n_judge = n_judges, .err = err};
+
+    memset(out, 0, sizeof(*out));
+    AP_TRY(check_names("eval.arms", arms, n_arms, AP_ARMS_MAX, err));
+    AP_TRY(check_names("eval.judges", judges, n_judges, AP_JUDGES_MAX, err));
+    *out = (struct ap_evaluation){.n_judge = n_judges, .n_arm = n_arms, .n_bootstrap = n_bootstrap};
+    for (int j = 0; j < n_judges; j++) {
+        strcpy(out->judges[j], judges[j]);
+        for (int a = 0; a < n_arms; a++)
+            strcpy(out->arms[j][a].name, arms[a]);
+    }
+    AP_TRY(read_answers(&r, db));
+    AP_TRY(find_records(&r));
+    AP_TRY(find_seeds(out, &r));
+    AP_TRY(evaluate(out, &r, seed));
+out:
+    ap_free(r.answers);
+    ap_free(r.records);
+    return status;
+}

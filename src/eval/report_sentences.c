@@ -1,0 +1,210 @@
+/* What an evaluation says, in sentences for somebody who meets the method for the first time. A
+ * difference is called one only when its interval excludes zero.
+ * Entry points: ap_evaluation_sentences, ap_sentences_of_judge, ap_sentences_across. */
+#include "eval/report_page.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Answers cut at the length limit are worth a word from this share on. */
+#define CUT_SHARE 0.05
+
+static const struct ap_arm_statistics *arm_of(const struct ap_evaluation *e, int judge,
+                                              const char *name)
+{
+    int a = ap_arm_find(e, name);
+    return a >= 0 ? &e->arms[judge][a] : NULL;
+}
+
+/* +1: above zero, −1: below, 0: this test cannot tell. */
+static int direction(struct ap_interval x)
+{
+    return x.low > 0 ? 1 : x.high < 0 ? -1 : 0;
+}
+
+static void say_judge(struct ap_page *page, const struct ap_evaluation *e, int judge)
+{
+    const struct ap_arm_statistics *first = &e->arms[judge][0];
+    const char *meaning = ap_judge_meaning(e->judges[judge]);
+    ap_page_printf(page, "Judged by %s", e->judges[judge]);
+    if (meaning[0])
+        ap_page_printf(page, " (%s)", meaning);
+    ap_page_printf(page, ", on %lld test prompt%s with %d seed%s, higher is better; ",
+                   (long long)first->n_prompt, first->n_prompt == 1 ? "" : "s", first->n_seed,
+                   first->n_seed == 1 ? "" : "s");
+    ap_page_put(page, first->n_prompt > 1 ? "brackets are 95% intervals over prompts.\n"
+                                          : "one prompt gives no intervals.\n");
+}
+
+static void say_against(struct ap_page *page, const struct ap_evaluation *e, int judge,
+                        const struct ap_arm_statistics *arm, const struct ap_arm_statistics *bare)
+{
+    int decimals = ap_score_decimals(e, judge), sign = direction(arm->delta_bare);
+    struct ap_interval delta = arm->delta_bare;
+    const char *shown = ap_arm_shown(arm->name);
+
+    if (sign < 0) /* said as a positive loss */
+        delta = (struct ap_interval){-delta.value, -delta.high, -delta.low};
+    if (sign == 0)
+        ap_page_printf(page, "%s and bare cannot be told apart: the difference is %s%s%s", shown,
+                       ap_number(delta.value, decimals, true).text, isnan(delta.low) ? "" : " ",
+                       ap_range(delta, decimals, true).text);
+    else
+        ap_page_printf(page, "%s %s bare by %s %s", shown, sign > 0 ? "beats" : "loses to",
+                       ap_number(delta.value, decimals, false).text,
+                       ap_range(delta, decimals, false).text);
+    ap_page_printf(page, " on average (%s against %s)",
+                   ap_number(arm->mean.value, decimals, false).text,
+                   ap_number(bare->mean.value, decimals, false).text);
+    ap_page_printf(page, " and wins %s%s%s of the comparisons, ties counting half.\n",
+                   ap_percent(arm->win_bare.value).text, isnan(arm->win_bare.low) ? "" : " ",
+                   ap_percent_range(arm->win_bare).text);
+}
+
+static void say_instruct(struct ap_page *page, const struct ap_arm_statistics *align)
+{
+    if (!isnan(align->win_instruct.value))
+        ap_page_printf(page,
+                       "Against the rewrites of the prompter before any training (instruct) it "
+                       "wins %s %s.\n",
+                       ap_percent(align->win_instruct.value).text,
+                       ap_percent_range(align->win_instruct).text);
+}
+
+/* "What it gains over bare" of an arm that is there for comparison. */
+static void say_gain(struct ap_page *page, const struct ap_evaluation *e, int judge,
+                     const struct ap_arm_statistics *arm, const char *what)
+{
+    int decimals = ap_score_decimals(e, judge);
+    if (!arm || isnan(arm->delta_bare.value))
+        return;
+    ap_page_printf(page, "%s: %s %s over bare.\n", what,
+                   ap_number(arm->delta_bare.value, decimals, true).text,
+                   ap_range(arm->delta_bare, decimals, true).text);
+}
+
+static void say_share(struct ap_page *page, const struct ap_arm_statistics *align,
+                      const struct ap_arm_statistics *rlhf)
+{
+    if (!rlhf || isnan(rlhf->delta_bare.value))
+        return;
+    if (isnan(align->share_bare.value)) {
+        ap_page_put(page, "rlhf does not clearly beat bare here, so there is no gap to close.\n");
+        return;
+    }
+    ap_page_printf(page,
+                   "Align-Pro closes %s %s of the gap from bare to rlhf without touching the "
+                   "target's weights.\n",
+                   ap_percent(align->share_bare.value).text,
+                   ap_percent_range(align->share_bare).text);
+}
+
+static void say_variance(struct ap_page *page, const struct ap_evaluation *e, int judge,
+                         const struct ap_arm_statistics *align,
+                         const struct ap_arm_statistics *bare)
+{
+    int decimals = ap_score_decimals(e, judge);
+    double a = align->variance.value, b = bare->variance.value;
+    if (isnan(a) || isnan(b))
+        return;
+    /* Intervals that overlap are not a test, but those that do not are one. */
+    const char *word = align->variance.high < bare->variance.low   ? "is lower"
+                       : align->variance.low > bare->variance.high ? "is higher"
+                                                                   : "is about the same";
+    ap_page_printf(page, "The variance of its scores from prompt to prompt %s: %s %s", word,
+                   ap_number(a, decimals, false).text,
+                   ap_range(align->variance, decimals, false).text);
+    ap_page_printf(page, " against bare's %s %s.\n", ap_number(b, decimals, false).text,
+                   ap_range(bare->variance, decimals, false).text);
+}
+
+static void say_kl(struct ap_page *page, const struct ap_arm_statistics *align)
+{
+    if (!isnan(align->kl.value))
+        ap_page_printf(page,
+                       "Its rewriting has moved %s nats (KL) away from the prompter it started "
+                       "from; 0 is no change.\n",
+                       ap_number(align->kl.value, 2, false).text);
+}
+
+static void say_cut(struct ap_page *page, const struct ap_evaluation *e, int judge)
+{
+    for (int a = 0; a < e->n_arm; a++) {
+        const struct ap_arm_statistics *arm = &e->arms[judge][a];
+        if (1 - arm->answer_ended.value >= CUT_SHARE)
+            ap_page_printf(page, "%s: %s of the answers were cut at the length limit.\n",
+                           ap_arm_shown(arm->name), ap_percent(1 - arm->answer_ended.value).text);
+        if (1 - arm->rewrite_ended.value >= CUT_SHARE)
+            ap_page_printf(page, "%s: %s of the rewrites were cut at the length limit.\n",
+                           ap_arm_shown(arm->name), ap_percent(1 - arm->rewrite_ended.value).text);
+    }
+}
+
+void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, int judge)
+{
+    const struct ap_arm_statistics *bare = arm_of(e, judge, "bare"),
+                                   *align = arm_of(e, judge, "align"),
+                                   *rlhf = arm_of(e, judge, "rlhf");
+    say_judge(page, e, judge);
+    if (align && bare)
+        say_against(page, e, judge, align, bare);
+    if (align)
+        say_instruct(page, align);
+    say_gain(page, e, judge, arm_of(e, judge, "sft"),
+             "Before reinforcement learning (sft) the prompter's rewrites bring");
+    say_gain(page, e, judge, rlhf, "Training the target's own weights (rlhf) brings");
+    if (align)
+        say_share(page, align, rlhf);
+    say_gain(page, e, judge, arm_of(e, judge, "best-of-n"),
+             "Trying several rewrites and keeping the best by the first judge (best-of-n) brings");
+    if (align && bare)
+        say_variance(page, e, judge, align, bare);
+    if (judge > 0) /* what follows is the same under every judge */
+        return;
+    if (align)
+        say_kl(page, align);
+    say_cut(page, e, judge);
+}
+
+/* A gain on the judge that was trained on, which another judge does not see, is the sign of a
+ * reward that was gamed. */
+static void say_agreement(struct ap_page *page, const struct ap_evaluation *e, int arm)
+{
+    const struct ap_arm_statistics *first = &e->arms[0][arm];
+    if (direction(first->delta_bare) <= 0)
+        return;
+    for (int j = 1; j < e->n_judge; j++) {
+        int sign = direction(e->arms[j][arm].delta_bare);
+        if (sign <= 0)
+            ap_page_printf(page,
+                           "Caution: %s gains over bare under %s, but %s under %s; the gain may be "
+                           "the judge's own taste.\n",
+                           ap_arm_shown(first->name), e->judges[0],
+                           sign < 0 ? "loses" : "shows no clear gain", e->judges[j]);
+    }
+}
+
+void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e)
+{
+    for (int a = 0; a < e->n_arm && e->n_judge > 1; a++)
+        say_agreement(page, e, a);
+    for (int j = 0; j < e->n_judge; j++)
+        if (e->n_dropped[j] > 0)
+            ap_page_printf(page,
+                           "Under %s, %lld pairs of prompt and seed were left out because some arm "
+                           "has no score there.\n",
+                           e->judges[j], (long long)e->n_dropped[j]);
+}
+
+ap_status ap_evaluation_sentences(const struct ap_evaluation *e, struct ap_buffer *out,
+                                  struct ap_error *err)
+{
+    struct ap_page page = {.out = out, .err = err};
+    for (int j = 0; j < e->n_judge; j++) {
+        if (j > 0)
+            ap_page_put(&page, "\n");
+        ap_sentences_of_judge(&page, e, j);
+    }
+    ap_sentences_across(&page, e);
+    return page.status;
+}
