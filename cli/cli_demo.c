@@ -1,28 +1,29 @@
-/* alignpro demo [--dir DIR] [--seed N] [--set key=value]…: the whole method on the bundled world. */
+/* alignpro demo [--dir DIR] [--seed N] [--set key=value]…: the whole method on the bundled world.
+ */
 #include "cli_run.h"
+
+#include "cli.h"
 
 #include "alignpro/demo.h"
 
 #include <getopt.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 enum { SETS_MAX = 32 };
 
-static int usage(FILE *to)
+static int help(void)
 {
-    fputs("usage: alignpro demo [--dir DIR] [--seed N] [--set KEY=VALUE]...\n"
-          "The whole method on a small bundled world, from random weights to report.html.\n"
-          "  --dir DIR         where to put data, models and report (default: alignpro-demo)\n"
-          "  --seed N          of the data and of training (default: 1)\n"
-          "  --set KEY=VALUE   override a key of the demo's recipe\n",
-          to);
-    return to == stderr ? 2 : 0;
+    puts("usage: alignpro demo [--dir DIR] [--seed N] [--set KEY=VALUE]...\n"
+         "The whole method on a small bundled world, from random weights to report.html.\n"
+         "  --dir DIR         where to put data, models and report (default: alignpro-demo)\n"
+         "  --seed N          of the data and of training (default: 1)\n"
+         "  --set KEY=VALUE   override a key of the demo's recipe");
+    return cli_finish(CLI_OK);
 }
 
 static const char introduction[] =
-    "A field guide of 16 animals. Its users write hasty, vague, misspelt prompts. A small model (the\n"
+    "A field guide of 16 animals. Its users write hasty, vague, misspelt prompts. A small model "
+    "(the\n"
     "target) has learnt to answer, and may not be touched. A smaller one (the prompter) learns to\n"
     "rewrite the prompts so that the answers get better, by a reward that was learnt from pairs.\n"
     "Everything starts from random weights, here and now. A true score, which no stage sees,\n"
@@ -33,14 +34,10 @@ static int run_demo(const char *dir, uint64_t seed, const char **sets, size_t n_
     struct ap_error err = {0};
     char recipe[4096], text[64];
 
-    if (snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", dir) >= (int)sizeof(recipe)) {
-        fprintf(stderr, "alignpro: --dir: the path is longer than %zu bytes\n", sizeof(recipe));
-        return 2;
-    }
-    if (ap_demo_write(dir, seed, &err) != AP_OK) {
-        fprintf(stderr, "alignpro: %s\n", err.text);
-        return 1;
-    }
+    if (snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", dir) >= (int)sizeof(recipe))
+        return cli_usage_error("demo", "--dir: the path is longer than %zu bytes", sizeof(recipe));
+    if (ap_demo_write(dir, seed, &err) != AP_OK)
+        return cli_fail(&err);
     fputs(introduction, stdout);
     fflush(stdout);
     snprintf(text, sizeof(text), "run.seed=%llu", (unsigned long long)seed);
@@ -54,28 +51,29 @@ int cli_demo(int argc, char **argv)
                                             {"seed", required_argument, NULL, 'n'},
                                             {"set", required_argument, NULL, 's'},
                                             {"help", no_argument, NULL, 'h'},
-                                            {0}};
+                                            {NULL, 0, NULL, 0}};
     const char *dir = "alignpro-demo", *sets[SETS_MAX + 1];
     unsigned long long seed = 1;
     size_t n_sets = 0;
     char *end;
-    int c;
-    while ((c = getopt_long(argc, argv, "d:n:s:h", options, NULL)) != -1) {
-        if (c == 'h')
-            return usage(stdout);
-        if (c == 'd')
+    int option;
+    optind = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        if (option == 'h')
+            return help();
+        if (option == 'd')
             dir = optarg;
-        else if (c == 'n') {
+        else if (option == 'n') {
             seed = strtoull(optarg, &end, 10);
-            if (*end || end == optarg || optarg[0] == '-' || seed > INT32_MAX) {
-                fprintf(stderr, "alignpro: --seed: got '%s', expected a number from 0 to %d\n",
-                        optarg, INT32_MAX);
-                return 2;
-            }
-        } else if (c == 's' && n_sets < SETS_MAX)
+            if (*end || end == optarg || optarg[0] == '-' || seed > INT32_MAX)
+                return cli_usage_error("demo", "--seed: got '%s', expected a number from 0 to %d",
+                                       optarg, INT32_MAX);
+        } else if (option == 's' && n_sets < SETS_MAX)
             sets[n_sets++] = optarg;
         else
-            return usage(stderr);
+            return cli_option_error("demo", option, argv);
     }
-    return optind == argc ? run_demo(dir, seed, sets, n_sets) : usage(stderr);
+    if (optind != argc)
+        return cli_usage_error("demo", "'%s' is not expected", argv[optind]);
+    return run_demo(dir, seed, sets, n_sets);
 }

@@ -1,36 +1,35 @@
 /* alignpro run | pretrain | sft | reward | align | rlhf | eval RECIPE [--set key=value]… */
 #include "cli_run.h"
 
+#include "cli.h"
 #include "cli_progress.h"
 
 #include "alignpro/recipe.h"
 #include "alignpro/run.h"
-#include "alignpro/text.h"
 
 #include <getopt.h>
-#include <stdio.h>
 #include <string.h>
 
 enum { SETS_MAX = 64 };
 
-static int usage(FILE *to, const char *command)
+static int help(const char *command)
 {
-    fprintf(to,
-            "usage: alignpro %s RECIPE [--set KEY=VALUE]...\n"
-            "%s"
-            "  --set KEY=VALUE   override a key of the recipe, --set align.kl=0.02\n"
-            "`alignpro help KEY` explains a key. The same command goes on where it was stopped.\n",
-            command,
-            strcmp(command, "run") == 0
-                ? "every stage of a recipe, each skipped when its result exists\n"
-                : "one stage of a recipe, after the stages that it needs\n");
-    return to == stderr ? 2 : 0;
+    printf("usage: alignpro %s RECIPE [--set KEY=VALUE]...\n"
+           "%s"
+           "  --set KEY=VALUE   override a key of the recipe, --set align.kl=0.02\n"
+           "`alignpro help KEY` explains a key. The same command goes on where it was stopped.\n",
+           command,
+           strcmp(command, "run") == 0
+               ? "Every stage of a recipe, each skipped when its result exists.\n"
+               : "One stage of a recipe, after the stages that it needs.\n");
+    return cli_finish(CLI_OK);
 }
 
+/* An interruption is the user's wish: the shell's code for SIGINT, not a failure's. */
 static int fail(const struct ap_error *err)
 {
-    fprintf(stderr, "alignpro: %s\n", err->text);
-    return err->status == AP_INTERRUPTED ? 130 : 1;
+    int code = cli_fail(err);
+    return err->status == AP_INTERRUPTED ? 130 : code;
 }
 
 static int print_summary(struct ap_run *run)
@@ -41,7 +40,7 @@ static int print_summary(struct ap_run *run)
         return fail(&err);
     printf("\n%s\nThe full report: %s/report.html\n", text, ap_run_directory(run));
     ap_text_free(text);
-    return 0;
+    return cli_finish(CLI_OK);
 }
 
 int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage)
@@ -67,24 +66,24 @@ int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, con
 
 static int command(const char *name, const char *stage, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"set", required_argument, NULL, 's'}, {"help", no_argument, NULL, 'h'}, {0}};
+    static const struct option options[] = {{"set", required_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
     const char *sets[SETS_MAX];
     size_t n_sets = 0;
-    int c;
-    while ((c = getopt_long(argc, argv, "s:h", options, NULL)) != -1) {
-        if (c == 'h')
-            return usage(stdout, name);
-        if (c != 's')
-            return usage(stderr, name);
-        if (n_sets == SETS_MAX) {
-            fprintf(stderr, "alignpro: more than %d --set; put them into the recipe\n", SETS_MAX);
-            return 2;
-        }
+    int option;
+    optind = 0;
+    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+        if (option == 'h')
+            return help(name);
+        if (option != 's')
+            return cli_option_error(name, option, argv);
+        if (n_sets == SETS_MAX)
+            return cli_usage_error(name, "more than %d --set; put them into the recipe", SETS_MAX);
         sets[n_sets++] = optarg;
     }
     if (optind != argc - 1)
-        return usage(stderr, name);
+        return cli_usage_error(name, "%d recipes, expected one", argc - optind);
     return cli_run_recipe(argv[optind], sets, n_sets, stage);
 }
 
