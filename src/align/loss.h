@@ -1,5 +1,6 @@
-/* Losses and advantages: pure functions over arrays in double, math.md (8)–(13). A loss returns its value and
- * fills the gradient with respect to what the model gave. Rows and tokens as in rollout.h. */
+/* Losses and advantages: pure functions over arrays in double, math.md (8)–(13). A loss returns its
+ * value and fills the gradient with respect to what the model gave. Rows and tokens as in
+ * rollout.h. */
 #ifndef AP_ALIGN_LOSS_H
 #define AP_ALIGN_LOSS_H
 
@@ -10,21 +11,24 @@ double ap_loss_sft(const double *logp, int n, double n_global, double *dlogp);
 /* (9) summed over n pairs and divided by n_global. margin: one for all. */
 double ap_loss_bradley_terry(const double *chosen, const double *rejected, int n, double n_global,
                              double margin, double centre, double *dchosen, double *drejected);
-/* (9a) one token's share of the implicit reward, and its derivative with respect to logp (NULL: skip). */
+/* (9a) one token's share of the implicit reward, and its derivative with respect to logp (NULL:
+ * skip). */
 double ap_implicit_reward(double logp, double logp_ref, double beta, double floor, double *dlogp);
 
-/* (10) token rewards, GAE, returns for every row of r; reads logp_old, logp_ref, value_old, rows' score and
- * penalty; fills advantage and returns. Whitened in place by ap_whiten afterwards. */
+/* (10) token rewards, GAE, returns for every row of r; reads logp_old, logp_ref, value_old, rows'
+ * score and penalty; fills advantage and returns. Whitened in place by ap_whiten afterwards. */
 void ap_gae(struct ap_rollout *r, double kl, double gamma, double lambda);
 /* Mean 0, variance 1 (population, eps 1e-8 inside the root) over all tokens. */
 void ap_whiten(double *x, size_t n);
 
 struct ap_ppo_stats {
-    double policy_loss, value_loss, entropy, clip_fraction, approx_kl; /* sums over tokens ÷ n_global; += */
+    double policy_loss, value_loss, entropy, clip_fraction,
+        approx_kl; /* sums over tokens ÷ n_global; += */
 };
-/* (10) on the given rows, mean over n_global tokens; reads logp, logp_old, advantage, entropy, value, value_old,
- * returns; fills dlogp, dvalue, dentropy of those rows; returns the loss. Zero stats before the first micro-batch.
- * Whoever can hold only one forward at a time takes the two halves one after the other. */
+/* (10) on the given rows, mean over n_global tokens; reads logp, logp_old, advantage, entropy,
+ * value, value_old, returns; fills dlogp, dvalue, dentropy of those rows; returns the loss. Zero
+ * stats before the first micro-batch. Whoever can hold only one forward at a time takes the two
+ * halves one after the other. */
 double ap_loss_ppo(struct ap_rollout *r, const int32_t *rows, int n_rows, double n_global,
                    double clip, double value_clip, double value_weight, double entropy_weight,
                    struct ap_ppo_stats *stats);
@@ -32,9 +36,11 @@ double ap_loss_ppo_policy(struct ap_rollout *r, const int32_t *rows, int n_rows,
                           double clip, double entropy_weight, struct ap_ppo_stats *stats);
 double ap_loss_ppo_value(struct ap_rollout *r, const int32_t *rows, int n_rows, double n_global,
                          double value_clip, double value_weight, struct ap_ppo_stats *stats);
-/* (11) advantages of rows from R̃ = score − penalty − λ Σ k1; advantage[n_row]. n_each ≥ 2 (asserted). */
+/* (11) advantages of rows from R̃ = score − penalty − λ Σ k1; advantage[n_row]. n_each ≥ 2
+ * (asserted). */
 void ap_rloo_advantage(const struct ap_rollout *r, double kl, double *advantage);
-/* (11) on the given rows, mean over n_global sequences; fills dlogp; clip_fraction +=. advantage is indexed by row of r. */
+/* (11) on the given rows, mean over n_global sequences; fills dlogp; clip_fraction +=. advantage is
+ * indexed by row of r. */
 double ap_loss_rloo(struct ap_rollout *r, const int32_t *rows, int n_rows, double n_global,
                     const double *advantage, double clip, double *clip_fraction);
 

@@ -1,5 +1,5 @@
-/* What every training stage shares: metrics, progress, checkpoints and resume, the guard against bad steps,
- * Ctrl-C. The loops stay in their own files and call these verbs. */
+/* What every training stage shares: metrics, progress, checkpoints and resume, the guard against
+ * bad steps, Ctrl-C. The loops stay in their own files and call these verbs. */
 #ifndef AP_ALIGN_STAGE_H
 #define AP_ALIGN_STAGE_H
 
@@ -8,7 +8,7 @@
 #include "store/run_dir.h"
 
 struct ap_stage {
-    const char *name;       /* "align" */
+    const char *name; /* "align" */
     uint64_t seed;
     struct ap_run_dir *dir; /* NULL: nothing is kept (tests) */
     struct ap_database *db; /* NULL: nothing is kept */
@@ -24,18 +24,19 @@ struct ap_stage {
 
 typedef ap_status (*ap_state_fn)(void *self, const char *folder, struct ap_error *err);
 
-/* Announce, and load the newest checkpoint when there is one: *step is where to go on (0 afresh). Rows of
- * run.db past it are dropped. */
+/* Announce, and load the newest checkpoint when there is one: *step is where to go on (0 afresh).
+ * Rows of run.db past it are dropped. */
 ap_status ap_stage_begin(struct ap_stage *s, int64_t n_steps, ap_state_fn load, void *self,
                          int64_t *step, struct ap_error *err);
-/* After step `step` (from 0) ended: progress event, checkpoint when due or asked to stop. AP_INTERRUPTED,
- * after saving, when asked to stop. */
+/* After step `step` (from 0) ended: progress event, checkpoint when due or asked to stop.
+ * AP_INTERRUPTED, after saving, when asked to stop. */
 ap_status ap_stage_step(struct ap_stage *s, int64_t step, double loss, double reward, double kl,
                         int64_t n_tokens, ap_state_fn save, void *self, struct ap_error *err);
 /* Into run.db; a value that is not finite is left out. */
 ap_status ap_stage_metric(struct ap_stage *s, int64_t step, const char *name, double value,
                           struct ap_error *err);
-/* Note a step whose loss or gradient was not finite; AP_NUMERIC with the tensor's name after max_bad_steps in a row. */
+/* Note a step whose loss or gradient was not finite; AP_NUMERIC with the tensor's name after
+ * max_bad_steps in a row. */
 ap_status ap_stage_bad(struct ap_stage *s, int64_t step, const char *tensor, struct ap_error *err);
 void ap_stage_good(struct ap_stage *s);
 /* Announce the end (AP_EVENT_END); the loops call it, their callers need not. */
