@@ -221,7 +221,7 @@ static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
     p->critic_used = false;
     if (u.skipped) {
         out->skipped = true;
-        snprintf(out->bad, sizeof(out->bad), "critic %s", u.bad);
+        snprintf(out->bad, sizeof(out->bad), "%s", u.bad);
     }
 }
 
