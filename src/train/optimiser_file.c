@@ -86,7 +86,7 @@ static ap_status load_entry(const struct ap_safetensors *f, struct ap_optimiser_
                             struct ap_error *err)
 {
     const struct ap_param *p = row->param;
-    const void *data;
+    const void *data = NULL;
     char name[ENTRY_MAX];
     entry_name(name, row, kind);
     ap_status status = find_entry(f, name, AP_F32, p->n_dim, p->shape, &data, err);
@@ -99,7 +99,7 @@ ap_status ap_optimiser_load(struct ap_optimiser *o, const char *folder, const ch
                             struct ap_error *err)
 {
     struct ap_safetensors f = {0};
-    const void *applied;
+    const void *applied = NULL;
     int64_t n_applied;
     char *path = file_path(folder, name);
     ap_status status = AP_OK;

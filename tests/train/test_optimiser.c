@@ -64,6 +64,19 @@ static void model_gradients(struct model *o, int step)
         o->d_bias[i] = (float)((i + step) % 3 - 1) * 0.5F;
 }
 
+/* Number i of the matrix, then of the bias. */
+static double weight(const struct model *o, int i)
+{
+    const float *at = i < N ? o->matrix + i : o->bias + (i - N);
+    return (double)*at;
+}
+
+static double gradient(const struct model *o, int i)
+{
+    const float *at = i < N ? o->d_matrix + i : o->d_bias + (i - N);
+    return (double)*at;
+}
+
 static char constant[] = "constant", cosine[] = "cosine", linear[] = "linear";
 
 static struct ap_optimiser_settings plain(void)
@@ -106,12 +119,12 @@ static void test_adamw_by_hand(void **state)
     model_make(&o);
     struct ap_optimiser *optimiser = open_for(&o, &s);
     for (int i = 0; i < N + N_BIAS; i++)
-        w[i] = (double)(i < N ? o.matrix[i] : o.bias[i - N]);
+        w[i] = weight(&o, i);
     for (int t = 1; t <= 5; t++) {
         double sum = 0;
         model_gradients(&o, t);
         for (int i = 0; i < N + N_BIAS; i++) {
-            double g = (double)(i < N ? o.d_matrix[i] : o.d_bias[i - N]);
+            double g = gradient(&o, i);
             sum += g * g;
             adamw_by_hand(&w[i], &m[i], &v[i], g, t, i < N ? 0.1 : 0); /* no decay on the bias */
         }
@@ -120,9 +133,9 @@ static void test_adamw_by_hand(void **state)
         check_near(u.grad_norm, sqrt(sum), 0, 1e-6);
         check_near(u.lr, 0.01, 0, 0);
         for (int i = 0; i < N + N_BIAS; i++)
-            check_near((double)(i < N ? o.matrix[i] : o.bias[i - N]), w[i], 1e-7, 2e-6);
-        for (int i = 0; i < N; i++)
-            assert_true(o.d_matrix[i] == 0 && o.d_bias[i % N_BIAS] == 0);
+            check_near(weight(&o, i), w[i], 1e-7, 2e-6);
+        for (int i = 0; i < N + N_BIAS; i++)
+            assert_true(gradient(&o, i) == 0);
     }
     assert_true(o.frozen[0] == 0 && o.frozen[1] == 7);
     ap_optimiser_close(optimiser);
