@@ -23,8 +23,10 @@
  * every update of a trained one. Opaque: panels of our own kernel, or oneDNN's blocked memory. */
 struct ap_packed;
 
-/* A cache of keys and values of one layer: keys k[slot][kv head][D][capacity] (a column per
- * position), values v[slot][kv head][capacity][D]. capacity is a multiple of 16. */
+/* A cache of keys and values of one layer: values v[slot][kv head][capacity][D]; keys
+ * k[slot][kv head][capacity/16][D][16], sixteen positions side by side. Both
+ * n_slot·n_kv_head·D·capacity floats; positions never stored may hold anything. capacity is a
+ * multiple of 16. */
 struct ap_kv_layer {
     float *k, *v;
     int n_kv_head, head_dim, capacity;

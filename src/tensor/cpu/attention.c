@@ -13,29 +13,39 @@
 #include <omp.h>
 #include <string.h>
 
-#define TILE 6 /* query rows that share what they read of keys and values */
+#define TILE AP_STAIR_ROWS /* query rows that share what they read of keys and values */
 
 size_t ap_cpu_attention_scratch(const struct ap_attention_shape *s, int longest, int n_thread)
 {
     return ap_attention_room_floats(s, ap_attention_pitch(longest)) * (size_t)n_thread;
 }
 
-void ap_attention_columns(float *out, size_t pitch, const float *x, size_t row, int n, int head_dim)
+void ap_attention_panels(float *out, const float *x, size_t row, int n, int head_dim)
 {
-    size_t padded = ap_attention_pitch(n);
-    for (size_t j0 = 0; j0 < padded; j0 += AP_PANEL) {
-        for (int d = 0; d < head_dim; d++) {
-            float *to = out + (size_t)d * pitch + j0;
-            for (size_t j = 0; j < AP_PANEL; j++)
-                to[j] = j0 + j < (size_t)n ? x[(j0 + j) * row + (size_t)d] : 0.0f;
-        }
+    for (int j0 = 0; j0 < n; j0 += AP_PANEL, out += (size_t)head_dim * AP_PANEL) {
+        int some = n - j0 < AP_PANEL ? n - j0 : AP_PANEL;
+        for (int j = 0; j < AP_PANEL; j++)
+            for (int d = 0; d < head_dim; d++)
+                out[d * AP_PANEL + j] = j < some ? x[(size_t)(j0 + j) * row + (size_t)d] : 0.0f;
     }
+}
+
+/* x := exp(x − most) over n vectors that are some of the sixteen lanes, in order; adds them to the
+ * lanes' sums. */
+AP_INLINE void exp_step(float *x, float most, ap_vf sum[AP_LANE_VECS], const int n)
+{
+    ap_vf e[4];
+    AP_EACH(v, n) e[v] = ap_vload(x + v * AP_VEC_N) - most;
+    ap_vexp_each(e, n);
+    AP_EACH(v, n) ap_vstore(x + v * AP_VEC_N, e[v]);
+    AP_EACH(v, n) sum[v % AP_LANE_VECS] += e[v];
 }
 
 /* s[0 … n) := exp(scale·s − max), the rest of the last sixteen := 0; returns 1 / Σ. */
 static float softmax_row(float *s, int n, float scale, float *lse)
 {
-    int padded = (int)ap_attention_pitch(n);
+    const int wide = 4 * AP_VEC_N;
+    int padded = ap_attention_padded(n), j = 0;
     ap_vf top[AP_LANE_VECS], sum[AP_LANE_VECS];
     for (int i = n; i < padded; i++)
         s[i] = -INFINITY;
@@ -52,14 +62,10 @@ static float softmax_row(float *s, int n, float scale, float *lse)
         }
     }
     float most = ap_lanes_max(top);
-    for (int i = 0; i < padded; i += AP_LANES) {
-        for (int v = 0; v < AP_LANE_VECS; v++) {
-            float *at = s + i + v * AP_VEC_N;
-            ap_vf e = ap_vexp(ap_vload(at) - most);
-            ap_vstore(at, e);
-            sum[v] += e;
-        }
-    }
+    for (; j + wide <= padded; j += wide)
+        exp_step(s + j, most, sum, 4);
+    for (; j < padded; j += AP_LANES)
+        exp_step(s + j, most, sum, AP_LANE_VECS);
     float total = ap_lanes_sum(sum);
     if (lse)
         *lse = most + logf(total);
@@ -71,26 +77,25 @@ struct queries {
     float *out, *lse; /* lse may be NULL */
     const float *q;
     size_t row, lse_row; /* between rows of q and out; of lse */
-    int n_row, n, step;
+    int n_row, n, step;  /* step 0 or 1 */
 };
 
-/* kt [D, kt_row]: a column a position, readable up to a multiple of 16; v: rows v_row apart. */
-static void attend(const struct queries *a, const float *kt, size_t kt_row, const float *v,
-                   size_t v_row, int head_dim, float scale, float *p, size_t pitch)
+/* kt: keys as panels of sixteen positions; v: rows v_row apart; p: [TILE, pitch]. */
+static void attend(const struct queries *a, const float *kt, const float *v, size_t v_row,
+                   int head_dim, float scale, float *p, size_t pitch)
 {
     float inverse[TILE];
     int longest = a->n + a->step * (a->n_row - 1);
-    ap_block_product(p, pitch, a->q, a->row, 1, kt, kt_row, a->n_row,
-                     (int)ap_attention_pitch(longest), head_dim, false);
+    ap_block_product(p, pitch, a->q, a->row, 1, kt, AP_PANEL, (size_t)head_dim * AP_PANEL, a->n_row,
+                     ap_attention_padded(longest), head_dim, false);
     for (int r = 0; r < a->n_row; r++)
         inverse[r] = softmax_row(p + (size_t)r * pitch, a->n + a->step * r, scale,
                                  a->lse ? a->lse + (size_t)r * a->lse_row : NULL);
-    ap_block_product(a->out, a->row, p, pitch, 1, v, v_row, a->n_row, head_dim, a->n, false);
-    for (int r = 1; a->step && r < a->n_row; r++) { /* the positions that only later rows see */
-        size_t j = (size_t)a->n + (size_t)r - 1;
-        ap_block_product(a->out + (size_t)r * a->row, a->row, p + (size_t)r * pitch + j, pitch, 1,
-                         v + j * v_row, v_row, a->n_row - r, head_dim, 1, true);
-    }
+    if (a->step)
+        ap_stair_product(a->out, a->row, p, pitch, v, v_row, a->n_row, head_dim, a->n);
+    else
+        ap_block_product(a->out, a->row, p, pitch, 1, v, v_row, AP_PANEL, a->n_row, head_dim, a->n,
+                         false);
     for (int r = 0; r < a->n_row; r++)
         for (int d = 0; d < head_dim; d++)
             a->out[(size_t)r * a->row + (size_t)d] *= inverse[r];
@@ -112,7 +117,7 @@ static void attend_sequence(const struct packed_rows *a, int from, int to, int k
     size_t d = s->head_dim, q_row = d * s->n_head, kv_row = d * s->n_kv_head;
     size_t kv_at = (size_t)from * kv_row + d * kv_head;
     int group = s->n_head / s->n_kv_head;
-    ap_attention_columns(room->kt, room->pitch, a->k + kv_at, kv_row, to - from, s->head_dim);
+    ap_attention_panels(room->kt, a->k + kv_at, kv_row, to - from, s->head_dim);
     for (int h = kv_head * group; h < (kv_head + 1) * group; h++) {
         for (int i = from; i < to; i += TILE) {
             size_t at = (size_t)i * q_row + (size_t)h * d;
@@ -126,8 +131,8 @@ static void attend_sequence(const struct packed_rows *a, int from, int to, int k
                 .n = i - from + 1,
                 .step = 1,
             };
-            attend(&tile, room->kt, room->pitch, a->v + kv_at, kv_row, s->head_dim, s->scale,
-                   room->p, room->pitch);
+            attend(&tile, room->kt, a->v + kv_at, kv_row, s->head_dim, s->scale, room->p,
+                   room->pitch);
         }
     }
 }
@@ -152,12 +157,25 @@ void ap_cpu_attention(float *out, float *lse, const float *q, const float *k, co
 
 /* -- the cache -- */
 
+/* Where a slot's keys, and as far its values, of one head begin. */
+static size_t head_at(const struct ap_kv_layer *c, int slot, int head)
+{
+    return ((size_t)slot * c->n_kv_head + head) * (size_t)c->head_dim * c->capacity;
+}
+
+/* A position's first key element; the others follow AP_PANEL apart. */
+static size_t key_at(const struct ap_kv_layer *c, int pos)
+{
+    return (size_t)(pos / AP_PANEL) * c->head_dim * AP_PANEL + (size_t)(pos % AP_PANEL);
+}
+
 static void store_head(struct ap_kv_layer *c, const float *k, const float *v, int slot, int pos,
                        int head)
 {
-    size_t d = c->head_dim, base = ((size_t)slot * c->n_kv_head + head) * d * c->capacity;
+    size_t base = head_at(c, slot, head), d = c->head_dim;
+    float *to = c->k + base + key_at(c, pos);
     for (size_t i = 0; i < d; i++)
-        c->k[base + i * c->capacity + pos] = k[i];
+        to[i * AP_PANEL] = k[i];
     memcpy(c->v + base + (size_t)pos * d, v, d * sizeof(float));
 }
 
@@ -175,15 +193,17 @@ void ap_cpu_kv_store(struct ap_kv_layer *cache, const float *k, const float *v, 
 
 void ap_cpu_kv_copy(struct ap_kv_layer *cache, int from, int to, int n)
 {
-    size_t d = cache->head_dim, capacity = cache->capacity;
-    assert(n <= cache->capacity);
+    size_t d = cache->head_dim, whole = (size_t)n / AP_PANEL * AP_PANEL, rest = (size_t)n - whole;
+    assert(n >= 0 && n <= cache->capacity);
+    if (from == to)
+        return;
     for (int h = 0; h < cache->n_kv_head; h++) {
-        size_t a = ((size_t)from * cache->n_kv_head + h) * d * capacity;
-        size_t b = ((size_t)to * cache->n_kv_head + h) * d * capacity;
-        for (size_t i = 0; i < d; i++)
-            memmove(cache->k + b + i * capacity, cache->k + a + i * capacity,
-                    (size_t)n * sizeof(float));
-        memmove(cache->v + b, cache->v + a, (size_t)n * d * sizeof(float));
+        size_t a = head_at(cache, from, h), b = head_at(cache, to, h);
+        memcpy(cache->k + b, cache->k + a, whole * d * sizeof(float));
+        for (size_t i = 0; i < d && rest; i++) /* only its own columns of the last panel */
+            memcpy(cache->k + b + (whole * d) + i * AP_PANEL,
+                   cache->k + a + (whole * d) + i * AP_PANEL, rest * sizeof(float));
+        memcpy(cache->v + b, cache->v + a, (size_t)n * d * sizeof(float));
     }
 }
 
@@ -213,7 +233,7 @@ static void attend_cached(const struct cached_rows *a, int row, int n_row, int s
 {
     const struct ap_attention_shape *s = a->s;
     const struct ap_kv_layer *c = a->cache;
-    size_t d = s->head_dim, base = ((size_t)slot * s->n_kv_head + kv_head) * d * c->capacity;
+    size_t d = s->head_dim, base = head_at(c, slot, kv_head);
     int group = s->n_head / s->n_kv_head, first = kv_head * group;
     int heads = n_row > 1 ? 1 : TILE;
     for (int h = first; h < first + group; h += heads) {
@@ -229,7 +249,7 @@ static void attend_cached(const struct cached_rows *a, int row, int n_row, int s
             .n = pos + 1,
             .step = n_row > 1,
         };
-        attend(&tile, c->k + base, c->capacity, c->v + base, d, s->head_dim, s->scale, p, pitch);
+        attend(&tile, c->k + base, c->v + base, d, s->head_dim, s->scale, p, pitch);
     }
 }
 

@@ -8,16 +8,24 @@
 
 #define AP_QUERY_BLOCK 32 /* query rows that backward takes at once */
 
-/* A thread's part of the scratch, for sequences of up to `pitch` positions (a multiple of 16). */
+/* A thread's part of the scratch, for sequences of up to `pitch` positions. */
 struct ap_attention_room {
     size_t pitch;
-    float *kt, *vt; /* [D, pitch]: keys and values, a column a position */
-    float *p, *ds;  /* [AP_QUERY_BLOCK, pitch]: probabilities, gradients of scores */
+    float *kt,
+        *vt;       /* keys and values as panels [pitch/16][D][16]: sixteen positions side by side */
+    float *p, *ds; /* [AP_QUERY_BLOCK, pitch]: probabilities, gradients of scores */
 };
 
+/* n rounded up to whole panels. */
+static inline int ap_attention_padded(int n)
+{
+    return (n + AP_PANEL - 1) / AP_PANEL * AP_PANEL;
+}
+
+/* An odd number of panels, so that rows of p and ds do not fall into the same lines of a cache. */
 static inline size_t ap_attention_pitch(int longest)
 {
-    return ((size_t)longest + AP_PANEL - 1) / AP_PANEL * AP_PANEL;
+    return (size_t)(ap_attention_padded(longest) / AP_PANEL | 1) * AP_PANEL;
 }
 
 static inline size_t ap_attention_room_floats(const struct ap_attention_shape *s, size_t pitch)
@@ -49,8 +57,7 @@ static inline bool ap_attention_worth_threads(const struct ap_attention_shape *s
     return ap_worth_threads((size_t)n_row * (size_t)longest, (size_t)s->n_head * s->head_dim / 4);
 }
 
-/* x[n, D] with rows `row` apart to columns out[D, pitch]; past n, up to a multiple of 16, zero. */
-void ap_attention_columns(float *out, size_t pitch, const float *x, size_t row, int n,
-                          int head_dim);
+/* x[n, D] with rows `row` apart to panels; positions past n in the last one are zero. */
+void ap_attention_panels(float *out, const float *x, size_t row, int n, int head_dim);
 
 #endif

@@ -30,20 +30,29 @@ static float dot(const float *a, const float *b, int n)
     return sum;
 }
 
-/* In: p = q·k, ds = dout·v. Positions from n up to `padded` become zero in both. */
+/* n vectors of a row: p = q·k becomes e^(scale·p − lse), ds = dout·v becomes scale·p·(ds − δ). */
+AP_INLINE void gradient_step(float *p, float *ds, float scale, float lse, float delta, const int n)
+{
+    ap_vf e[4], g[4];
+    AP_EACH(v, n) e[v] = ap_vload(p + v * AP_VEC_N) * scale - lse;
+    ap_vexp_each(e, n);
+    AP_EACH(v, n) g[v] = ap_vload(ds + v * AP_VEC_N) - delta;
+    AP_EACH(v, n) g[v] = g[v] * e[v];
+    AP_EACH(v, n) ap_vstore(p + v * AP_VEC_N, e[v]);
+    AP_EACH(v, n) ap_vstore(ds + v * AP_VEC_N, g[v] * scale);
+}
+
+/* Of n positions that the row sees; the others, up to `padded`, become zero in both. */
 static void row_gradient(float *p, float *ds, int n, int padded, float scale, float lse,
                          float delta)
 {
-    for (int j = n; j < padded; j++)
-        p[j] = ds[j] = 0.0f;
-    for (int j = 0; j < padded; j += AP_VEC_N) {
-        ap_vf e = ap_vexp(ap_vload(p + j) * scale - lse);
-        ap_vf g = ap_vload(ds + j) - delta;
-        g = g * e * scale;
-        ap_vstore(p + j, e);
-        ap_vstore(ds + j, g);
-    }
-    for (int j = n; j < padded; j++)
+    const int wide = 4 * AP_VEC_N;
+    int seen = ap_attention_padded(n), j = 0;
+    for (; j + wide <= seen; j += wide)
+        gradient_step(p + j, ds + j, scale, lse, delta, 4);
+    for (; j < seen; j += AP_LANES)
+        gradient_step(p + j, ds + j, scale, lse, delta, AP_LANE_VECS);
+    for (j = n; j < padded; j++)
         p[j] = ds[j] = 0.0f;
 }
 
@@ -53,11 +62,11 @@ static void add_columns(float *c, size_t c_row, const float *a, size_t pitch, co
                         size_t b_row, int t0, int n_row, int head_dim)
 {
     if (t0 > 0)
-        ap_block_product(c, c_row, a, 1, pitch, b, b_row, t0, head_dim, n_row, true);
+        ap_block_product(c, c_row, a, 1, pitch, b, b_row, AP_PANEL, t0, head_dim, n_row, true);
     for (int r = 0; r < n_row; r += TILE) {
         int n = n_row - r < TILE ? n_row - r : TILE, j = t0 + r;
         ap_block_product(c + (size_t)j * c_row, c_row, a + (size_t)r * pitch + j, 1, pitch,
-                         b + (size_t)r * b_row, b_row, n, head_dim, n_row - r, true);
+                         b + (size_t)r * b_row, b_row, AP_PANEL, n, head_dim, n_row - r, true);
     }
 }
 
@@ -65,10 +74,13 @@ static void backward_block(const struct head *a, const struct ap_attention_room 
                            int n_row)
 {
     size_t pitch = room->pitch, at = (size_t)t0 * a->q_row;
-    int padded = (int)ap_attention_pitch(t0 + n_row), d = a->head_dim;
+    int padded = ap_attention_padded(t0 + n_row), d = a->head_dim;
+    size_t panel = (size_t)d * AP_PANEL;
     const float *q = a->q + at, *dout = a->dout + at, *out = a->out + at;
-    ap_block_product(room->p, pitch, q, a->q_row, 1, room->kt, pitch, n_row, padded, d, false);
-    ap_block_product(room->ds, pitch, dout, a->q_row, 1, room->vt, pitch, n_row, padded, d, false);
+    ap_block_product(room->p, pitch, q, a->q_row, 1, room->kt, AP_PANEL, panel, n_row, padded, d,
+                     false);
+    ap_block_product(room->ds, pitch, dout, a->q_row, 1, room->vt, AP_PANEL, panel, n_row, padded,
+                     d, false);
     for (int r = 0; r < n_row; r++) {
         size_t row = (size_t)r * a->q_row;
         row_gradient(room->p + (size_t)r * pitch, room->ds + (size_t)r * pitch, t0 + r + 1, padded,
@@ -78,7 +90,7 @@ static void backward_block(const struct head *a, const struct ap_attention_room 
     for (int r = 0; r < n_row; r += TILE) {
         int n = n_row - r < TILE ? n_row - r : TILE;
         ap_block_product(a->dq + at + (size_t)r * a->q_row, a->q_row, room->ds + (size_t)r * pitch,
-                         pitch, 1, a->k, a->kv_row, n, d, t0 + r + n, false);
+                         pitch, 1, a->k, a->kv_row, AP_PANEL, n, d, t0 + r + n, false);
     }
     add_columns(a->dv, a->kv_row, room->p, pitch, dout, a->q_row, t0, n_row, d);
     add_columns(a->dk, a->kv_row, room->ds, pitch, q, a->q_row, t0, n_row, d);
@@ -107,8 +119,8 @@ void ap_cpu_attention_backward(float *dq, float *dk, float *dv, const float *dou
         int from = start[task / s->n_kv_head], n = start[task / s->n_kv_head + 1] - from;
         int kv_head = task % s->n_kv_head;
         size_t kv = (size_t)from * kv_row + d * kv_head;
-        ap_attention_columns(room.kt, pitch, k + kv, kv_row, n, s->head_dim);
-        ap_attention_columns(room.vt, pitch, v + kv, kv_row, n, s->head_dim);
+        ap_attention_panels(room.kt, k + kv, kv_row, n, s->head_dim);
+        ap_attention_panels(room.vt, v + kv, kv_row, n, s->head_dim);
         for (int i = 0; i < n; i++) {
             memset(dk + kv + (size_t)i * kv_row, 0, d * sizeof(float));
             memset(dv + kv + (size_t)i * kv_row, 0, d * sizeof(float));

@@ -10,9 +10,13 @@
 #include <assert.h>
 #include <string.h>
 
-#define ROW_BLOCK 96       /* rows of A that stay in the second cache; a multiple of both tiles */
-#define K_BLOCK 256        /* a panel of so many rows is half of the first cache */
-#define COLUMN_BLOCK 512   /* columns of a task, at most */
+#define ROW_BLOCK 96     /* rows of a task, about; whole tiles of any table */
+#define K_BLOCK 384      /* a tile's rows of so much of A stay in the first cache */
+#define COLUMN_BLOCK 256 /* columns of a task, at most: B's block stays in the second cache */
+#define FREE_K_BLOCK 256 /* the same where B, and A across its rows, are copied to the stack */
+#define FREE_COLUMN_BLOCK 128
+#define FREE_ROW_PITCH                                                                             \
+    (ROW_BLOCK + AP_PANEL) /* no power of two: its lines fall into all sets of a cache */
 #define FLOPS_PARALLEL 4e5 /* below, waking the threads costs more than they save */
 #define TASKS_PER_THREAD 4
 
@@ -32,9 +36,10 @@ static int n_blocks(int n, int block)
     return (int)(((int64_t)n + block - 1) / block);
 }
 
-static ap_tile_fn tile_of(const struct ap_tiles *t, int rows, int panels)
+/* Where part i of n begins, parts as even as can be. */
+static int part(int n, int i, int n_part)
 {
-    return panels == 4 ? t->by_4[rows] : panels == 2 ? t->by_2[rows] : t->by_1[rows];
+    return (int)((int64_t)n * i / n_part);
 }
 
 /* A tile whose last columns do not exist goes through a copy of C. */
@@ -42,89 +47,91 @@ static void edge_tile(ap_tile_fn tile, const struct operands *o, int rows, int c
                       bool accumulate)
 {
     float edge[AP_TILE_ROWS * AP_PANEL] = {0};
+    size_t bytes = (size_t)columns * sizeof(float);
     if (accumulate)
         for (int r = 0; r < rows; r++)
-            memcpy(edge + r * AP_PANEL, o->c + (size_t)r * o->c_row,
-                   (size_t)columns * sizeof(float));
+            memcpy(edge + r * AP_PANEL, o->c + (size_t)r * o->c_row, bytes);
     tile(edge, AP_PANEL, o->a, o->a_row, o->a_k, o->b, o->b_k, o->b_panel, (size_t)k, accumulate);
     for (int r = 0; r < rows; r++)
-        memcpy(o->c + (size_t)r * o->c_row, edge + r * AP_PANEL, (size_t)columns * sizeof(float));
+        memcpy(o->c + (size_t)r * o->c_row, edge + r * AP_PANEL, bytes);
 }
 
-/* All rows of C under some panels, in tiles of even height. */
-static void strip(const struct ap_tiles *t, const struct operands *o, int m, int panels,
-                  int columns, int k, bool accumulate)
+/* One tile as wide as rows and columns allow; returns the columns covered. */
+static int wide_tile(const struct ap_tiles *t, const struct operands *o, int rows, int columns,
+                     int k, bool accumulate)
+{
+    int panels = t->n_panel[rows];
+    while (panels > 1 && panels * AP_PANEL > columns)
+        panels /= 2;
+    ap_tile_fn tile = panels == 4 ? t->by_4[rows] : panels == 2 ? t->by_2[rows] : t->by_1[rows];
+    int width = panels * AP_PANEL;
+    if (columns <= AP_PANEL / 2 && t->by_half[rows]) {
+        tile = t->by_half[rows];
+        width = AP_PANEL / 2;
+    }
+    if (columns < width)
+        edge_tile(tile, o, rows, columns, k, accumulate);
+    else
+        tile(o->c, o->c_row, o->a, o->a_row, o->a_k, o->b, o->b_k, o->b_panel, (size_t)k,
+             accumulate);
+    return width;
+}
+
+/* C's block: a tile's rows of A stay near while the panels of B pass. */
+static void block(const struct ap_tiles *t, const struct operands *o, int m, int n, int k,
+                  bool accumulate)
 {
     int n_tile = n_blocks(m, t->n_row);
     for (int i = 0; i < n_tile; i++) {
-        int from = (int)((int64_t)m * i / n_tile), to = (int)((int64_t)m * (i + 1) / n_tile);
+        int from = part(m, i, n_tile), rows = part(m, i + 1, n_tile) - from;
         struct operands at = *o;
-        at.c += (size_t)from * o->c_row;
         at.a += (size_t)from * o->a_row;
-        ap_tile_fn tile = tile_of(t, to - from, panels);
-        if (columns < panels * AP_PANEL)
-            edge_tile(tile, &at, to - from, columns, k, accumulate);
-        else
-            tile(at.c, at.c_row, at.a, at.a_row, at.a_k, at.b, at.b_k, at.b_panel, (size_t)k,
-                 accumulate);
+        for (int j = 0; j < n;) {
+            at.c = o->c + (size_t)from * o->c_row + j;
+            at.b = o->b + (size_t)(j / AP_PANEL) * o->b_panel;
+            j += wide_tile(t, &at, rows, n - j, k, accumulate);
+        }
     }
 }
 
-/* The most panels, of what is left, that tiles for m rows can take side by side. */
-static int panels_at_once(const struct ap_tiles *t, int m, int columns)
-{
-    int n_tile = n_blocks(m, t->n_row);
-    int panels = t->n_panel[n_blocks(m, n_tile)];
-    while (panels > 1 && panels * AP_PANEL > columns)
-        panels /= 2;
-    return panels;
-}
-
-static void strips(const struct ap_tiles *t, const struct operands *o, int m, int n, int k,
-                   bool accumulate)
-{
-    for (int j = 0; j < n;) {
-        int panels = panels_at_once(t, m, n - j);
-        struct operands at = *o;
-        at.c += j;
-        at.b += (size_t)(j / AP_PANEL) * o->b_panel;
-        strip(t, &at, m, panels, smaller(n - j, panels * AP_PANEL), k, accumulate);
-        j += panels * AP_PANEL;
-    }
-}
-
-/* How C is cut into tasks: every cut is on a panel's edge. */
+/* How C is cut into tasks: rows between tiles, columns between panels. */
 struct grid {
-    int n_row_task, n_column_task, n_panel;
+    int m, n, tile_rows, n_tile, n_panel;
+    int n_row_task, n_task;
     bool parallel;
 };
 
-static struct grid grid_of(int m, int n, int k)
+static struct grid grid_of(const struct ap_tiles *t, int m, int n, int k, int column_block)
 {
-    struct grid g = {n_blocks(m, ROW_BLOCK), n_blocks(n, COLUMN_BLOCK), n_blocks(n, AP_PANEL),
-                     false};
+    struct grid g = {.m = m, .n = n, .tile_rows = t->n_row};
+    g.n_tile = n_blocks(m, t->n_row);
+    g.n_panel = n_blocks(n, AP_PANEL);
+    g.n_row_task = n_blocks(m, ROW_BLOCK);
+    int n_column_task = n_blocks(n, column_block);
     g.parallel = 2.0 * m * n * k >= FLOPS_PARALLEL && ap_threads() > 1;
     if (g.parallel) {
         int wanted = n_blocks(TASKS_PER_THREAD * ap_threads(), g.n_row_task);
-        if (g.n_column_task < wanted)
-            g.n_column_task = smaller(wanted, g.n_panel);
+        if (n_column_task < wanted)
+            n_column_task = smaller(wanted, g.n_panel);
     }
+    g.n_task = g.n_row_task * n_column_task;
     return g;
 }
 
-/* Task t's rows and columns; columns in the end may be less than a panel. */
+/* A task's rows and columns; its last panel may be part of one. */
 struct region {
     int row, n_row, column, n_column;
 };
 
-static struct region region_of(const struct grid *g, int task, int m, int n)
+static struct region region_of(const struct grid *g, int task)
 {
-    int i = task / g->n_column_task, j = task % g->n_column_task;
-    int row = (int)((int64_t)m * i / g->n_row_task);
-    int row_end = (int)((int64_t)m * (i + 1) / g->n_row_task);
-    int column = AP_PANEL * (int)((int64_t)g->n_panel * j / g->n_column_task);
-    int column_end = AP_PANEL * (int)((int64_t)g->n_panel * (j + 1) / g->n_column_task);
-    return (struct region){row, row_end - row, column, smaller(column_end, n) - column};
+    int n_column_task = g->n_task / g->n_row_task;
+    int i = task / n_column_task, j = task % n_column_task;
+    int row = part(g->n_tile, i, g->n_row_task) * g->tile_rows;
+    int row_end = smaller(part(g->n_tile, i + 1, g->n_row_task) * g->tile_rows, g->m);
+    int column = part(g->n_panel, j, n_column_task) * AP_PANEL;
+    int column_end = smaller(part(g->n_panel, j + 1, n_column_task) * AP_PANEL, g->n);
+    return (struct region){row, row_end - row, column, column_end - column};
 }
 
 /* -- packed weights -- */
@@ -172,8 +179,9 @@ void ap_gemm_pack(struct ap_packed *p, const float *w)
 static void linear_region(float *y, const float *x, const struct ap_packed *w,
                           const struct region *at, bool accumulate)
 {
-    int n = w->n_out, n_k = w->n_in;
-    for (int k = 0; k < n_k; k += K_BLOCK) {
+    int n = w->n_out, n_k = w->n_in, n_part = n_blocks(n_k, K_BLOCK);
+    for (int i = 0; i < n_part; i++) {
+        int k = part(n_k, i, n_part), depth = part(n_k, i + 1, n_part) - k;
         struct operands o = {
             .c = y + (size_t)at->row * n + at->column,
             .a = x + (size_t)at->row * n_k + k,
@@ -184,73 +192,85 @@ static void linear_region(float *y, const float *x, const struct ap_packed *w,
             .b_k = AP_PANEL,
             .b_panel = (size_t)n_k * AP_PANEL,
         };
-        strips(w->tiles, &o, at->n_row, at->n_column, smaller(K_BLOCK, n_k - k),
-               accumulate || k > 0);
+        block(w->tiles, &o, at->n_row, at->n_column, depth, accumulate || i > 0);
     }
 }
 
 void ap_gemm_linear(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate)
 {
-    struct grid g = grid_of(n_row, w->n_out, w->n_in);
-    int n_task = g.n_row_task * g.n_column_task;
+    struct grid g = grid_of(w->tiles, n_row, w->n_out, w->n_in, COLUMN_BLOCK);
 #pragma omp parallel for schedule(dynamic) if (g.parallel)
-    for (int task = 0; task < n_task; task++) {
-        struct region at = region_of(&g, task, n_row, w->n_out);
+    for (int task = 0; task < g.n_task; task++) {
+        struct region at = region_of(&g, task);
         linear_region(y, x, w, &at, accumulate);
     }
 }
 
 /* -- unpacked operands -- */
 
-/* k rows of B's next columns side by side; columns that do not exist are zero. */
-static void copy_panels(float *out, const float *b, size_t b_row, int columns, int panels, int k)
+/* n columns of k rows of B as panels; columns that do not exist are zero. */
+static void copy_panels(float *out, const float *b, size_t b_row, int n, int k)
 {
-    for (int p = 0; p < panels; p++) {
-        int some = smaller(columns - p * AP_PANEL, AP_PANEL);
-        float *panel = out + (size_t)p * K_BLOCK * AP_PANEL;
+    for (int j = 0; j < n; j += AP_PANEL) {
+        int some = smaller(n - j, AP_PANEL);
+        float *panel = out + (size_t)j * FREE_K_BLOCK;
+        if (some < AP_PANEL)
+            memset(panel, 0, (size_t)k * AP_PANEL * sizeof(float));
         for (int l = 0; l < k; l++) {
-            const float *row = b + (size_t)l * b_row + p * AP_PANEL;
-            if (some == AP_PANEL) {
+            const float *row = b + (size_t)l * b_row + j;
+            if (some == AP_PANEL)
                 memcpy(panel + l * AP_PANEL, row, AP_PANEL * sizeof(float));
-                continue;
-            }
-            for (int j = 0; j < AP_PANEL; j++)
-                panel[l * AP_PANEL + j] = j < some ? row[j] : 0.0f;
+            else
+                memcpy(panel + l * AP_PANEL, row, (size_t)some * sizeof(float));
         }
     }
 }
 
-/* One region of C, o at its first element: each block of B is copied once for all its rows. */
+/* m rows of A whose neighbours in k are far apart: side by side, k by k. */
+static void copy_across(float *out, const float *a, size_t a_k, int m, int k)
+{
+    for (int l = 0; l < k; l++)
+        memcpy(out + (size_t)l * FREE_ROW_PITCH, a + (size_t)l * a_k, (size_t)m * sizeof(float));
+}
+
+/* One region of C, o at its first element. Copies pay where several tiles read them. */
 static void product_region(const struct ap_tiles *t, const struct operands *o, int m, int n, int k,
                            bool accumulate)
 {
-    _Alignas(64) float panels[4 * K_BLOCK * AP_PANEL];
-    for (int l = 0; l < k; l += K_BLOCK) {
-        int depth = smaller(K_BLOCK, k - l);
-        for (int j = 0; j < n;) {
-            int width = panels_at_once(t, m, n - j);
-            int columns = smaller(n - j, width * AP_PANEL);
-            copy_panels(panels, o->b + (size_t)l * o->b_k + j, o->b_k, columns, width, depth);
-            struct operands at = *o;
-            at.c += j;
-            at.a += (size_t)l * o->a_k;
+    _Alignas(64) float panels[FREE_COLUMN_BLOCK * FREE_K_BLOCK];
+    _Alignas(64) float across[FREE_ROW_PITCH * FREE_K_BLOCK];
+    bool copy_b = m > 2 * t->n_row || n % AP_PANEL != 0;
+    bool copy_a = o->a_k != 1 && n > 2 * AP_PANEL;
+    int n_part = n_blocks(k, FREE_K_BLOCK);
+    for (int i = 0; i < n_part; i++) {
+        int from = part(k, i, n_part), depth = part(k, i + 1, n_part) - from;
+        struct operands at = *o;
+        at.a += (size_t)from * o->a_k;
+        at.b += (size_t)from * o->b_k;
+        at.b_panel = AP_PANEL;
+        if (copy_b) {
+            copy_panels(panels, at.b, o->b_k, n, depth);
             at.b = panels;
             at.b_k = AP_PANEL;
-            at.b_panel = K_BLOCK * AP_PANEL;
-            strip(t, &at, m, width, columns, depth, accumulate || l > 0);
-            j += width * AP_PANEL;
+            at.b_panel = FREE_K_BLOCK * AP_PANEL;
         }
+        if (copy_a) {
+            copy_across(across, at.a, o->a_k, m, depth);
+            at.a = across;
+            at.a_k = FREE_ROW_PITCH;
+        }
+        block(t, &at, m, n, depth, accumulate || i > 0);
     }
 }
 
 void ap_gemm_product(const struct ap_tiles *tiles, float *c, const float *a, size_t a_row,
                      size_t a_k, const float *b, int m, int n, int k, bool accumulate)
 {
-    struct grid g = grid_of(m, n, k);
-    int n_task = g.n_row_task * g.n_column_task;
+    struct grid g = grid_of(tiles, m, n, k, FREE_COLUMN_BLOCK);
+    assert(a_row == 1 || a_k == 1);
 #pragma omp parallel for schedule(dynamic) if (g.parallel)
-    for (int task = 0; task < n_task; task++) {
-        struct region at = region_of(&g, task, m, n);
+    for (int task = 0; task < g.n_task; task++) {
+        struct region at = region_of(&g, task);
         struct operands o = {
             .c = c + (size_t)at.row * n + at.column,
             .a = a + (size_t)at.row * a_row,

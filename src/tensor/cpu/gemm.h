@@ -9,6 +9,7 @@
 
 #define AP_PANEL 16     /* columns of a panel */
 #define AP_TILE_ROWS 12 /* the tallest tile of any table */
+#define AP_STAIR_ROWS 6
 
 /* C[R, 16·P] (+)= A B. A's element (r, k) is a[r·a_row + k·a_k]; B's row k starts at b + k·b_k, its
  * panel p at b_panel·p further on. R and P belong to the function. See tile.h for the order. */
@@ -22,15 +23,22 @@ struct ap_tiles {
     ap_tile_fn by_1[AP_TILE_ROWS + 1]; /* one panel wide, by height 1 … n_row */
     ap_tile_fn by_2[AP_TILE_ROWS + 1]; /* NULL beyond n_panel */
     ap_tile_fn by_4[AP_TILE_ROWS + 1];
+    ap_tile_fn by_half[AP_TILE_ROWS + 1]; /* half a panel; NULL where a whole one costs the same */
 };
 
 extern const struct ap_tiles ap_tiles_base;   /* gemm_base.c */
 extern const struct ap_tiles ap_tiles_avx512; /* gemm_avx512.c; x86-64 only */
 
 /* A small product on strided operands, one thread: C[m, n] (+)= A[m, k] B[k, n] with B's rows b_row
- * apart. Any n: columns past the last whole vector go by scalar chains of the same order. */
+ * apart and its panels b_panel (AP_PANEL when B is row-major). Any n: columns past the last half
+ * panel go by scalar chains of the same order. */
 void ap_block_product(float *c, size_t c_row, const float *a, size_t a_row, size_t a_k,
-                      const float *b, size_t b_row, int m, int n, int k, bool accumulate);
+                      const float *b, size_t b_row, size_t b_panel, int m, int n, int k,
+                      bool accumulate);
+/* The same, = only and B row-major, for at most AP_STAIR_ROWS rows, of which row r has k + r
+ * elements in A: the rows of causal attention. */
+void ap_stair_product(float *c, size_t c_row, const float *a, size_t a_row, const float *b,
+                      size_t b_row, int m, int n, int k);
 
 struct ap_onednn; /* onednn.c */
 

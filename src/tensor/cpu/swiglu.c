@@ -4,53 +4,67 @@
 #include "tensor/cpu/threads.h"
 #include "tensor/cpu/vmath.h"
 
-AP_INLINE ap_vf swiglu_v(ap_vf gate, ap_vf up)
+#include <string.h>
+
+#define WIDE 4 /* vectors side by side */
+#define STEP ((size_t)WIDE * AP_VEC_N)
+
+/* STEP elements. */
+AP_INLINE void swiglu_step(float *h, const float *gate, const float *up)
 {
-    return gate * ap_vsigmoid(gate) * up;
+    ap_vf g[WIDE], s[WIDE];
+    AP_EACH(v, WIDE) s[v] = g[v] = ap_vload(gate + v * AP_VEC_N);
+    ap_vsigmoid_each(s, WIDE);
+    AP_EACH(v, WIDE) s[v] = g[v] * s[v];
+    AP_EACH(v, WIDE) ap_vstore(h + v * AP_VEC_N, s[v] * ap_vload(up + v * AP_VEC_N));
 }
 
 void ap_cpu_swiglu(float *h, const float *gate, const float *up, size_t n)
 {
-    size_t whole = n - n % AP_VEC_N;
+    size_t whole = n - n % STEP, left = n - whole;
     bool parallel = ap_worth_threads(n, 1);
 #pragma omp parallel for schedule(static) if (parallel)
-    for (size_t i = 0; i < whole; i += AP_VEC_N)
-        ap_vstore(h + i, swiglu_v(ap_vload(gate + i), ap_vload(up + i)));
-    if (whole < n) {
-        size_t left = n - whole;
-        ap_vf x = swiglu_v(ap_vload_part(gate + whole, left, 0.0f),
-                           ap_vload_part(up + whole, left, 0.0f));
-        ap_vstore_part(h + whole, x, left);
+    for (size_t i = 0; i < whole; i += STEP)
+        swiglu_step(h + i, gate + i, up + i);
+    if (left) {
+        float end[3][STEP] = {{0}};
+        memcpy(end[1], gate + whole, left * sizeof(float));
+        memcpy(end[2], up + whole, left * sizeof(float));
+        swiglu_step(end[0], end[1], end[2]);
+        memcpy(h + whole, end[0], left * sizeof(float));
     }
 }
 
 /* σ = sigmoid(gate): dup = dh·gate·σ, dgate = dh·up·σ·(1 + gate·(1 − σ)) */
-AP_INLINE void swiglu_backward_v(ap_vf *dgate, ap_vf *dup, ap_vf dh, ap_vf gate, ap_vf up)
+AP_INLINE void swiglu_backward_step(float *dgate, float *dup, const float *dh, const float *gate,
+                                    const float *up)
 {
-    ap_vf s = ap_vsigmoid(gate);
-    ap_vf slope = 1.0f + gate * (1.0f - s);
-    *dup = dh * gate * s;
-    *dgate = dh * up * s * slope;
+    ap_vf g[WIDE], s[WIDE], d[WIDE], slope[WIDE];
+    AP_EACH(v, WIDE) s[v] = g[v] = ap_vload(gate + v * AP_VEC_N);
+    ap_vsigmoid_each(s, WIDE);
+    AP_EACH(v, WIDE) d[v] = s[v] * ap_vload(dh + v * AP_VEC_N);
+    AP_EACH(v, WIDE) slope[v] = 1.0f - s[v];
+    AP_EACH(v, WIDE) slope[v] = 1.0f + g[v] * slope[v];
+    AP_EACH(v, WIDE) slope[v] = slope[v] * ap_vload(up + v * AP_VEC_N);
+    AP_EACH(v, WIDE) ap_vstore(dup + v * AP_VEC_N, d[v] * g[v]);
+    AP_EACH(v, WIDE) ap_vstore(dgate + v * AP_VEC_N, d[v] * slope[v]);
 }
 
 void ap_cpu_swiglu_backward(float *dgate, float *dup, const float *dh, const float *gate,
                             const float *up, size_t n)
 {
-    size_t whole = n - n % AP_VEC_N, left = n - whole;
+    size_t whole = n - n % STEP, left = n - whole;
     bool parallel = ap_worth_threads(n, 1);
 #pragma omp parallel for schedule(static) if (parallel)
-    for (size_t i = 0; i < whole; i += AP_VEC_N) {
-        ap_vf dg, du;
-        swiglu_backward_v(&dg, &du, ap_vload(dh + i), ap_vload(gate + i), ap_vload(up + i));
-        ap_vstore(dgate + i, dg);
-        ap_vstore(dup + i, du);
-    }
+    for (size_t i = 0; i < whole; i += STEP)
+        swiglu_backward_step(dgate + i, dup + i, dh + i, gate + i, up + i);
     if (left) {
-        ap_vf dg, du;
-        swiglu_backward_v(&dg, &du, ap_vload_part(dh + whole, left, 0.0f),
-                          ap_vload_part(gate + whole, left, 0.0f),
-                          ap_vload_part(up + whole, left, 0.0f));
-        ap_vstore_part(dgate + whole, dg, left);
-        ap_vstore_part(dup + whole, du, left);
+        float end[5][STEP] = {{0}};
+        memcpy(end[2], dh + whole, left * sizeof(float));
+        memcpy(end[3], gate + whole, left * sizeof(float));
+        memcpy(end[4], up + whole, left * sizeof(float));
+        swiglu_backward_step(end[0], end[1], end[2], end[3], end[4]);
+        memcpy(dgate + whole, end[0], left * sizeof(float));
+        memcpy(dup + whole, end[1], left * sizeof(float));
     }
 }

@@ -68,26 +68,42 @@ AP_INLINE ap_vf ap_vmax(ap_vf x, ap_vf y)
     return ap_vselect(x > y, x, y);
 }
 
-/* Sixteen lanes to one number in one order, whatever the vector width. */
-AP_INLINE float ap_lanes_sum(const ap_vf lanes[AP_LANE_VECS])
+/* -- sixteen lanes to one number: halves are folded together until one is left, so the order is the
+ * same whatever the vector width (16 lanes + 8, 4, 2, 1 further on). Baseline vectors only. -- */
+
+#define AP_FOLD_DEFINE(name, OP)                                                                   \
+    AP_INLINE float name(const ap_vf lanes[AP_LANE_VECS])                                          \
+    {                                                                                              \
+        ap_v4 x = OP(ap_v4_of(lanes, 0), ap_v4_of(lanes, 2));                                      \
+        ap_v4 y = OP(ap_v4_of(lanes, 1), ap_v4_of(lanes, 3));                                      \
+        x = OP(x, y);                                                                              \
+        x = OP(x, __builtin_shufflevector(x, x, 2, 3, 0, 1));                                      \
+        x = OP(x, __builtin_shufflevector(x, x, 1, 0, 3, 2));                                      \
+        return x[0];                                                                               \
+    }
+
+typedef float ap_v4 __attribute__((vector_size(16)));
+typedef int32_t ap_v4i __attribute__((vector_size(16)));
+
+/* Quarter i of the lanes. */
+AP_INLINE ap_v4 ap_v4_of(const ap_vf lanes[AP_LANE_VECS], int i)
 {
-    float x[AP_LANES];
-    for (int v = 0; v < AP_LANE_VECS; v++)
-        ap_vstore(x + v * AP_VEC_N, lanes[v]);
-    for (int step = AP_LANES / 2; step > 0; step /= 2)
-        for (int i = 0; i < step; i++)
-            x[i] += x[i + step];
-    return x[0];
+    const float *at = (const float *)lanes + 4 * i;
+    return (ap_v4){at[0], at[1], at[2], at[3]};
 }
 
-AP_INLINE float ap_lanes_max(const ap_vf lanes[AP_LANE_VECS])
+AP_INLINE ap_v4 ap_v4_add(ap_v4 x, ap_v4 y)
 {
-    float x[AP_LANES];
-    for (int v = 0; v < AP_LANE_VECS; v++)
-        ap_vstore(x + v * AP_VEC_N, lanes[v]);
-    for (int i = 1; i < AP_LANES; i++)
-        x[0] = x[i] > x[0] ? x[i] : x[0];
-    return x[0];
+    return x + y;
 }
+
+AP_INLINE ap_v4 ap_v4_max(ap_v4 x, ap_v4 y)
+{
+    ap_v4i mask = x > y;
+    return (ap_v4)((mask & (ap_v4i)x) | (~mask & (ap_v4i)y));
+}
+
+AP_FOLD_DEFINE(ap_lanes_sum, ap_v4_add)
+AP_FOLD_DEFINE(ap_lanes_max, ap_v4_max)
 
 #endif

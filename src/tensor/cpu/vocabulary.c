@@ -7,51 +7,65 @@
 
 #include <assert.h>
 #include <math.h>
+#include <string.h>
 
 #define BLOCK 1024
+#define WIDE 4 /* vectors side by side */
+#define STEP (WIDE * AP_VEC_N)
 #define LOWEST (-104.0f) /* e^LOWEST is 0: keeps 0·(−Inf) out of the entropy */
 
-AP_INLINE ap_vf load_logits(const float *x, int left)
+static int smaller(int a, int b)
 {
-    return left >= AP_VEC_N ? ap_vload(x) : ap_vload_part(x, (size_t)left, -INFINITY);
+    return a < b ? a : b;
+}
+
+/* The next STEP logits: x itself, or its last few with −Inf behind them in `end`. */
+AP_INLINE const float *whole_step(const float *x, int left, float end[STEP])
+{
+    if (left >= STEP)
+        return x;
+    for (int i = 0; i < STEP; i++)
+        end[i] = i < left ? x[i] : -INFINITY;
+    return end;
 }
 
 static float row_max(const float *x, int n)
 {
     ap_vf top[AP_LANE_VECS];
+    float end[STEP];
     for (int v = 0; v < AP_LANE_VECS; v++)
         top[v] = ap_vsplat(-INFINITY);
-    for (int i = 0; i < n; i += AP_LANES)
-        for (int v = 0; v < AP_LANE_VECS && i + v * AP_VEC_N < n; v++)
-            top[v] = ap_vmax(load_logits(x + i + v * AP_VEC_N, n - i - v * AP_VEC_N), top[v]);
+    for (int i = 0; i < n; i += STEP) {
+        const float *at = whole_step(x + i, n - i, end);
+        AP_EACH(v, WIDE)
+        top[v % AP_LANE_VECS] = ap_vmax(ap_vload(at + v * AP_VEC_N), top[v % AP_LANE_VECS]);
+    }
     return ap_lanes_max(top);
 }
 
-/* log p up to a constant, bounded below; NaN stays NaN. */
-AP_INLINE ap_vf shifted(ap_vf logits, float inverse, float shift)
+/* d := log p up to a constant, bounded below (NaN stays NaN), and e := e^d, of STEP logits. */
+AP_INLINE void shifted_exp(ap_vf d[WIDE], ap_vf e[WIDE], const float *x, float inverse, float shift)
 {
-    ap_vf x = logits * inverse - shift;
-    return ap_vselect(x < LOWEST, ap_vsplat(LOWEST), x);
+    AP_EACH(v, WIDE) d[v] = ap_vload(x + v * AP_VEC_N) * inverse - shift;
+    AP_EACH(v, WIDE) e[v] = d[v] = ap_vselect(d[v] < LOWEST, ap_vsplat(LOWEST), d[v]);
+    ap_vexp_each(e, WIDE);
 }
 
 struct sums {
-    double e, ex; /* Σ e^x and Σ x·e^x, x = logits/temperature − max */
+    double e, ed; /* Σ e^d and Σ d·e^d, d = logits/temperature − max */
 };
 
 static void add_block(struct sums *s, const float *x, int n, float inverse, float most)
 {
-    ap_vf e_sum[AP_LANE_VECS] = {{0}}, ex_sum[AP_LANE_VECS] = {{0}};
-    for (int i = 0; i < n; i += AP_LANES) {
-        for (int v = 0; v < AP_LANE_VECS && i + v * AP_VEC_N < n; v++) {
-            int at = i + v * AP_VEC_N;
-            ap_vf d = shifted(load_logits(x + at, n - at), inverse, most);
-            ap_vf e = ap_vexp(d);
-            e_sum[v] += e;
-            ex_sum[v] += e * d;
-        }
+    ap_vf e_sum[AP_LANE_VECS] = {{0}}, ed_sum[AP_LANE_VECS] = {{0}}, d[WIDE], e[WIDE];
+    float end[STEP];
+    for (int i = 0; i < n; i += STEP) {
+        shifted_exp(d, e, whole_step(x + i, n - i, end), inverse, most);
+        AP_EACH(v, WIDE) e_sum[v % AP_LANE_VECS] += e[v];
+        AP_EACH(v, WIDE) ed_sum[v % AP_LANE_VECS] += e[v] * d[v];
     }
     s->e += (double)ap_lanes_sum(e_sum);
-    s->ex += (double)ap_lanes_sum(ex_sum);
+    s->ed += (double)ap_lanes_sum(ed_sum);
 }
 
 void ap_cpu_logprob(float *logp, float *entropy, float *lse, const float *logits,
@@ -67,12 +81,12 @@ void ap_cpu_logprob(float *logp, float *entropy, float *lse, const float *logits
         assert(target[i] >= 0 && target[i] < n_vocab);
         float most = row_max(x, n_vocab) * inverse;
         for (int j = 0; j < n_vocab; j += BLOCK)
-            add_block(&s, x + j, n_vocab - j < BLOCK ? n_vocab - j : BLOCK, inverse, most);
+            add_block(&s, x + j, smaller(n_vocab - j, BLOCK), inverse, most);
         double log_sum = log(s.e);
         logp[i] = (float)((double)x[target[i]] * inverse - most - log_sum);
         lse[i] = (float)(most + log_sum);
         if (entropy)
-            entropy[i] = (float)(log_sum - s.ex / s.e);
+            entropy[i] = (float)(log_sum - s.ed / s.e);
     }
 }
 
@@ -80,14 +94,16 @@ void ap_cpu_logprob(float *logp, float *entropy, float *lse, const float *logits
  * −dentropy/temperature. */
 static void backward_row(float *x, int n, float inverse, float lse, float a, float b, float h)
 {
-    for (int i = 0; i < n; i += AP_VEC_N) {
-        ap_vf d = shifted(load_logits(x + i, n - i), inverse, lse);
-        ap_vf g = (d + h) * b + a;
-        g = g * ap_vexp(d);
-        if (n - i >= AP_VEC_N)
-            ap_vstore(x + i, g);
-        else
-            ap_vstore_part(x + i, g, (size_t)(n - i));
+    ap_vf d[WIDE], e[WIDE], g[WIDE];
+    float end[STEP];
+    for (int i = 0; i < n; i += STEP) {
+        shifted_exp(d, e, whole_step(x + i, n - i, end), inverse, lse);
+        AP_EACH(v, WIDE) d[v] = d[v] + h;
+        AP_EACH(v, WIDE) g[v] = d[v] * b + a;
+        float *to = n - i >= STEP ? x + i : end;
+        AP_EACH(v, WIDE) ap_vstore(to + v * AP_VEC_N, g[v] * e[v]);
+        if (to == end)
+            memcpy(x + i, end, (size_t)(n - i) * sizeof(float));
     }
 }
 
