@@ -1,7 +1,7 @@
 /* The transformer: forward and backward over packed rows, heads, decoding with a cache.
  *
- * A role is a view (weights, adapter or none). Training: forward → heads' forward → the caller's loss → heads'
- * backward → backward. The tape holds what backward needs and is allocated once. */
+ * A role is a view (weights, adapter or none). Training: forward → heads' forward → the caller's
+ * loss → heads' backward → backward. The tape holds what backward needs and is allocated once. */
 #ifndef AP_MODEL_TRANSFORMER_H
 #define AP_MODEL_TRANSFORMER_H
 
@@ -28,15 +28,15 @@ ap_status ap_tape_open(struct ap_tape **out, const struct ap_config *config, int
 void ap_tape_close(struct ap_tape *t);
 int ap_tape_max_row(const struct ap_tape *t);
 
-/* Hidden states after the final norm, kept in the tape. Ids and positions are checked (AP_INVALID, AP_LIMIT).
- * Allocates nothing. */
+/* Hidden states after the final norm, kept in the tape. Ids and positions are checked (AP_INVALID,
+ * AP_LIMIT). Allocates nothing. */
 ap_status ap_forward(struct ap_tape *t, const struct ap_role *role, const struct ap_rows *rows,
                      struct ap_error *err);
 /* [n_row, C], borrowed until the next forward. */
 const float *ap_tape_hidden(const struct ap_tape *t);
 
-/* logp[i] = log p(target[i] | row[i]) at a temperature, entropy[i] in nats (NULL: skip). row: indices of
- * rows, ascending. In chunks: never more than a bounded block of [rows, V]. */
+/* logp[i] = log p(target[i] | row[i]) at a temperature, entropy[i] in nats (NULL: skip). row:
+ * indices of rows, ascending. In chunks: never more than a bounded block of [rows, V]. */
 void ap_logp_forward(struct ap_tape *t, const struct ap_role *role, const int32_t *row,
                      const int32_t *target, int n, double temperature, float *logp, float *entropy);
 /* Adds to the tape's hidden gradient and, where trainable, the head's. dentropy may be NULL. The
@@ -49,8 +49,9 @@ void ap_scalar_forward(struct ap_tape *t, const struct ap_role *role, const int3
                        float *value);
 void ap_scalar_backward(struct ap_tape *t, const struct ap_role *role, const int32_t *row, int n,
                         const float *dvalue);
-/* From the hidden gradient down to the embedding; += on every parameter that has a grad (weights when
- * weights->trainable, adapter when adapter->trainable); gradients of frozen weights are not computed. */
+/* From the hidden gradient down to the embedding; += on every parameter that has a grad (weights
+ * when weights->trainable, adapter when adapter->trainable); gradients of frozen weights are not
+ * computed. */
 void ap_backward(struct ap_tape *t, const struct ap_role *role);
 
 /* -- decoding -- */

@@ -11,14 +11,15 @@
 #define AP_NAME_MAX 160
 
 struct ap_param {
-    char name[AP_NAME_MAX]; /* as in the Hugging Face file */
-    int n_dim, shape[2];    /* [N, K] or [N] */
-    size_t n;               /* elements */
-    const float *data;      /* row-major; the mapped file, or `own` */
-    float *own;             /* owned copy; NULL while mapped */
-    float *grad;            /* n of them, NULL while frozen; every backward accumulates (+=) */
+    char name[AP_NAME_MAX];   /* as in the Hugging Face file */
+    const char *keys;         /* what the shape follows from, for messages; static */
+    int n_dim, shape[2];      /* [N, K] or [N] */
+    size_t n;                 /* elements */
+    const float *data;        /* row-major; the mapped file, or `own` */
+    float *own;               /* owned copy; NULL while mapped */
+    float *grad;              /* n of them, NULL while frozen; every backward accumulates (+=) */
     struct ap_packed *packed; /* of a linear weight; NULL otherwise */
-    bool decay;             /* weight decay applies (matrices, not norms and biases) */
+    bool decay;               /* weight decay applies (matrices, not norms and biases) */
 };
 
 struct ap_param_table {
@@ -37,42 +38,59 @@ struct ap_weights {
     struct ap_config config;
     const struct ap_ops *ops;
     struct ap_param_table table;
-    int embed, norm, head, score; /* rows; head −1 when tied (embed's packed is used), score −1 without */
+    int embed, norm;               /* rows */
+    int head;                      /* −1 when tied (embed's packed is used) or a classifier */
+    int score;                     /* −1 for a causal LM */
     struct ap_layer_index *layers; /* n_layer */
     float *rope_cos, *rope_sin;    /* [context, head_dim/2] */
     int context;                   /* positions the tables cover */
     bool trainable;
-    struct ap_safetensors *files;  /* kept open while rows are mapped */
+    struct ap_safetensors *files; /* kept open while rows are mapped */
     int n_files;
 };
 
-/* From a Hugging Face folder (single or sharded). context 0: max_position_embeddings. A tensor that is missing, unknown or of
- * another shape is an error that names it and the key of config.json it disagrees with. */
+/* From a Hugging Face folder (single or sharded). f32 is mapped, f16 and bf16 are converted.
+ * context: positions that will be used, 0 for max_position_embeddings; more than that is AP_LIMIT.
+ * A tensor that is missing, unknown or of another shape is an error that names it and the key of
+ * config.json it disagrees with. */
 ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
                           struct ap_error *err);
-/* Normal(0, initializer_range), norms 1, biases 0; transformers' defaults. */
+/* Normal(0, initializer_range), norms 1, biases 0, as transformers does; a function of the seed
+ * alone. Covers all of max_position. */
 ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, uint64_t seed,
                             struct ap_error *err);
-/* An owned deep copy (frozen). */
-ap_status ap_weights_copy(struct ap_weights **out, const struct ap_weights *w, struct ap_error *err);
+/* Deep copy that owns its values; frozen. */
+ap_status ap_weights_copy(struct ap_weights **out, const struct ap_weights *w,
+                          struct ap_error *err);
 /* Own copies of mapped rows, gradients zeroed. */
 ap_status ap_weights_set_trainable(struct ap_weights *w, struct ap_error *err);
 /* config.json, model.safetensors (f32), generation_config.json into dir (made). */
 ap_status ap_weights_save(const struct ap_weights *w, const char *dir, struct ap_error *err);
-/* Values back from a folder written by save: names and shapes must agree. */
+/* Values back from a folder written by save: names and shapes must agree. After an error the values
+ * are undefined. */
 ap_status ap_weights_restore(struct ap_weights *w, const char *dir, struct ap_error *err);
 void ap_weights_free(struct ap_weights *w); /* NULL is fine */
 
 /* -- LoRA (Hu et al. 2021): y = x Wᵀ + s·(x Aᵀ) Bᵀ, s = alpha/r, rsLoRA alpha/√r -- */
 
-enum { AP_LORA_Q, AP_LORA_K, AP_LORA_V, AP_LORA_O, AP_LORA_GATE, AP_LORA_UP, AP_LORA_DOWN, AP_LORA_N };
+/* The linear maps of a layer. */
+enum ap_lora_target {
+    AP_LORA_Q,
+    AP_LORA_K,
+    AP_LORA_V,
+    AP_LORA_O,
+    AP_LORA_GATE,
+    AP_LORA_UP,
+    AP_LORA_DOWN,
+    AP_LORA_N
+};
 
 struct ap_adapter {
     struct ap_config config; /* of its base */
     const struct ap_ops *ops;
     struct ap_param_table table;
-    int *a, *b;   /* [n_layer·AP_LORA_N] rows of A [r,K] and B [N,r]; −1 where not adapted */
-    int score;    /* row of a scalar head [1, C], −1 without */
+    int *a, *b; /* [n_layer·AP_LORA_N] rows of A [r,K] and B [N,r]; −1 where not adapted */
+    int score;  /* row of a scalar head [1, C], −1 without */
     int rank;
     double alpha;
     bool rslora;
@@ -81,21 +99,28 @@ struct ap_adapter {
     bool trainable;
 };
 
-/* A ~ kaiming-uniform(√5) as peft does, B = 0; with_head: a scalar head, zero. */
+/* A ~ kaiming-uniform(√5) as peft does, B = 0; with_head: a scalar head, zero. A target that is no
+ * linear map of a layer is AP_INVALID by name. */
 ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
                          const struct ap_adapter_settings *settings, bool with_head, uint64_t seed,
                          struct ap_error *err);
-/* PEFT's folder: adapter_config.json, adapter_model.safetensors. Checked against the base. */
+/* PEFT's folder: adapter_config.json, adapter_model.safetensors. Checked against the base; a
+ * feature of PEFT that is not implemented is AP_UNSUPPORTED by key and value. lora_dropout is taken
+ * as it is: it acts in training only, and training here has none. */
 ap_status ap_adapter_load(struct ap_adapter **out, const struct ap_weights *base, const char *dir,
                           struct ap_error *err);
+/* base_name: base_model_name_or_path of the file, NULL for none. With a head the task is SEQ_CLS.
+ */
 ap_status ap_adapter_save(const struct ap_adapter *a, const char *dir, const char *base_name,
                           struct ap_error *err);
-ap_status ap_adapter_copy(struct ap_adapter **out, const struct ap_adapter *a, struct ap_error *err);
+ap_status ap_adapter_copy(struct ap_adapter **out, const struct ap_adapter *a,
+                          struct ap_error *err);
 ap_status ap_adapter_set_trainable(struct ap_adapter *a, struct ap_error *err);
 ap_status ap_adapter_restore(struct ap_adapter *a, const char *dir, struct ap_error *err);
 void ap_adapter_free(struct ap_adapter *a); /* NULL is fine */
 
 /* -- on any table -- */
+struct ap_param *ap_params_find(const struct ap_param_table *t, const char *name); /* or NULL */
 void ap_params_zero_grad(struct ap_param_table *t);
 /* Pack the rows that have `packed` again, after their data changed. */
 void ap_params_repack(const struct ap_ops *ops, struct ap_param_table *t);

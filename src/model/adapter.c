@@ -1,0 +1,219 @@
+/* LoRA adapters: made, copied, made trainable, freed (weights.h, adapter.h). PEFT's folder is in
+ * adapter_file.c; the arithmetic in linear.c. */
+#include "model/adapter.h"
+
+#include "base/memory.h"
+#include "model/param.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define RANK_MAX 4096
+
+const char *const ap_lora_names[AP_LORA_N] = {
+    [AP_LORA_Q] = "q_proj",       [AP_LORA_K] = "k_proj",       [AP_LORA_V] = "v_proj",
+    [AP_LORA_O] = "o_proj",       [AP_LORA_GATE] = "gate_proj", [AP_LORA_UP] = "up_proj",
+    [AP_LORA_DOWN] = "down_proj",
+};
+
+int ap_lora_find(const char *name, size_t n)
+{
+    for (int t = 0; t < AP_LORA_N; t++)
+        if (strlen(ap_lora_names[t]) == n && !memcmp(name, ap_lora_names[t], n))
+            return t;
+    return -1;
+}
+
+static void shape_of(const struct ap_config *c, int target, int *n_out, int *n_in)
+{
+    int query = c->n_head * c->head_dim, key = c->n_kv_head * c->head_dim;
+    const int shape[AP_LORA_N][2] = {
+        [AP_LORA_Q] = {query, c->width},       [AP_LORA_K] = {key, c->width},
+        [AP_LORA_V] = {key, c->width},         [AP_LORA_O] = {c->width, query},
+        [AP_LORA_GATE] = {c->n_ffn, c->width}, [AP_LORA_UP] = {c->n_ffn, c->width},
+        [AP_LORA_DOWN] = {c->width, c->n_ffn},
+    };
+    *n_out = shape[target][0];
+    *n_in = shape[target][1];
+}
+
+static void name_row(struct ap_param *p, int layer, int target, char matrix)
+{
+    snprintf(p->name, sizeof(p->name), "base_model.model.model.layers.%d.%s.%s.lora_%c.weight",
+             layer, target <= AP_LORA_O ? "self_attn" : "mlp", ap_lora_names[target], matrix);
+}
+
+static ap_status add_target(struct ap_adapter *a, int layer, int target, int *row,
+                            struct ap_error *err)
+{
+    int n_out, n_in, at = layer * AP_LORA_N + target;
+    ap_status status;
+    shape_of(&a->config, target, &n_out, &n_in);
+    a->a[at] = (*row)++;
+    a->b[at] = (*row)++;
+    struct ap_param *p = &a->table.rows[a->a[at]], *q = &a->table.rows[a->b[at]];
+    name_row(p, layer, target, 'A');
+    name_row(q, layer, target, 'B');
+    AP_TRY(ap_param_describe(p, a->ops, "r in adapter_config.json, the base's inputs", a->rank,
+                             n_in, true, err));
+    AP_TRY(ap_param_describe(q, a->ops, "the base's outputs, r in adapter_config.json", n_out,
+                             a->rank, true, err));
+    AP_TRY(ap_param_own(p, err));
+    AP_TRY(ap_param_own(q, err));
+out:
+    return status;
+}
+
+static ap_status add_head(struct ap_adapter *a, int *row, struct ap_error *err)
+{
+    struct ap_param *p = &a->table.rows[*row];
+    snprintf(p->name, sizeof(p->name), "base_model.model.score.weight");
+    a->score = (*row)++;
+    ap_status status = ap_param_describe(p, a->ops, "one label, the base's hidden_size", 1,
+                                         a->config.width, true, err);
+    return status == AP_OK ? ap_param_own(p, err) : status;
+}
+
+static ap_status add_rows(struct ap_adapter *a, bool with_head, struct ap_error *err)
+{
+    int row = 0;
+    ap_status status = AP_OK;
+    for (int l = 0; l < a->config.n_layer; l++)
+        for (int t = 0; t < AP_LORA_N; t++) {
+            a->a[l * AP_LORA_N + t] = a->b[l * AP_LORA_N + t] = -1;
+            if (a->targets[t] && status == AP_OK)
+                status = add_target(a, l, t, &row, err);
+        }
+    if (status == AP_OK && with_head)
+        status = add_head(a, &row, err);
+    return status;
+}
+
+static ap_status check_plan(const struct ap_adapter_plan *plan, int *n_targets,
+                            struct ap_error *err)
+{
+    if (plan->rank < 1 || plan->rank > RANK_MAX)
+        return ap_fail(err, AP_INVALID, "adapter: rank is %d, expected 1 to %d", plan->rank,
+                       RANK_MAX);
+    if (!(plan->alpha > 0) || !isfinite(plan->alpha))
+        return ap_fail(err, AP_INVALID, "adapter: alpha is %g, expected a positive number",
+                       plan->alpha);
+    *n_targets = 0;
+    for (int t = 0; t < AP_LORA_N; t++)
+        *n_targets += plan->targets[t];
+    if (!*n_targets)
+        return ap_fail(err, AP_INVALID, "adapter: no targets, expected \"all-linear\" or names");
+    return AP_OK;
+}
+
+ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *config,
+                          const struct ap_adapter_plan *plan, struct ap_error *err)
+{
+    struct ap_adapter *a = ap_calloc(1, sizeof(*a));
+    size_t n_map = (size_t)config->n_layer * AP_LORA_N;
+    int n_targets = 0;
+    ap_status status;
+    *out = NULL;
+    if (!a)
+        return ap_fail(err, AP_MEMORY, "adapter: out of memory");
+    AP_TRY(check_plan(plan, &n_targets, err));
+    *a = (struct ap_adapter){.config = *config,
+                             .score = -1,
+                             .rank = plan->rank,
+                             .alpha = plan->alpha,
+                             .rslora = plan->rslora,
+                             .a = ap_calloc(n_map, sizeof(int)),
+                             .b = ap_calloc(n_map, sizeof(int))};
+    a->scale = (float)(plan->rslora ? plan->alpha / sqrt(plan->rank) : plan->alpha / plan->rank);
+    memcpy(a->targets, plan->targets, sizeof(a->targets));
+    if (!a->a || !a->b) {
+        status = ap_fail(err, AP_MEMORY, "adapter: out of memory");
+        goto out;
+    }
+    AP_TRY(ap_ops_cpu(&a->ops, err));
+    AP_TRY(ap_params_init(&a->table, 2 * n_targets * config->n_layer + plan->with_head, err));
+    AP_TRY(add_rows(a, plan->with_head, err));
+    *out = a;
+    a = NULL;
+out:
+    ap_adapter_free(a);
+    return status;
+}
+
+/* "all-linear", or names with commas between them. */
+static ap_status parse_targets(bool *targets, const char *text, struct ap_error *err)
+{
+    bool all = !strcmp(text, "all-linear");
+    for (int t = 0; t < AP_LORA_N; t++)
+        targets[t] = all;
+    for (const char *at = all ? "" : text; *at;) {
+        at += strspn(at, ", ");
+        size_t n = strcspn(at, ", ");
+        int target = ap_lora_find(at, n);
+        if (n && target < 0)
+            return ap_fail(err, AP_INVALID,
+                           "adapter: \"%.*s\" is no target, expected all-linear, or some of q_proj "
+                           "k_proj v_proj o_proj gate_proj up_proj down_proj",
+                           (int)(n < 80 ? n : 80), at);
+        if (n)
+            targets[target] = true;
+        at += n;
+    }
+    return AP_OK;
+}
+
+ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
+                         const struct ap_adapter_settings *settings, bool with_head, uint64_t seed,
+                         struct ap_error *err)
+{
+    struct ap_adapter_plan plan = {.rank = settings->rank,
+                                   .alpha = settings->alpha,
+                                   .rslora = settings->rslora,
+                                   .with_head = with_head};
+    *out = NULL;
+    ap_status status = parse_targets(plan.targets, settings->targets, err);
+    if (status == AP_OK)
+        status = ap_adapter_make(out, &base->config, &plan, err);
+    if (status != AP_OK)
+        return status;
+    for (int i = 0; i < base->config.n_layer * AP_LORA_N; i++)
+        if ((*out)->a[i] >= 0) {
+            struct ap_param *a = &(*out)->table.rows[(*out)->a[i]];
+            ap_param_fill_uniform(a, seed, (*out)->a[i], 1 / sqrt(a->shape[1]));
+        }
+    ap_params_repack((*out)->ops, &(*out)->table);
+    return AP_OK;
+}
+
+ap_status ap_adapter_copy(struct ap_adapter **out, const struct ap_adapter *a, struct ap_error *err)
+{
+    struct ap_adapter_plan plan = {
+        .rank = a->rank, .alpha = a->alpha, .rslora = a->rslora, .with_head = a->score >= 0};
+    memcpy(plan.targets, a->targets, sizeof(plan.targets));
+    ap_status status = ap_adapter_make(out, &a->config, &plan, err);
+    if (status != AP_OK)
+        return status;
+    for (int i = 0; i < a->table.n; i++)
+        memcpy((*out)->table.rows[i].own, a->table.rows[i].data,
+               a->table.rows[i].n * sizeof(float));
+    ap_params_repack(a->ops, &(*out)->table);
+    return AP_OK;
+}
+
+ap_status ap_adapter_set_trainable(struct ap_adapter *a, struct ap_error *err)
+{
+    ap_status status = ap_params_train(&a->table, err);
+    a->trainable = status == AP_OK;
+    return status;
+}
+
+void ap_adapter_free(struct ap_adapter *a)
+{
+    if (!a)
+        return;
+    ap_params_free(a->ops, &a->table);
+    ap_free(a->a);
+    ap_free(a->b);
+    ap_free(a);
+}

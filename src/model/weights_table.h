@@ -1,0 +1,14 @@
+/* The table of a Llama's weights, before any values are in it. */
+#ifndef AP_MODEL_WEIGHTS_TABLE_H
+#define AP_MODEL_WEIGHTS_TABLE_H
+
+#include "model/weights.h"
+
+/* Rows with names, shapes and packings; the rope tables for `context` positions (0: max_position).
+ */
+ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config, int context,
+                         struct ap_error *err);
+/* cos and sin of position · frequency, [context, head_dim/2], rounded where transformers rounds. */
+void ap_rope_fill(float *cos_table, float *sin_table, const struct ap_config *config, int context);
+
+#endif
