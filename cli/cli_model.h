@@ -1,0 +1,49 @@
+/* What score and generate share: the options that open a model, numbers on the command line, and
+ * the token ids of a record. */
+#ifndef CLI_MODEL_H
+#define CLI_MODEL_H
+
+#include "cli.h"
+
+#include "alignpro/model.h"
+
+#include <getopt.h>
+
+/* Rows for a command's getopt_long table; their values are below 256, a command's own are not. */
+#define CLI_MODEL_OPTIONS                                                                          \
+    {"model", required_argument, NULL, 'm'}, {"adapter", required_argument, NULL, 'a'},            \
+        {"context", required_argument, NULL, 'c'}, {"threads", required_argument, NULL, 'j'},      \
+        {"template", required_argument, NULL, 't'}, {"date", required_argument, NULL, 'd'},        \
+    {                                                                                              \
+        "help", no_argument, NULL, 'h'                                                             \
+    }
+enum { CLI_OWN_OPTION = 256 };
+#define CLI_MODEL_HELP                                                                             \
+    "  --model DIR           a Hugging Face folder\n"                                              \
+    "  --adapter DIR         a PEFT LoRA adapter on top of it\n"                                   \
+    "  --context N           most tokens of a sequence (default: what the model was made for)\n"   \
+    "  --threads N           (default: all processors)\n"                                          \
+    "  --template FILE       a .jinja chat template to go by instead of the folder's own\n"        \
+    "  --date DATE           what a template prints as today's date; never the clock\n"
+
+/* Take one of the rows above but help. CLI_OK, or CLI_USAGE after a message. */
+int cli_model_option(struct ap_engine_options *options, const char *command, int option,
+                     char **argv);
+
+/* The whole text is a number from min to max, or a message and false. name: "--context". */
+bool cli_parse_int(const char *command, const char *name, const char *text, long long min,
+                   long long max, long long *out);
+bool cli_parse_real(const char *command, const char *name, const char *text, double min, double max,
+                    double *out);
+
+/* "{"ids"}, {"text"}": exactly one of these keys must be in the record. *which is its place. */
+ap_status cli_one_of(const json_t *in, const char *const *keys, size_t n_keys, size_t *which,
+                     struct ap_error *err);
+/* A text as markup, with what the tokenizer's post-processor adds. */
+ap_status cli_encode(const struct ap_engine *e, const char *text, size_t n, struct ap_ids *ids,
+                     struct ap_error *err);
+
+int cli_score(int argc, char **argv);
+int cli_generate(int argc, char **argv);
+
+#endif

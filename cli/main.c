@@ -1,0 +1,92 @@
+/* alignpro COMMAND …: the table of commands, and the way to one of them. */
+#include "cli_command.h"
+#include "cli_model.h"
+#include "cli_run.h"
+
+#include <signal.h>
+#include <string.h>
+
+#ifndef AP_VERSION
+#define AP_VERSION "unknown"
+#endif
+
+const struct cli_command cli_commands[] = {
+    {"demo", cli_demo, "the whole method on a small bundled world, in minutes"},
+    {"run", cli_run, "every stage of a recipe, each skipped when its result exists"},
+    {"pretrain", cli_pretrain, "one stage: supervised training of a model from scratch"},
+    {"sft", cli_sft, "one stage: the prompter learns to rewrite from examples"},
+    {"reward", cli_reward, "one stage: a reward is learned from pairs"},
+    {"align", cli_align, "one stage: the prompter learns from the reward"},
+    {"rlhf", cli_rlhf, "one stage: the target itself learns, for comparison"},
+    {"eval", cli_eval, "every arm on one test set: table, intervals, report.html"},
+    {"rewrite", cli_rewrite, "one prompt in, its rewrite out"},
+    {"generate", cli_generate, "a model's continuations of ids, prompts or chats"},
+    {"score", cli_score, "log-probabilities of a text, or a classifier's score"},
+    {"tokenize", cli_tokenize, "text to token ids and back"},
+    {"render", cli_render, "chats to text and ids by a model's template"},
+    {"help", cli_help, "this list; or a command's options, or a recipe key's meaning"},
+    {NULL, NULL, NULL},
+};
+
+const struct cli_command *cli_command_find(const char *name)
+{
+    for (const struct cli_command *c = cli_commands; c->name; c++)
+        if (strcmp(c->name, name) == 0)
+            return c;
+    return NULL;
+}
+
+enum { NAME_MAX_CONSIDERED = 32 };
+
+/* Levenshtein's, of names that are short; what is longer differs in its rest. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[NAME_MAX_CONSIDERED + 1];
+    size_t n_a = strnlen(a, NAME_MAX_CONSIDERED), n_b = strnlen(b, NAME_MAX_CONSIDERED);
+    for (size_t j = 0; j <= n_b; j++)
+        row[j] = j;
+    for (size_t i = 1; i <= n_a; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= n_b; j++) {
+            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            size_t other = (row[j] < row[j - 1] ? row[j] : row[j - 1]) + 1;
+            diagonal = row[j];
+            row[j] = replaced < other ? replaced : other;
+        }
+    }
+    return row[n_b];
+}
+
+const char *cli_command_nearest(const char *name)
+{
+    const char *nearest = cli_commands[0].name;
+    for (const struct cli_command *c = cli_commands; c->name; c++)
+        if (edit_distance(name, c->name) < edit_distance(name, nearest))
+            nearest = c->name;
+    return nearest;
+}
+
+int main(int argc, char **argv)
+{
+    /* A closed pipe is a failed write with a message and an exit code; a run of hours goes on. */
+    signal(SIGPIPE, SIG_IGN);
+    if (argc < 2) {
+        cli_help(1, argv);
+        return CLI_USAGE;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("alignpro " AP_VERSION);
+        return cli_finish(CLI_OK);
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
+        return cli_help(1, argv);
+    const struct cli_command *command = cli_command_find(argv[1]);
+    if (!command) {
+        fprintf(stderr,
+                "alignpro: there is no command '%s'; did you mean '%s'? See alignpro help\n",
+                argv[1], cli_command_nearest(argv[1]));
+        return CLI_USAGE;
+    }
+    return command->run(argc - 1, argv + 1);
+}
