@@ -81,7 +81,7 @@ static void print_figures(const struct ap_event *e)
 static void print_step(struct cli_progress *p, const struct ap_event *e)
 {
     double t = now(), pause = p->terminal ? 0.1 : 10;
-    int64_t done = e->step + 1;
+    int64_t done = e->step;
     if (t - p->last < pause && done != e->n_steps)
         return;
     p->last = t;

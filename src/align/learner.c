@@ -11,12 +11,17 @@ int ap_role_max_rank(const struct ap_role *a, const struct ap_role *b)
     return rank_a > rank_b ? rank_a : rank_b;
 }
 
+static struct ap_param_table *trained_table(const struct ap_role *role)
+{
+    return role->adapter ? &role->adapter->table : &role->weights->table;
+}
+
 ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const struct ap_role *role,
                           const struct ap_optimiser_settings *settings, int64_t n_steps,
                           int max_row, int max_rank, struct ap_error *err)
 {
     ap_status status = AP_OK;
-    struct ap_param_table *table = role->adapter ? &role->adapter->table : &role->weights->table;
+    struct ap_param_table *table = trained_table(role);
 
     *l = (struct ap_learner){.role = *role, .base_name = lm->name};
     AP_TRY(role->adapter ? ap_adapter_set_trainable(role->adapter, err)
@@ -34,6 +39,11 @@ void ap_learner_close(struct ap_learner *l)
     ap_tape_close(l->tape);
     ap_optimiser_close(l->optimiser);
     *l = (struct ap_learner){0};
+}
+
+void ap_learner_zero_grad(struct ap_learner *l)
+{
+    ap_params_zero_grad(trained_table(&l->role));
 }
 
 ap_status ap_learner_save_result(const struct ap_learner *l, const char *folder,

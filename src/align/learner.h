@@ -19,6 +19,8 @@ ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const st
                           int max_row, int max_rank, struct ap_error *err);
 void ap_learner_close(struct ap_learner *l);
 
+void ap_learner_zero_grad(struct ap_learner *l);
+
 /* The trained part alone: PEFT's folder, or a Hugging Face folder. */
 ap_status ap_learner_save_result(const struct ap_learner *l, const char *folder,
                                  struct ap_error *err);

@@ -206,23 +206,39 @@ static ap_status lm_value_backward(void *self, const struct ap_rollout *r, const
     return AP_OK;
 }
 
+/* Both or none: a critic that learnt from a step that the policy skipped would be out of step with
+ * it. */
+static bool both_finite(struct ap_lm_policy *p, struct ap_policy_update *out)
+{
+    char bad[AP_NAME_MAX];
+    if (ap_optimiser_finite(p->policy.optimiser, bad) &&
+        (!p->critic_used || ap_optimiser_finite(p->critic.optimiser, bad)))
+        return true;
+    snprintf(out->bad, sizeof(out->bad), "%s", bad);
+    return false;
+}
+
 static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
 {
     struct ap_lm_policy *p = self;
     struct ap_update u;
-    ap_optimiser_step(p->policy.optimiser, update, &u);
-    *out = (struct ap_policy_update){
-        .grad_norm = u.grad_norm, .lr = u.lr, .skipped = u.skipped, .value_grad_norm = NAN};
-    snprintf(out->bad, sizeof(out->bad), "%s", u.bad);
-    if (!p->critic_used)
-        return;
-    ap_optimiser_step(p->critic.optimiser, update, &u);
-    out->value_grad_norm = u.grad_norm;
-    p->critic_used = false;
-    if (u.skipped) {
+    *out = (struct ap_policy_update){.grad_norm = NAN, .value_grad_norm = NAN};
+    if (!both_finite(p, out)) {
         out->skipped = true;
-        snprintf(out->bad, sizeof(out->bad), "%s", u.bad);
+        ap_learner_zero_grad(&p->policy);
+        if (p->critic_used)
+            ap_learner_zero_grad(&p->critic);
+        p->critic_used = false;
+        return;
     }
+    ap_optimiser_step(p->policy.optimiser, update, &u);
+    out->grad_norm = u.grad_norm;
+    out->lr = u.lr;
+    if (p->critic_used) {
+        ap_optimiser_step(p->critic.optimiser, update, &u);
+        out->value_grad_norm = u.grad_norm;
+    }
+    p->critic_used = false;
 }
 
 static ap_status lm_save(void *self, const char *folder, struct ap_error *err)

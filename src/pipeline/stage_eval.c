@@ -220,7 +220,7 @@ static ap_status run_arms(struct eval *e, struct ap_error *err)
             AP_TRY(ap_database_each_evaluation(e->run->db, look, &seen, err));
             if (!seen.found)
                 AP_TRY(run_arm(e, s->arms[i], s->seeds[k], err));
-            event.step = step++;
+            event.step = ++step;
             event.seconds = ap_clock_seconds() - began;
             ap_sink_event(e->run->sink, &event);
             if (step < n_steps && ap_sink_stopped(e->run->sink)) {

@@ -242,7 +242,7 @@ static ap_status best_of_write(struct ap_run *run, const char *path, struct ap_e
         AP_TRY(best_of_prompt(run, &b, i, err));
         AP_TRY(best_of_line(run, &b, i, &lines, err));
         event.kind = AP_EVENT_STEP;
-        event.step = i;
+        event.step = i + 1;
         ap_sink_event(run->sink, &event);
         if (ap_sink_stopped(run->sink)) {
             status = ap_fail(err, AP_INTERRUPTED,
