@@ -1,0 +1,29 @@
+/* THE linear seam: y = x Wᵀ + b + s·(x Aᵀ) Bᵀ. Every linear map of a layer goes through here, and
+ * LoRA lives nowhere else (Hu et al. 2021). */
+#ifndef AP_MODEL_LINEAR_H
+#define AP_MODEL_LINEAR_H
+
+#include "base/memory.h"
+#include "model/transformer.h"
+
+struct ap_linear {
+    const struct ap_ops *ops;
+    const struct ap_param *w, *bias;        /* bias NULL: none */
+    const struct ap_param *lora_a, *lora_b; /* NULL: not adapted */
+    float scale;                            /* s */
+    bool train_base, train_lora;
+};
+
+/* index: enum ap_lora_target. */
+struct ap_linear ap_linear_view(const struct ap_role *role, int layer, int index);
+
+/* y[M,N] = (accumulate: +=) of x[M,K]. room gives [M, r] and has it back. */
+void ap_linear_forward(const struct ap_linear *m, float *y, const float *x, int n_row,
+                       bool accumulate, struct ap_arena *room);
+/* dx[M,K] = (accumulate: +=), NULL: not wanted; += on gradients of W, b, A, B where they train.
+ * Reads x only where ap_linear_reads_x. room gives 2·[M, r] and has it back. */
+void ap_linear_backward(const struct ap_linear *m, float *dx, const float *dy, const float *x,
+                        int n_row, bool accumulate, struct ap_arena *room);
+bool ap_linear_reads_x(const struct ap_linear *m);
+
+#endif

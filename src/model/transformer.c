@@ -1,0 +1,111 @@
+/* The pass through all layers, forward and backward (transformer.h). Memory is in tape.c, heads are
+ * in heads.c, decoding in decode.c. Entry points: ap_forward, ap_backward. */
+#include "model/tape.h"
+
+#include <assert.h>
+#include <string.h>
+
+static ap_status check_sequences(const struct ap_rows *rows, int context, struct ap_error *err)
+{
+    int32_t at = 0;
+    for (int s = 0; s < rows->n_seq; s++) {
+        int32_t n = rows->start[s + 1] - rows->start[s];
+        if (rows->start[s] != at || n < 1)
+            return ap_fail(err, AP_INVALID, "sequence %d has no rows, or not the next ones", s);
+        if (n > context)
+            return ap_fail(err, AP_LIMIT,
+                           "sequence of %d tokens, expected at most %d (the context)", (int)n,
+                           context);
+        at = rows->start[s + 1];
+    }
+    if (at != rows->n_row)
+        return ap_fail(err, AP_INVALID, "sequences end at row %d, expected %d", (int)at,
+                       rows->n_row);
+    return AP_OK;
+}
+
+static ap_status check_rows(const struct ap_tape *t, const struct ap_role *role,
+                            const struct ap_rows *rows, struct ap_error *err)
+{
+    if (rows->n_row < 1 || rows->n_row > t->max_row || rows->n_seq < 1 || rows->n_seq > rows->n_row)
+        return ap_fail(err, AP_LIMIT, "%d rows of %d sequences, expected 1 to %d rows", rows->n_row,
+                       rows->n_seq, t->max_row);
+    for (int i = 0; i < rows->n_row; i++)
+        if (rows->ids[i] < 0 || rows->ids[i] >= t->config.n_vocab)
+            return ap_fail(err, AP_INVALID, "token id %d, expected 0 to %d (vocab_size)",
+                           (int)rows->ids[i], t->config.n_vocab - 1);
+    return check_sequences(rows, role->weights->context, err);
+}
+
+/* Kept for backward, so that the caller's arrays may go. */
+static void keep_rows(struct ap_tape *t, const struct ap_rows *rows)
+{
+    t->n_row = rows->n_row;
+    t->n_seq = rows->n_seq;
+    memcpy(t->ids, rows->ids, (size_t)rows->n_row * sizeof(int32_t));
+    memcpy(t->start, rows->start, ((size_t)rows->n_seq + 1) * sizeof(int32_t));
+    for (int s = 0; s < rows->n_seq; s++)
+        for (int32_t i = rows->start[s]; i < rows->start[s + 1]; i++)
+            t->pos[i] = i - rows->start[s];
+}
+
+static void layers_forward(struct ap_tape *t, const struct ap_role *role)
+{
+    struct ap_attention_shape shape = ap_attention_shape_of(&t->config);
+    int n_layer = t->config.n_layer;
+    for (int l = 0; l < n_layer; l++) {
+        const struct ap_acts *a = &t->layers[l];
+        struct ap_block b = ap_block_view(role, l);
+        ap_block_qkv(&b, a, t->pos, t->n_row, &t->room);
+        t->ops->attention(a->att, a->lse, a->q, a->k, a->v, t->start, t->n_seq, &shape,
+                          t->attention);
+        ap_block_rest(&b, a, l + 1 < n_layer ? t->layers[l + 1].x_in : t->x_out, t->n_row,
+                      &t->room);
+    }
+}
+
+ap_status ap_forward(struct ap_tape *t, const struct ap_role *role, const struct ap_rows *rows,
+                     struct ap_error *err)
+{
+    const struct ap_weights *w = role->weights;
+    ap_status status = ap_role_check(role, &t->config, t->max_rank, t->n_thread, err);
+    if (status == AP_OK)
+        status = check_rows(t, role, rows, err);
+    if (status != AP_OK)
+        return status;
+    keep_rows(t, rows);
+    t->has_dhidden = false;
+    t->ops->embed(t->layers[0].x_in, w->table.rows[w->embed].data, t->ids, t->n_row,
+                  t->config.width);
+    layers_forward(t, role);
+    t->ops->rmsnorm(t->hidden, t->rstd, t->x_out, w->table.rows[w->norm].data, t->n_row,
+                    t->config.width, w->config.rms_eps);
+    return AP_OK;
+}
+
+static void layers_backward(struct ap_tape *t, const struct ap_role *role)
+{
+    struct ap_place place = {
+        .pos = t->pos, .start = t->start, .n_row = t->n_row, .n_seq = t->n_seq};
+    for (int l = t->config.n_layer - 1; l >= 0; l--) {
+        struct ap_block b = ap_block_view(role, l);
+        ap_block_backward(&b, &t->layers[l], t->dx, &place, l > 0 || role->weights->trainable,
+                          &t->room, t->attention);
+    }
+}
+
+void ap_backward(struct ap_tape *t, const struct ap_role *role)
+{
+    const struct ap_weights *w = role->weights;
+    const struct ap_param *norm = &w->table.rows[w->norm], *embed = &w->table.rows[w->embed];
+    bool trains = w->trainable || (role->adapter && role->adapter->trainable);
+    assert(t->with_grad);
+    if (!trains || !t->has_dhidden)
+        return;
+    memset(t->dx, 0, (size_t)t->n_row * (size_t)t->config.width * sizeof(float));
+    t->ops->rmsnorm_backward(t->dx, w->trainable ? norm->grad : NULL, t->dhidden, t->x_out,
+                             norm->data, t->rstd, t->n_row, t->config.width);
+    layers_backward(t, role);
+    if (w->trainable)
+        t->ops->embed_backward(embed->grad, t->dx, t->ids, t->n_row, t->config.width);
+}
