@@ -37,9 +37,9 @@ struct ap_engine {
 static void open_text(struct ap_engine *e, const struct ap_engine_options *options)
 {
     struct ap_template_options choice = {
-        options->template_name ? options->template_name : "auto",
-        options->template_file,
-        options->date,
+        .name = options->template_name ? options->template_name : "auto",
+        .file = options->template_file,
+        .date = options->date,
     };
     if (ap_tokenizer_open(&e->tokenizer, options->model, &e->no_tokenizer) != AP_OK) {
         e->tokenizer = NULL;
