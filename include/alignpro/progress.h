@@ -18,7 +18,7 @@ struct ap_event {
     ap_event_kind kind;
     const char *stage;
     const char *text;     /* NOTE, WARN */
-    int64_t step, n_steps; /* steps done, of how many */ /* steps done so far, and in all */
+    int64_t step, n_steps; /* steps done so far, and in all */
     double seconds;       /* since the stage began */
     double tokens_per_s;
     double loss, reward, kl; /* NaN where a stage has none */

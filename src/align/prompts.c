@@ -24,7 +24,7 @@ static ap_status add_prompt(struct ap_prompts *out, const struct ap_example *e,
                                         max_tokens, too_long, &fits, err);
     ap_free(wrapped);
     if (status != AP_OK)
-        return ap_fail_prefix(err, status, "prompt %llu: ", (unsigned long long)e->record);
+        return ap_fail_prefix(err, status, "prompt %llu", (unsigned long long)e->record);
     if (!fits) {
         out->n_skipped++;
         ap_sequence_free(&s);

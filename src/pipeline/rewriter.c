@@ -40,7 +40,7 @@ static ap_status open_rewriter(struct ap_rewriter *r, const char *run_dir, int t
                : ap_stage_done(&r->run.dir, "sft") ? "sft"
                                                    : "base";
     AP_TRY(ap_run_lm(&r->run, r->run.s->prompter.model, &r->lm, err));
-    r->lm->context = r->lm->weights->config.max_position;
+    r->lm->context = r->lm->weights->context;
     AP_TRY(ap_run_role(&r->run, r->lm, &r->run.s->prompter.adapter,
                        strcmp(r->stage, "base") == 0 ? NULL : r->stage, &r->role, err));
 out:

@@ -107,6 +107,7 @@ static ap_status open_run(struct ap_run *run, struct ap_error *err)
     }
     AP_TRY(ap_database_open(&run->db, database, err));
     AP_TRY(read_data(run, err));
+    AP_TRY(ap_run_check_models(run, err));
 out:
     ap_free(database);
     return status;
@@ -160,12 +161,21 @@ static void announce_skip(const struct ap_run *run, const char *stage)
     ap_sink_event(run->sink, &event);
 }
 
+/* A process that was killed just after eval left no tables; eval.csv is written last. */
+static bool has_tables(const struct ap_run *run)
+{
+    char *path = ap_path_join(run->dir.path, "eval.csv");
+    bool has = path && ap_file_exists(path);
+    ap_free(path);
+    return has;
+}
+
 static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct ap_error *err)
 {
     ap_status status;
     if (ap_stage_done(&run->dir, row->name)) {
         announce_skip(run, row->name);
-        return AP_OK;
+        return row->fn == ap_run_stage_eval && !has_tables(run) ? ap_run_report(run, err) : AP_OK;
     }
     if (ap_sink_stopped(run->sink))
         return ap_fail(err, AP_INTERRUPTED,

@@ -32,6 +32,7 @@ struct ap_run {
     struct ap_lm *lms[AP_MODELS_MAX]; /* in the order of s->models; NULL until asked for */
     struct ap_run_data data[AP_RUN_DATA_MAX];
     int n_data;
+    int n_position; /* most positions that a sequence of this run takes; fixed at open */
 };
 
 /* A role together with the parts of it that are its own. */
@@ -44,6 +45,8 @@ void ap_owned_role_free(struct ap_owned_role *r);
 
 /* ---- run_models.c ---- */
 
+/* Every model's config.json is there and read; fixes n_position. After the data were read. */
+ap_status ap_run_check_models(struct ap_run *run, struct ap_error *err);
 /* The recipe's model, loaded once: from pretrain's result where there is one. Borrowed from the run. */
 ap_status ap_run_lm(struct ap_run *run, const char *name, struct ap_lm **out,
                     struct ap_error *err);

@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { MARKUP_MAX = 64 }; /* tokens that a template puts around one turn */
+
 /* ---- models ---- */
 
 static char *tokenizer_folder(const struct ap_model_settings *m)
@@ -31,12 +33,27 @@ static int positions_needed(const struct ap_run *run)
                 if (answers[a] && strlen(answers[a]) > answer)
                     answer = strlen(answers[a]);
             for (size_t c = 0; c < e->n_context; c++)
-                n += strlen(e->context[c].content);
+                n += strlen(e->context[c].content) + MARKUP_MAX;
             longest = n + answer > longest ? n + answer : longest;
         }
-    longest += strlen(ap_run_meta_prompt(run)) + 256;
+    longest += strlen(ap_run_meta_prompt(run)) + 4 * MARKUP_MAX;
     longest += (size_t)run->s->prompter.max_new_tokens + (size_t)run->s->target.max_new_tokens;
     return longest < 1 << 20 ? (int)longest : 1 << 20;
+}
+
+ap_status ap_run_check_models(struct ap_run *run, struct ap_error *err)
+{
+    struct ap_config config;
+    ap_status status = AP_OK;
+    for (int i = 0; status == AP_OK && i < run->s->n_models; i++) {
+        const struct ap_model_settings *m = &run->s->models[i];
+        status = m->path[0] ? ap_config_read(&config, m->path, err)
+                            : ap_config_read_file(&config, m->config, err);
+        if (status != AP_OK)
+            return ap_fail_prefix(err, status, "models.%s", m->name);
+    }
+    run->n_position = positions_needed(run);
+    return status;
 }
 
 static ap_status load_weights(const struct ap_run *run, const struct ap_model_settings *m,
@@ -72,8 +89,17 @@ static ap_status open_lm(struct ap_run *run, const char *name, const char *pretr
         goto out;
     }
     if (context == 0) {
-        int needed = positions_needed(run);
-        context = weights->config.max_position < needed ? weights->config.max_position : needed;
+        context = weights->context;
+        if (run->n_position > 0 && run->n_position < context)
+            context = run->n_position;
+    }
+    if (context > weights->context) {
+        status = ap_fail(err, AP_LIMIT,
+                         "run.context is %d, expected at most %d (max_position_embeddings of model "
+                         "%s)",
+                         context, weights->context, name);
+        ap_weights_free(weights);
+        goto out;
     }
     AP_TRY(ap_lm_open(out, name, weights, folder, &options, context, err));
 out:

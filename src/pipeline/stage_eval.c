@@ -283,7 +283,6 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
             goto out;
         }
         AP_TRY(evaluate(run, evaluation, err));
-        AP_TRY(write_tables(run, evaluation, err));
     }
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     struct ap_report_source source = {.db = run->db,
@@ -293,6 +292,8 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
                                       .version = AP_VERSION};
     AP_TRY(ap_report_html(&source, &page, err));
     AP_TRY(write_page(run, "report.html", &page, err));
+    if (evaluation)
+        AP_TRY(write_tables(run, evaluation, err));
 out:
     ap_buffer_free(&recipe);
     ap_buffer_free(&page);

@@ -124,6 +124,10 @@ ap_status ap_run_stage_rlhf(struct ap_run *run, struct ap_error *err)
     const struct ap_target_settings *t = &run->s->target;
     struct rl rl = {.name = "rlhf", .settings = &run->s->rlhf};
 
+    if (t->temperature <= 0)
+        return ap_fail(err, AP_INVALID,
+                       "rlhf: target.temperature is 0, expected more: a policy that always takes "
+                       "the likeliest token has nothing to learn from; raise it");
     AP_TRY(ap_run_lm(run, t->model, &rl.lm, err));
     AP_TRY(ap_run_role(run, rl.lm, &t->adapter, NULL, &rl.reference, err));
     AP_TRY(ap_run_policy(run, rl.lm, &t->adapter, NULL, &rl.policy, err));
