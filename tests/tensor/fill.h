@@ -72,7 +72,4 @@ static inline void check_array_at(const float *got, const double *want, size_t n
     }
 }
 
-/* Central difference of a scalar function of x[i], in the f32 that the operation takes. */
-#define FINITE_STEP 1e-2f
-
 #endif

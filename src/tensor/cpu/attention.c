@@ -41,35 +41,55 @@ AP_INLINE void exp_step(float *x, float most, ap_vf sum[AP_LANE_VECS], const int
     AP_EACH(v, n) sum[v % AP_LANE_VECS] += e[v];
 }
 
-/* s[0 … n) := exp(scale·s − max), the rest of the last sixteen := 0; returns 1 / Σ. */
-static float softmax_row(float *s, int n, float scale, float *lse)
+/* s := scale·s, and −Inf past n up to whole panels, in registers: scalar stores here would stall
+ * the loads that follow. Returns the largest. */
+static float scale_row(float *s, int n, float scale)
 {
-    const int wide = 4 * AP_VEC_N;
-    int padded = ap_attention_padded(n), j = 0;
-    ap_vf top[AP_LANE_VECS], sum[AP_LANE_VECS];
-    for (int i = n; i < padded; i++)
-        s[i] = -INFINITY;
-    for (int v = 0; v < AP_LANE_VECS; v++) {
-        top[v] = ap_vsplat(-INFINITY);
-        sum[v] = (ap_vf){0};
-    }
-    for (int i = 0; i < padded; i += AP_LANES) {
-        for (int v = 0; v < AP_LANE_VECS; v++) {
-            float *at = s + i + v * AP_VEC_N;
-            ap_vf x = ap_vload(at) * scale;
-            ap_vstore(at, x);
+    static const int32_t index[AP_LANES] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    ap_vf top[AP_LANE_VECS], x;
+    int i = 0, left = n % AP_LANES;
+    AP_EACH(v, AP_LANE_VECS) top[v] = ap_vsplat(-INFINITY);
+    for (; i + AP_LANES <= n; i += AP_LANES) {
+        AP_EACH(v, AP_LANE_VECS)
+        {
+            x = ap_vload(s + i + v * AP_VEC_N) * scale;
+            ap_vstore(s + i + v * AP_VEC_N, x);
             top[v] = ap_vmax(x, top[v]);
         }
     }
-    float most = ap_lanes_max(top);
+    if (left) {
+        AP_EACH(v, AP_LANE_VECS)
+        {
+            ap_vi here = *(const ap_vi_any *)(index + v * AP_VEC_N) < left;
+            x = ap_vload(s + i + v * AP_VEC_N) * scale;
+            x = ap_vselect(here, x, ap_vsplat(-INFINITY));
+            ap_vstore(s + i + v * AP_VEC_N, x);
+            top[v] = ap_vmax(x, top[v]);
+        }
+    }
+    return ap_lanes_max(top);
+}
+
+/* s := e^(s − most); returns Σ. */
+static float exp_row(float *s, int padded, float most)
+{
+    const int wide = 4 * AP_VEC_N;
+    ap_vf sum[AP_LANE_VECS] = {{0}};
+    int j = 0;
     for (; j + wide <= padded; j += wide)
         exp_step(s + j, most, sum, 4);
     for (; j < padded; j += AP_LANES)
         exp_step(s + j, most, sum, AP_LANE_VECS);
-    float total = ap_lanes_sum(sum);
-    if (lse)
-        *lse = most + logf(total);
-    return 1.0f / total;
+    return ap_lanes_sum(sum);
+}
+
+static void scale_output(float *out, float a, int n)
+{
+    int i = 0;
+    for (; i + AP_VEC_N <= n; i += AP_VEC_N)
+        ap_vstore(out + i, ap_vload(out + i) * a);
+    for (; i < n; i++)
+        out[i] *= a;
 }
 
 /* Query rows that read the same keys and values. Row r sees n + step·r positions. */
@@ -84,21 +104,23 @@ struct queries {
 static void attend(const struct queries *a, const float *kt, const float *v, size_t v_row,
                    int head_dim, float scale, float *p, size_t pitch)
 {
-    float inverse[TILE];
+    float most[TILE], total[TILE];
     int longest = a->n + a->step * (a->n_row - 1);
     ap_block_product(p, pitch, a->q, a->row, 1, kt, AP_PANEL, (size_t)head_dim * AP_PANEL, a->n_row,
                      ap_attention_padded(longest), head_dim, false);
     for (int r = 0; r < a->n_row; r++)
-        inverse[r] = softmax_row(p + (size_t)r * pitch, a->n + a->step * r, scale,
-                                 a->lse ? a->lse + (size_t)r * a->lse_row : NULL);
+        most[r] = scale_row(p + (size_t)r * pitch, a->n + a->step * r, scale);
+    for (int r = 0; r < a->n_row; r++)
+        total[r] = exp_row(p + (size_t)r * pitch, ap_attention_padded(a->n + a->step * r), most[r]);
+    for (int r = 0; a->lse && r < a->n_row; r++)
+        a->lse[(size_t)r * a->lse_row] = most[r] + logf(total[r]);
     if (a->step)
         ap_stair_product(a->out, a->row, p, pitch, v, v_row, a->n_row, head_dim, a->n);
     else
         ap_block_product(a->out, a->row, p, pitch, 1, v, v_row, AP_PANEL, a->n_row, head_dim, a->n,
                          false);
     for (int r = 0; r < a->n_row; r++)
-        for (int d = 0; d < head_dim; d++)
-            a->out[(size_t)r * a->row + (size_t)d] *= inverse[r];
+        scale_output(a->out + (size_t)r * a->row, 1.0f / total[r], head_dim);
 }
 
 /* -- packed sequences -- */

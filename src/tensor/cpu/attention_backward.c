@@ -24,10 +24,15 @@ struct head {
 
 static float dot(const float *a, const float *b, int n)
 {
-    float sum = 0.0f;
-    for (int i = 0; i < n; i++)
-        sum = __builtin_fmaf(a[i], b[i], sum);
-    return sum;
+    ap_vf lanes[AP_LANE_VECS] = {{0}};
+    for (int i = 0, v = 0; i < n; i += AP_VEC_N, v = (v + 1) % AP_LANE_VECS) {
+        if (i + AP_VEC_N <= n)
+            lanes[v] += ap_vload(a + i) * ap_vload(b + i);
+        else
+            lanes[v] += ap_vload_part(a + i, (size_t)(n - i), 0.0f) *
+                        ap_vload_part(b + i, (size_t)(n - i), 0.0f);
+    }
+    return ap_lanes_sum(lanes);
 }
 
 /* n vectors of a row: p = q·k becomes e^(scale·p − lse), ds = dout·v becomes scale·p·(ds − δ). */

@@ -24,6 +24,7 @@
 typedef float ap_vf __attribute__((vector_size(AP_VEC_BYTES)));
 typedef int32_t ap_vi __attribute__((vector_size(AP_VEC_BYTES)));
 typedef float ap_vf_any __attribute__((vector_size(AP_VEC_BYTES), aligned(4), may_alias));
+typedef int32_t ap_vi_any __attribute__((vector_size(AP_VEC_BYTES), aligned(4), may_alias));
 
 AP_INLINE ap_vf ap_vload(const float *p)
 {
