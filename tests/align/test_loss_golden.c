@@ -1,15 +1,18 @@
-/* Losses, advantages, KL and TV against the reference values of losses.json; skipped where that
- * file is absent. */
+/* Losses, advantages, KL and TV against reference values: our own of tests/golden, and the larger
+ * ones of the reference folder (skipped where that is absent). */
 #include "align/table.h"
 #include "base/json.h"
 
 #define EXACT 1e-10
 
-static json_t *open_golden(const char *key)
+static char own[] = AP_SOURCE_DIR "/tests/golden/losses.json";
+
+/* state: the file's path; NULL: the reference folder's. */
+static json_t *open_golden(void **state, const char *key)
 {
     struct ap_error err;
     json_t *root, *part;
-    const char *path = check_golden("losses.json");
+    const char *path = *state ? *state : check_golden("losses.json");
     if (!path)
         skip();
     check_ok(ap_json_load(path, 1 << 22, &root, &err), err);
@@ -64,8 +67,7 @@ static void golden_check(const json_t *o, const char *key, const struct ap_rollo
 
 static void test_golden_sft(void **state)
 {
-    (void)state;
-    json_t *o = open_golden("sft");
+    json_t *o = open_golden(state, "sft");
     double logp[64], want[64], got[64];
     int n = 0, n_first = 0; /* rows 0 and 1 are the first micro-batch */
     for (size_t i = 0; i < json_array_size(json_object_get(o, "logp")); i++) {
@@ -89,8 +91,7 @@ static void test_golden_sft(void **state)
 
 static void test_golden_bradley_terry(void **state)
 {
-    (void)state;
-    json_t *all = open_golden("bradley_terry"), *o;
+    json_t *all = open_golden(state, "bradley_terry"), *o;
     size_t k;
     assert_true(json_array_size(all) > 0);
     json_array_foreach(all, k, o)
@@ -166,8 +167,7 @@ static void check_golden_ppo(const json_t *o)
 
 static void test_golden_ppo(void **state)
 {
-    (void)state;
-    json_t *all = open_golden("ppo"), *o;
+    json_t *all = open_golden(state, "ppo"), *o;
     size_t k;
     assert_int_equal(json_array_size(all), 2);
     json_array_foreach(all, k, o) check_golden_ppo(o);
@@ -176,8 +176,7 @@ static void test_golden_ppo(void **state)
 
 static void test_golden_rloo(void **state)
 {
-    (void)state;
-    json_t *o = open_golden("rloo");
+    json_t *o = open_golden(state, "rloo");
     struct ap_rollout r;
     const int32_t rows[] = {0, 1, 2, 3, 4, 5};
     double advantage[6], clipped = 0;
@@ -197,8 +196,7 @@ static void test_golden_rloo(void **state)
 
 static void test_golden_tv(void **state)
 {
-    (void)state;
-    json_t *all = open_golden("tv"), *o;
+    json_t *all = open_golden(state, "tv"), *o;
     size_t k;
     assert_true(json_array_size(all) > 0);
     json_array_foreach(all, k, o)
@@ -217,8 +215,15 @@ static void test_golden_tv(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_golden_sft), cmocka_unit_test(test_golden_bradley_terry),
-        cmocka_unit_test(test_golden_ppo), cmocka_unit_test(test_golden_rloo),
+        cmocka_unit_test_prestate(test_golden_sft, own),
+        cmocka_unit_test_prestate(test_golden_bradley_terry, own),
+        cmocka_unit_test_prestate(test_golden_ppo, own),
+        cmocka_unit_test_prestate(test_golden_rloo, own),
+        cmocka_unit_test_prestate(test_golden_tv, own),
+        cmocka_unit_test(test_golden_sft),
+        cmocka_unit_test(test_golden_bradley_terry),
+        cmocka_unit_test(test_golden_ppo),
+        cmocka_unit_test(test_golden_rloo),
         cmocka_unit_test(test_golden_tv),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,11 +77,14 @@ static size_t flatten(const json_t *value, double *out)
     return n;
 }
 
-static json_t *golden_worlds(void)
+static char own[] = AP_SOURCE_DIR "/tests/golden/losses.json";
+
+/* state: the file's path; NULL: the reference folder's. */
+static json_t *golden_worlds(void **state)
 {
     struct ap_error err;
     json_t *root;
-    const char *path = check_golden("losses.json");
+    const char *path = *state ? *state : check_golden("losses.json");
     if (!path)
         skip();
     check_ok(ap_json_load(path, 1 << 22, &root, &err), err);
@@ -181,8 +184,7 @@ static void check_array(const json_t *g, const char *key, const double *got, siz
 
 static void test_closed_form_of_the_reference_worlds(void **state)
 {
-    (void)state;
-    json_t *all = golden_worlds(), *g;
+    json_t *all = golden_worlds(state), *g;
     size_t k;
     json_array_foreach(all, k, g)
     {
@@ -327,9 +329,9 @@ static void test_another_kl_weight_ends_elsewhere(void **state)
     world_free(&o);
 }
 
-static void learn_golden(size_t which, struct trial t)
+static void learn_golden(void **state, size_t which, struct trial t)
 {
-    json_t *all = golden_worlds();
+    json_t *all = golden_worlds(state);
     struct world o;
     world_golden(&o, json_array_get(all, which));
     learn_all_ways(&o, t);
@@ -339,22 +341,21 @@ static void learn_golden(size_t which, struct trial t)
 
 static void test_the_first_reference_world_is_learned(void **state)
 {
-    (void)state;
     learn_golden(
-        0, (struct trial){.arity = 50, .depth = 1, .rewrites = 128, .steps = 400, .lr = 0.05});
+        state, 0,
+        (struct trial){.arity = 50, .depth = 1, .rewrites = 128, .steps = 400, .lr = 0.05});
 }
 
 static void test_the_second_reference_world_is_learned(void **state)
 {
-    (void)state;
     learn_golden(
-        1, (struct trial){.arity = 64, .depth = 1, .rewrites = 128, .steps = 250, .lr = 0.02});
+        state, 1,
+        (struct trial){.arity = 64, .depth = 1, .rewrites = 128, .steps = 250, .lr = 0.02});
 }
 
 static void test_rewrites_of_three_tokens_are_learned(void **state)
 {
-    (void)state;
-    learn_golden(1,
+    learn_golden(state, 1,
                  (struct trial){.arity = 4, .depth = 3, .rewrites = 128, .steps = 250, .lr = 0.02});
 }
 
@@ -363,12 +364,15 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_closed_form_by_hand),
         cmocka_unit_test(test_closed_form_is_the_optimum),
+        cmocka_unit_test_prestate(test_closed_form_of_the_reference_worlds, own),
         cmocka_unit_test(test_closed_form_of_the_reference_worlds),
         cmocka_unit_test(test_a_random_world_is_learned),
         cmocka_unit_test(test_another_kl_weight_ends_elsewhere),
         cmocka_unit_test(test_the_first_reference_world_is_learned),
         cmocka_unit_test(test_the_second_reference_world_is_learned),
         cmocka_unit_test(test_rewrites_of_three_tokens_are_learned),
+        cmocka_unit_test_prestate(test_the_first_reference_world_is_learned, own),
+        cmocka_unit_test_prestate(test_rewrites_of_three_tokens_are_learned, own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
