@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdio.h>
 
 int ap_role_max_rank(const struct ap_role *a, const struct ap_role *b)
@@ -44,6 +45,19 @@ void ap_learner_close(struct ap_learner *l)
 void ap_learner_zero_grad(struct ap_learner *l)
 {
     ap_params_zero_grad(trained_table(&l->role));
+}
+
+/* A loss may be infinite while its gradients are not: then there is no tensor to name. */
+void ap_learner_step(struct ap_learner *l, int64_t step, double loss, struct ap_update *update)
+{
+    if (isfinite(loss)) {
+        ap_optimiser_step(l->optimiser, step, update);
+        return;
+    }
+    *update = (struct ap_update){.skipped = true, .grad_norm = (double)NAN};
+    if (ap_optimiser_finite(l->optimiser, update->bad))
+        snprintf(update->bad, sizeof(update->bad), "the loss");
+    ap_learner_zero_grad(l);
 }
 
 ap_status ap_learner_save_result(const struct ap_learner *l, const char *folder,

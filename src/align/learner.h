@@ -20,6 +20,8 @@ ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const st
 void ap_learner_close(struct ap_learner *l);
 
 void ap_learner_zero_grad(struct ap_learner *l);
+/* One optimiser step; none, and update->bad says why, when the loss or a gradient is not finite. */
+void ap_learner_step(struct ap_learner *l, int64_t step, double loss, struct ap_update *update);
 
 /* The trained part alone: PEFT's folder, or a Hugging Face folder. */
 ap_status ap_learner_save_result(const struct ap_learner *l, const char *folder,

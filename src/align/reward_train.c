@@ -239,10 +239,8 @@ static ap_status record(struct ap_stage *stage, int64_t step, double loss, doubl
                         const struct ap_update *update, struct ap_error *err)
 {
     ap_status status = AP_OK;
-    if (update->skipped || !isfinite(loss)) {
-        AP_TRY(ap_stage_bad(stage, step, update->skipped ? update->bad : "the loss", err));
-        goto out;
-    }
+    if (update->skipped)
+        return ap_stage_bad(stage, step, update->bad, err);
     ap_stage_good(stage);
     AP_TRY(ap_stage_metric(stage, step, "loss", loss, err));
     AP_TRY(ap_stage_metric(stage, step, "accuracy", accuracy, err));
@@ -275,7 +273,7 @@ ap_status ap_reward_train(struct ap_stage *stage, const struct ap_reward_train_o
         int n =
             ap_epoch_batch(s.order, o->n, batch, step, stage->seed, stage->name, &epoch, &first);
         AP_TRY(train_batch(&s, s.order + first, n, &loss, &n_right, &n_tokens, err));
-        ap_optimiser_step(s.learner.optimiser, step, &update);
+        ap_learner_step(&s.learner, step, loss, &update);
         AP_TRY(record(stage, step, loss, (double)n_right / n, &update, err));
         AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));
     }
