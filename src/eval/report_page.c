@@ -54,22 +54,32 @@ struct ap_number ap_percent(double share)
     return out;
 }
 
-static struct ap_number range_of(struct ap_number low, struct ap_number high, struct ap_interval x)
+struct ap_number ap_range(struct ap_interval x, int decimals)
 {
     struct ap_number out = {""};
     if (!isnan(x.low) && !isnan(x.high))
-        snprintf(out.text, sizeof(out.text), "[%.20s, %.20s]", low.text, high.text);
+        snprintf(out.text, sizeof(out.text), "[%.20s, %.20s]",
+                 ap_number(x.low, decimals, false).text, ap_number(x.high, decimals, false).text);
     return out;
 }
 
-struct ap_number ap_range(struct ap_interval x, int decimals, bool sign)
+static struct ap_number joined(struct ap_number value, struct ap_number range)
 {
-    return range_of(ap_number(x.low, decimals, sign), ap_number(x.high, decimals, sign), x);
+    struct ap_number out;
+    snprintf(out.text, sizeof(out.text), "%.24s%s%.50s", value.text, range.text[0] ? " " : "",
+             range.text);
+    return out;
 }
 
-struct ap_number ap_percent_range(struct ap_interval x)
+struct ap_number ap_with_range(struct ap_interval x, int decimals, bool sign)
 {
-    return range_of(ap_percent(x.low), ap_percent(x.high), x);
+    return joined(ap_number(x.value, decimals, sign), ap_range(x, decimals));
+}
+
+struct ap_number ap_percent_with_range(struct ap_interval x)
+{
+    struct ap_interval percent = {100 * x.value, 100 * x.low, 100 * x.high};
+    return joined(ap_percent(x.value), ap_range(percent, 0));
 }
 
 int ap_score_decimals(const struct ap_evaluation *e, int judge)

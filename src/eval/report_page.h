@@ -16,7 +16,7 @@ void ap_page_put(struct ap_page *page, const char *text);
 void ap_page_printf(struct ap_page *page, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 
-#define AP_NUMBER_MAX 48
+#define AP_NUMBER_MAX 80
 struct ap_number {
     char text[AP_NUMBER_MAX];
 };
@@ -26,9 +26,10 @@ struct ap_number ap_number(double value, int decimals, bool sign);
 /* "89%". */
 struct ap_number ap_percent(double share);
 /* "[1.29, 1.59]"; "" when there is none. */
-struct ap_number ap_range(struct ap_interval x, int decimals, bool sign);
-/* "[86%, 92%]". */
-struct ap_number ap_percent_range(struct ap_interval x);
+struct ap_number ap_range(struct ap_interval x, int decimals);
+/* "+1.44 [1.29, 1.59]", "89% [86, 92]"; the number alone when there is no interval. */
+struct ap_number ap_with_range(struct ap_interval x, int decimals, bool sign);
+struct ap_number ap_percent_with_range(struct ap_interval x);
 
 /* Decimals that suit the scores of a judge: 2 for numbers about 1. */
 int ap_score_decimals(const struct ap_evaluation *e, int judge);

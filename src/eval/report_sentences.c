@@ -26,13 +26,11 @@ static void say_judge(struct ap_page *page, const struct ap_evaluation *e, int j
 {
     const struct ap_arm_statistics *first = &e->arms[judge][0];
     const char *meaning = ap_judge_meaning(e->judges[judge]);
-    ap_page_printf(page, "Judged by %s", e->judges[judge]);
-    if (meaning[0])
-        ap_page_printf(page, " (%s)", meaning);
-    ap_page_printf(page, ", on %lld test prompt%s with %d seed%s, higher is better; ",
+    ap_page_printf(page, "Judged by %s%s%s:\n", e->judges[judge], meaning[0] ? ", " : "", meaning);
+    ap_page_printf(page, "%lld test prompt%s, %d seed%s; higher is better; ",
                    (long long)first->n_prompt, first->n_prompt == 1 ? "" : "s", first->n_seed,
                    first->n_seed == 1 ? "" : "s");
-    ap_page_put(page, first->n_prompt > 1 ? "brackets are 95% intervals over prompts.\n"
+    ap_page_put(page, first->n_prompt > 1 ? "brackets hold 95% intervals.\n"
                                           : "one prompt gives no intervals.\n");
 }
 
@@ -46,19 +44,16 @@ static void say_against(struct ap_page *page, const struct ap_evaluation *e, int
     if (sign < 0) /* said as a positive loss */
         delta = (struct ap_interval){-delta.value, -delta.high, -delta.low};
     if (sign == 0)
-        ap_page_printf(page, "%s and bare cannot be told apart: the difference is %s%s%s", shown,
-                       ap_number(delta.value, decimals, true).text, isnan(delta.low) ? "" : " ",
-                       ap_range(delta, decimals, true).text);
+        ap_page_printf(page, "%s and bare cannot be told apart: the difference is %s", shown,
+                       ap_with_range(delta, decimals, true).text);
     else
-        ap_page_printf(page, "%s %s bare by %s %s", shown, sign > 0 ? "beats" : "loses to",
-                       ap_number(delta.value, decimals, false).text,
-                       ap_range(delta, decimals, false).text);
+        ap_page_printf(page, "%s %s bare by %s", shown, sign > 0 ? "beats" : "loses to",
+                       ap_with_range(delta, decimals, false).text);
     ap_page_printf(page, " on average (%s against %s)",
                    ap_number(arm->mean.value, decimals, false).text,
                    ap_number(bare->mean.value, decimals, false).text);
-    ap_page_printf(page, " and wins %s%s%s of the comparisons, ties counting half.\n",
-                   ap_percent(arm->win_bare.value).text, isnan(arm->win_bare.low) ? "" : " ",
-                   ap_percent_range(arm->win_bare).text);
+    ap_page_printf(page, " and wins %s of the comparisons, ties counting half.\n",
+                   ap_percent_with_range(arm->win_bare).text);
 }
 
 static void say_instruct(struct ap_page *page, const struct ap_arm_statistics *align)
@@ -66,21 +61,22 @@ static void say_instruct(struct ap_page *page, const struct ap_arm_statistics *a
     if (!isnan(align->win_instruct.value))
         ap_page_printf(page,
                        "Against the rewrites of the prompter before any training (instruct) it "
-                       "wins %s %s.\n",
-                       ap_percent(align->win_instruct.value).text,
-                       ap_percent_range(align->win_instruct).text);
+                       "wins %s.\n",
+                       ap_percent_with_range(align->win_instruct).text);
 }
 
-/* "What it gains over bare" of an arm that is there for comparison. */
+/* What an arm that is there for comparison gains over bare. */
 static void say_gain(struct ap_page *page, const struct ap_evaluation *e, int judge,
-                     const struct ap_arm_statistics *arm, const char *what)
+                     const struct ap_arm_statistics *arm, const char *who)
 {
-    int decimals = ap_score_decimals(e, judge);
     if (!arm || isnan(arm->delta_bare.value))
         return;
-    ap_page_printf(page, "%s: %s %s over bare.\n", what,
-                   ap_number(arm->delta_bare.value, decimals, true).text,
-                   ap_range(arm->delta_bare, decimals, true).text);
+    int sign = direction(arm->delta_bare);
+    ap_page_printf(page, "%s %s %s against bare.\n", who,
+                   sign > 0   ? "gains"
+                   : sign < 0 ? "loses"
+                              : "makes no clear difference:",
+                   ap_with_range(arm->delta_bare, ap_score_decimals(e, judge), true).text);
 }
 
 static void say_share(struct ap_page *page, const struct ap_arm_statistics *align,
@@ -93,10 +89,9 @@ static void say_share(struct ap_page *page, const struct ap_arm_statistics *alig
         return;
     }
     ap_page_printf(page,
-                   "Align-Pro closes %s %s of the gap from bare to rlhf without touching the "
-                   "target's weights.\n",
-                   ap_percent(align->share_bare.value).text,
-                   ap_percent_range(align->share_bare).text);
+                   "Align-Pro closes %s of the gap from bare to rlhf without touching the target's "
+                   "weights.\n",
+                   ap_percent_with_range(align->share_bare).text);
 }
 
 static void say_variance(struct ap_page *page, const struct ap_evaluation *e, int judge,
@@ -104,18 +99,16 @@ static void say_variance(struct ap_page *page, const struct ap_evaluation *e, in
                          const struct ap_arm_statistics *bare)
 {
     int decimals = ap_score_decimals(e, judge);
-    double a = align->variance.value, b = bare->variance.value;
-    if (isnan(a) || isnan(b))
+    if (isnan(align->variance.value) || isnan(bare->variance.value))
         return;
     /* Intervals that overlap are not a test, but those that do not are one. */
     const char *word = align->variance.high < bare->variance.low   ? "is lower"
                        : align->variance.low > bare->variance.high ? "is higher"
                                                                    : "is about the same";
-    ap_page_printf(page, "The variance of its scores from prompt to prompt %s: %s %s", word,
-                   ap_number(a, decimals, false).text,
-                   ap_range(align->variance, decimals, false).text);
-    ap_page_printf(page, " against bare's %s %s.\n", ap_number(b, decimals, false).text,
-                   ap_range(bare->variance, decimals, false).text);
+    ap_page_printf(page, "The variance of its scores from prompt to prompt %s: %s", word,
+                   ap_with_range(align->variance, decimals, false).text);
+    ap_page_printf(page, " against bare's %s.\n",
+                   ap_with_range(bare->variance, decimals, false).text);
 }
 
 static void say_kl(struct ap_page *page, const struct ap_arm_statistics *align)
@@ -124,7 +117,7 @@ static void say_kl(struct ap_page *page, const struct ap_arm_statistics *align)
         ap_page_printf(page,
                        "Its rewriting has moved %s nats (KL) away from the prompter it started "
                        "from; 0 is no change.\n",
-                       ap_number(align->kl.value, 2, false).text);
+                       ap_with_range(align->kl, 2, false).text);
 }
 
 static void say_cut(struct ap_page *page, const struct ap_evaluation *e, int judge)
@@ -151,12 +144,12 @@ void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, 
     if (align)
         say_instruct(page, align);
     say_gain(page, e, judge, arm_of(e, judge, "sft"),
-             "Before reinforcement learning (sft) the prompter's rewrites bring");
-    say_gain(page, e, judge, rlhf, "Training the target's own weights (rlhf) brings");
+             "The prompter before reinforcement learning (sft)");
+    say_gain(page, e, judge, rlhf, "Training the target's own weights instead (rlhf)");
     if (align)
         say_share(page, align, rlhf);
     say_gain(page, e, judge, arm_of(e, judge, "best-of-n"),
-             "Trying several rewrites and keeping the best by the first judge (best-of-n) brings");
+             "Trying several rewrites and keeping the best by the first judge (best-of-n)");
     if (align && bare)
         say_variance(page, e, judge, align, bare);
     if (judge > 0) /* what follows is the same under every judge */

@@ -7,27 +7,30 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- the table: 9 + 2+20 + 2+20 + 2+4 + 2+5 + 2+6 + 2+12 + 2+5 = 95 columns ---- */
+/* ---- the table: 9 + 2+20 + 2+20 + 2+4 + 2+5 + 2+6 + 2+15 + 2+5 = 98 columns ---- */
 
-#define ROW "%-9.9s  %-20s  %-20s  %4s  %5s  %6s  %-12s  %5s\n"
+#define ROW "%-9.9s  %-20s  %-20s  %4s  %5s  %6s  %-15s  %5s\n"
 
-static struct ap_number with_range(struct ap_interval x, int decimals, bool sign)
+/* An interval of no width says nothing: bare against itself, rlhf's share of its own gap. */
+static struct ap_number cell(struct ap_number value, int width, struct ap_interval x, int decimals)
 {
-    struct ap_number value = ap_number(x.value, decimals, sign),
-                     range = ap_range(x, decimals, sign), out;
-    snprintf(out.text, sizeof(out.text), "%5.16s%s%.30s", value.text, range.text[0] ? " " : "",
-             range.text);
+    struct ap_number out, range = {""};
+    if (x.low < x.high)
+        range = ap_range(x, decimals);
+    snprintf(out.text, sizeof(out.text), "%*.20s%s%.50s", width, value.text,
+             range.text[0] ? " " : "", range.text);
     return out;
 }
 
-/* "85% [80, 91]" */
+static struct ap_number with_range(struct ap_interval x, int decimals, bool sign)
+{
+    return cell(ap_number(x.value, decimals, sign), 5, x, decimals);
+}
+
 static struct ap_number share_with_range(struct ap_interval x)
 {
-    struct ap_number value = ap_percent(x.value), out;
     struct ap_interval percent = {100 * x.value, 100 * x.low, 100 * x.high};
-    snprintf(out.text, sizeof(out.text), "%4.16s%s%.30s", value.text, isnan(x.low) ? "" : " ",
-             ap_range(percent, 0, false).text);
-    return out;
+    return cell(ap_percent(x.value), 4, percent, 0);
 }
 
 static void put_arm(struct ap_page *page, const struct ap_arm_statistics *arm, int decimals)
@@ -40,9 +43,9 @@ static void put_arm(struct ap_page *page, const struct ap_arm_statistics *arm, i
 }
 
 static const char notes[] =
-    "over bare: paired difference of means. wins: share of comparisons won, ties one half. gap: "
-    "share of\nthe gap from bare to rlhf that is closed. KL: how far the trained policy moved, in "
-    "nats. In brackets:\n95% bootstrap intervals over prompts.\n";
+    "over bare: paired difference of means. wins: share of comparisons won, ties one half.\n"
+    "gap to rlhf closed: the gain over bare as a share of rlhf's. KL: how far the trained policy\n"
+    "moved, in nats. In brackets: 95% bootstrap intervals over prompts.\n";
 
 ap_status ap_evaluation_table(const struct ap_evaluation *e, struct ap_buffer *out,
                               struct ap_error *err)
@@ -52,7 +55,7 @@ ap_status ap_evaluation_table(const struct ap_evaluation *e, struct ap_buffer *o
         const struct ap_arm_statistics *first = &e->arms[j][0];
         ap_page_printf(&page, "judge: %s (%lld prompts, %d seed%s)\n", e->judges[j],
                        (long long)first->n_prompt, first->n_seed, first->n_seed == 1 ? "" : "s");
-        ap_page_printf(&page, ROW, "", "", "", "wins", "wins", "vari-", " gap to rlhf", "");
+        ap_page_printf(&page, "%59s  %5s  %6s   %s\n", "wins", "wins", "vari-", "gap to rlhf");
         ap_page_printf(&page, ROW, "arm", " mean", " over bare", "bare", "instr", "ance", " closed",
                        "KL");
         for (int a = 0; a < e->n_arm; a++)

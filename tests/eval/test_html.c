@@ -1,0 +1,301 @@
+/* report.html of a synthetic run: tags balance, hostile text is only text, nothing comes from
+ * elsewhere, and what was promised is there. REPORT_HTML=PATH keeps the page to be looked at. */
+#include "eval/html.h"
+#include "eval/svg.h"
+
+#include "base/file.h"
+#include "eval/synthetic_run.h"
+
+#include <ctype.h>
+
+static const char recipe[] = "run: {dir: runs/demo, seed: 1}\nalign: {algorithm: rloo, kl: 0.05}\n"
+                             "title: '</pre><script>alert(3)</script>'\n";
+
+static struct ap_buffer make_page(int n_prompts, int n_seeds)
+{
+    struct ap_error err = {0};
+    struct ap_buffer page = {0};
+    struct ap_database *db = synthetic_run(n_prompts, n_seeds);
+    static struct ap_evaluation e;
+    synthetic_evaluation(&e, db);
+    struct ap_report_source source = {.db = db,
+                                      .evaluation = &e,
+                                      .title = "A field guide <that> answers",
+                                      .recipe = recipe,
+                                      .version = "0.1.0"};
+    check_ok(ap_report_html(&source, &page, &err), err);
+    ap_database_close(db);
+    return page;
+}
+
+/* ---- a small reader of tags: every one opened is closed, in order ---- */
+
+#define DEPTH_MAX 64
+
+struct tags {
+    char open[DEPTH_MAX][24];
+    int depth, n;
+    const char *fault; /* where the page first went wrong; NULL for nowhere */
+};
+
+static bool is_void(const char *name)
+{
+    return strcmp(name, "meta") == 0 || strcmp(name, "br") == 0;
+}
+
+/* One tag from its '<' on; returns the character behind its '>'. NULL on a fault. */
+static const char *read_tag(struct tags *t, const char *at)
+{
+    char name[24] = {0};
+    bool closes = at[1] == '/';
+    const char *c = at + 1 + closes;
+    size_t n = 0;
+    while ((isalnum((unsigned char)*c) || *c == '-') && n + 1 < sizeof(name))
+        name[n++] = *c++;
+    if (n == 0)
+        return NULL;
+    for (char quote = 0; *c && (quote || *c != '>'); c++) {
+        if (*c == '<')
+            return NULL;
+        if (*c == '"')
+            quote = quote ? 0 : '"';
+    }
+    if (!*c)
+        return NULL;
+    t->n++;
+    if (closes)
+        return t->depth > 0 && strcmp(t->open[--t->depth], name) == 0 ? c + 1 : NULL;
+    if (c[-1] != '/' && !is_void(name)) {
+        if (t->depth == DEPTH_MAX)
+            return NULL;
+        strcpy(t->open[t->depth++], name);
+    }
+    return c + 1;
+}
+
+static struct tags read_tags(const char *html)
+{
+    struct tags t = {.fault = NULL};
+    const char *at = html + strlen("<!DOCTYPE html>");
+    while (*at && !t.fault) {
+        if (strncmp(at, "<style>", 7) == 0) { /* its text has its own grammar */
+            at = strstr(at, "</style>") + strlen("</style>");
+            continue;
+        }
+        const char *next = *at == '<' ? read_tag(&t, at) : *at == '>' ? NULL : at + 1;
+        if (!next)
+            t.fault = at;
+        else
+            at = next;
+    }
+    if (t.depth > 0 && !t.fault)
+        t.fault = at;
+    return t;
+}
+
+static void check_tags(const char *html)
+{
+    struct tags t = read_tags(html);
+    if (t.fault) {
+        fprintf(stderr, "tags go wrong %zd bytes in, inside <%s>: %.80s\n", t.fault - html,
+                t.depth > 0 ? t.open[t.depth - 1] : "", t.fault);
+        fail();
+    }
+    assert_true(t.n > 300);
+}
+
+static void test_checker_can_fail(void **state)
+{
+    (void)state;
+    assert_null(read_tags("<!DOCTYPE html><p a=\"1 > 0\">x<br></p>").fault);
+    assert_non_null(read_tags("<!DOCTYPE html><p><b>x</p></b>").fault);
+    assert_non_null(read_tags("<!DOCTYPE html><p>x").fault);
+    assert_non_null(read_tags("<!DOCTYPE html><p>1 < 2</p>").fault);
+    assert_non_null(read_tags("<!DOCTYPE html></p>").fault);
+}
+
+static size_t times(const char *text, const char *part)
+{
+    size_t n = 0;
+    for (const char *at = text; (at = strstr(at, part)); at += strlen(part))
+        n++;
+    return n;
+}
+
+static void check_absent(const char *html, const char *part)
+{
+    const char *at = strstr(html, part);
+    if (at) {
+        fprintf(stderr, "the page holds '%s': %.60s\n", part, at);
+        fail();
+    }
+}
+
+/* ---- tests ---- */
+
+static void test_page(void **state)
+{
+    (void)state;
+    struct ap_buffer page = make_page(120, 3);
+    const char *keep = getenv("REPORT_HTML");
+    struct ap_error err = {0};
+    if (keep)
+        check_ok(ap_file_write(keep, page.data, page.len, &err), err);
+    check_tags(page.data);
+    assert_true(page.len < (1 << 20));
+    check_holds(page.data, "<meta name=\"viewport\"");
+    check_holds(page.data, "prefers-color-scheme:dark");
+    check_holds(page.data, "Align-Pro beats bare by ");
+    check_holds(page.data, "Reward during reinforcement learning");
+    check_holds(page.data, "Loss of the stage pretrain");
+    check_holds(page.data, "alignpro 0.1.0");
+    check_holds(page.data, "Sampling seeds of the evaluation: 1, 2, 3");
+    check_holds(page.data, "The 5 best for Align-Pro");
+    check_holds(page.data, "The 5 worst for Align-Pro");
+    assert_int_equal(times(page.data, "<article class=\"example\">"), 10);
+    assert_int_equal(times(page.data, "<table>"), 2);
+    assert_int_equal(times(page.data, "<svg "), 5 + 2 * 2);
+    assert_int_equal(times(page.data, "<polyline class=\"line arm-rlhf\""), 2);
+    assert_int_equal(times(page.data, "<path class=\"bars "), 6 * 2);
+    assert_int_equal(times(page.data, "<path class=\"whisker "), 5 * 2 + 6 * 2);
+    ap_buffer_free(&page);
+}
+
+static void test_hostile_text_is_text(void **state)
+{
+    (void)state;
+    struct ap_buffer page = make_page(60, 1);
+    check_tags(page.data);
+    check_absent(page.data, "<script");
+    check_absent(page.data, "<img");
+    check_absent(page.data, "\xE2\x80\xAE"); /* right-to-left override */
+    check_absent(page.data, "\x01");
+    check_holds(page.data, "&lt;script&gt;alert(1)&lt;/script&gt;&lt;img src=x onerror=alert(2)&gt;"
+                           "&quot;&#39;&amp;&lt;/td&gt;&lt;/svg&gt;&lt;/blockquote&gt;");
+    check_holds(page.data, "&lt;/pre&gt;&lt;script&gt;alert(3)");
+    check_holds(page.data, "<h1>A field guide &lt;that&gt; answers</h1>");
+    check_holds(page.data, "cut \xEF\xBF\xBD byte \xEF\xBF\xBD \xEF\xBF\xBD turned");
+    check_holds(page.data, "2095 more bytes"); /* 4095 of an answer, 2000 shown */
+    ap_buffer_free(&page);
+}
+
+static void test_nothing_from_elsewhere(void **state)
+{
+    (void)state;
+    struct ap_buffer page = make_page(60, 1);
+    static const char *const parts[] = {"http:",   "https:", " src=\"", " href=", "url(",
+                                        "@import", "<link",  "<iframe", "<object"};
+    for (size_t i = 0; i < AP_LEN(parts); i++)
+        check_absent(page.data, parts[i]);
+    check_holds(page.data, "default-src 'none'");
+    check_absent(page.data, "nan");
+    check_absent(page.data, "inf\"");
+    ap_buffer_free(&page);
+}
+
+/* A run that has only begun, and one without the two arms of the examples. */
+static void test_partial_runs(void **state)
+{
+    (void)state;
+    struct ap_error err = {0};
+    struct ap_buffer page = {0};
+    struct ap_database *db = NULL;
+    check_ok(ap_database_open(&db, ":memory:", &err), err);
+    struct ap_report_source source = {.db = db};
+    check_ok(ap_report_html(&source, &page, &err), err);
+    check_holds(page.data, "No stage has written a metric yet");
+    assert_null(read_tags(page.data).fault);
+    check_ok(ap_database_metric(db, "align", 1, "reward", 0.5, &err), err);
+    check_ok(ap_database_metric(db, "align", 1, "kl", NAN, &err), err);
+    ap_buffer_clear(&page);
+    check_ok(ap_report_html(&source, &page, &err), err);
+    assert_int_equal(times(page.data, "<svg "), 1);
+    assert_null(read_tags(page.data).fault);
+    ap_database_close(db);
+
+    static struct ap_evaluation e;
+    db = synthetic_run(3, 1);
+    check_ok(ap_evaluate(&e, db, (char *[]){"sft", "rlhf"}, 2, (char *[]){"world"}, 1, 50, 1, &err),
+             err);
+    source = (struct ap_report_source){.db = db, .evaluation = &e};
+    ap_buffer_clear(&page);
+    check_ok(ap_report_html(&source, &page, &err), err);
+    assert_null(read_tags(page.data).fault);
+    check_absent(page.data, "<article");
+    check_absent(page.data, "Gain over bare");
+    ap_database_close(db);
+    ap_buffer_free(&page);
+}
+
+/* Three prompts: two best, one worst, none twice. */
+static void test_few_examples(void **state)
+{
+    (void)state;
+    struct ap_buffer page = make_page(3, 1);
+    check_tags(page.data);
+    check_holds(page.data, "The 2 best");
+    check_holds(page.data, "The 1 worst");
+    for (int i = 0; i < 3; i++) {
+        char text[64];
+        snprintf(text, sizeof(text), "<small>test prompt %d</small>", i);
+        assert_int_equal(times(page.data, text), 1);
+    }
+    ap_buffer_free(&page);
+}
+
+/* A page that does not fit says so and is not half believed. */
+static void test_full_buffer(void **state)
+{
+    (void)state;
+    struct ap_error err = {0};
+    struct ap_buffer page = {.max = 20000};
+    struct ap_database *db = synthetic_run(3, 1);
+    struct ap_report_source source = {.db = db, .title = "t"};
+    assert_int_equal(ap_report_html(&source, &page, &err), AP_LIMIT);
+    assert_true(err.text[0] != '\0');
+    ap_database_close(db);
+    ap_buffer_free(&page);
+}
+
+static void check_axis(double low, double high, double want_low, double want_high, double step)
+{
+    struct ap_axis axis = ap_axis_nice(low, high, 5);
+    check_near(axis.low, want_low, 1e-9, 0);
+    check_near(axis.high, want_high, 1e-9, 0);
+    check_near(axis.step, step, 1e-9, 0);
+}
+
+static void test_axes(void **state)
+{
+    (void)state;
+    check_axis(0, 10, 0, 10, 2);
+    check_axis(-0.7, 1.1, -1, 1.5, 0.5);
+    check_axis(1, 80, 0, 80, 20);
+    check_axis(3, 3, 1, 5, 1);
+    check_axis(0, 0, -0.6, 0.6, 0.2);
+    check_axis(NAN, 1, 0, 1, 0.2);
+    check_axis(-INFINITY, INFINITY, 0, 1, 0.2);
+    assert_int_equal(ap_axis_nice(0, 1, 4).decimals, 2);
+    assert_int_equal(ap_axis_nice(0, 100, 5).decimals, 0);
+    for (int i = 0; i < 2000; i++) { /* any range is covered by a handful of ticks */
+        struct ap_random r;
+        ap_random_init(&r, &(struct ap_stream){.seed = 8, .record = (uint64_t)i});
+        double a = ap_random_normal(&r) * pow(10, 12 * ap_random_uniform(&r) - 6),
+               b = a + fabs(ap_random_normal(&r)) * pow(10, 12 * ap_random_uniform(&r) - 6);
+        struct ap_axis axis = ap_axis_nice(a, b, 5);
+        double slack = 1e-6 * axis.step;
+        assert_true(axis.low <= a + slack && b <= axis.high + slack);
+        assert_in_range((long)((axis.high - axis.low) / axis.step + 0.5), 1, 8);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_checker_can_fail),     cmocka_unit_test(test_page),
+        cmocka_unit_test(test_hostile_text_is_text), cmocka_unit_test(test_nothing_from_elsewhere),
+        cmocka_unit_test(test_partial_runs),         cmocka_unit_test(test_few_examples),
+        cmocka_unit_test(test_full_buffer),          cmocka_unit_test(test_axes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
