@@ -142,6 +142,11 @@ static ap_status measure(const struct ap_weights *w, const struct settings *s, i
     if (status != AP_OK)
         return status;
     double step = (whole - prefill) / (s->n_new - 1);
+    if (step <= 0) {
+        printf("batch %3d   the machine is too busy to tell decode from prefill; --rounds, --new\n",
+               batch);
+        return AP_OK;
+    }
     printf("batch %3d   prefill %9.0f tokens/s   decode %9.1f tokens/s   %8.3f ms a step"
            "   weights %3.0f%%\n",
            batch, batch * s->prompt / prefill, batch / step, 1e3 * step,

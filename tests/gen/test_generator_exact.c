@@ -117,10 +117,10 @@ static void test_samples_are_varied(void **state)
 }
 
 static void check_forward(struct fixture *f, const struct ap_role *role,
-                          const struct tiny_result *r, double temperature)
+                          const struct tiny_result *r, double temperature, int stride)
 {
     float logp[N_NEW];
-    for (int i = 0; i < N_REQUEST * N_SAMPLE; i++) {
+    for (int i = 0; i < N_REQUEST * N_SAMPLE; i += stride) {
         const struct ap_gen_request *q = &f->requests[i / N_SAMPLE];
         const struct tiny_cell *c = &r->cells[i];
         tiny_forward_logp(role, q->prompt, q->n_prompt, c->ids, c->n, temperature, logp);
@@ -134,7 +134,7 @@ static void test_log_probabilities_are_the_forwards(void **state)
 {
     struct fixture *f = *state;
     struct ap_role role = {f->weights, NULL};
-    check_forward(f, &role, f->reference, 1);
+    check_forward(f, &role, f->reference, 1, 1);
 }
 
 static void test_log_probabilities_at_a_temperature(void **state)
@@ -142,7 +142,7 @@ static void test_log_probabilities_at_a_temperature(void **state)
     struct fixture *f = *state;
     struct ap_role role = {f->weights, NULL};
     struct tiny_result *r = generate(&role, 7, &(struct ap_sampling){0.7, 20, 0.9}, f->requests);
-    check_forward(f, &role, r, 0.7);
+    check_forward(f, &role, r, 0.7, 7);
     tiny_result_free(r);
 }
 
@@ -162,7 +162,7 @@ static void test_log_probabilities_of_an_adapter(void **state)
     ap_params_repack(adapter->ops, &adapter->table);
     struct ap_role role = {f->weights, adapter};
     struct tiny_result *r = generate(&role, 7, &plain, f->requests);
-    check_forward(f, &role, r, 1);
+    check_forward(f, &role, r, 1, 7);
     int n_changed = 0;
     for (int i = 0; i < N_REQUEST * N_SAMPLE; i++)
         n_changed += memcmp(r->cells[i].logp, f->reference->cells[i].logp, sizeof(float)) != 0;

@@ -104,7 +104,7 @@ static void test_stories_greedy_text(void **state)
     if (!file)
         skip();
     check_ok(ap_json_load(file, 1 << 24, &golden, &err), err);
-    struct ap_engine_options options = {.model = check_data("models/stories260K-hf")};
+    struct ap_engine_options options = {.model = check_data("models/stories260K-hf"), .threads = 1};
     check_ok(ap_engine_open(&e, &options, &err), err);
     int n = read_ids(json_object_get(golden, "input_ids"), want, 512);
     struct ap_generation_options choice = {.max_new_tokens = n - 1};

@@ -6,7 +6,7 @@
 #include "base/random.h"
 #include "gen/sampler.h"
 
-enum { V_MAX = 2000, GRID = 20000 };
+enum { V_MAX = 2000, GRID = 6000 };
 
 struct fixture {
     float logits[V_MAX];
