@@ -5,7 +5,7 @@
 void ap_cpu_add(float *y, const float *x, size_t n)
 {
     bool parallel = ap_worth_threads(n, 1);
-#pragma omp parallel for simd schedule(static) if (parallel)
+#pragma omp parallel for schedule(static) if (parallel)
     for (size_t i = 0; i < n; i++)
         y[i] += x[i];
 }
@@ -13,7 +13,7 @@ void ap_cpu_add(float *y, const float *x, size_t n)
 void ap_cpu_scale(float *x, float a, size_t n)
 {
     bool parallel = ap_worth_threads(n, 1);
-#pragma omp parallel for simd schedule(static) if (parallel)
+#pragma omp parallel for schedule(static) if (parallel)
     for (size_t i = 0; i < n; i++)
         x[i] *= a;
 }
