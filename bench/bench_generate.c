@@ -5,11 +5,11 @@
  *
  * --config makes a model with random weights. Each figure is the best of the rounds. Prefill: B
  * prompts of N tokens, one token drawn. Decode: the tokens after the first, which came with the
- * prompt. weights: the share of decoding's time that one pass over the weights would take at the
- * bandwidth of a plain sum over memory, measured here in the same run. */
-#include "base/clock.h"
-#include "base/memory.h"
+ * prompt. peak: the share of the machine's multiply-adds that prefill's products make. weights: the
+ * share of a decoding step that one pass over the weights would take at the machine's bandwidth.
+ * Both limits are measured in the same run. */
 #include "gen/generator.h"
+#include "machine.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -86,31 +86,6 @@ static ap_status best_of(struct ap_generator *g, const struct ap_role *role,
     return AP_OK;
 }
 
-/* Bytes per second of a sum over memory that no cache holds. */
-static double measure_bandwidth(void)
-{
-    size_t n = (size_t)64 << 20;
-    float *x = ap_calloc(n, sizeof(*x));
-    double best = 1e30;
-    float sink = 0;
-    if (!x)
-        return 0;
-    for (size_t i = 0; i < n; i += 1024)
-        x[i] = 1;
-    for (int round = 0; round < 3; round++) {
-        double begin = ap_clock_seconds();
-        float sum = 0;
-#pragma omp parallel for simd reduction(+ : sum) schedule(static)
-        for (size_t i = 0; i < n; i++)
-            sum += x[i];
-        double seconds = ap_clock_seconds() - begin;
-        best = seconds < best ? seconds : best;
-        sink += sum;
-    }
-    ap_free(x);
-    return sink > 0 ? (double)(n * sizeof(*x)) / best : 0;
-}
-
 static size_t count_parameters(const struct ap_weights *w)
 {
     size_t n = 0;
@@ -125,8 +100,13 @@ static size_t count_read(const struct ap_weights *w)
     return count_parameters(w) - (w->head >= 0 ? w->table.rows[w->embed].n : 0);
 }
 
+struct limits {
+    double bandwidth; /* bytes per second */
+    double fma;       /* operations per second */
+};
+
 static ap_status measure(const struct ap_weights *w, const struct settings *s, int batch,
-                         double bandwidth, struct ap_error *err)
+                         const struct limits *limits, struct ap_error *err)
 {
     struct ap_role role = {(struct ap_weights *)w, NULL};
     struct ap_generator *g;
@@ -147,10 +127,12 @@ static ap_status measure(const struct ap_weights *w, const struct settings *s, i
                batch);
         return AP_OK;
     }
-    printf("batch %3d   prefill %9.0f tokens/s   decode %9.1f tokens/s   %8.3f ms a step"
-           "   weights %3.0f%%\n",
-           batch, batch * s->prompt / prefill, batch / step, 1e3 * step,
-           100 * (double)(count_read(w) * sizeof(float)) / bandwidth / step);
+    double rate = batch * s->prompt / prefill, n_read = (double)count_read(w);
+    printf(
+        "batch %3d   prefill %9.0f tokens/s (%3.0f%% of peak)   decode %9.1f tokens/s   %8.3f ms a "
+        "step (weights %3.0f%%)\n",
+        batch, rate, 100 * 2 * n_read * rate / limits->fma, batch / step, 1e3 * step,
+        100 * n_read * sizeof(float) / limits->bandwidth / step);
     fflush(stdout);
     return AP_OK;
 }
@@ -223,13 +205,14 @@ int main(int argc, char **argv)
     }
     if (status != AP_OK)
         return fail(&err);
-    double bandwidth = measure_bandwidth();
-    printf("%s: %.1f M parameters, f32, %s, %d threads, memory %.1f GB/s, prompts of %d tokens, %d "
-           "new\n",
+    struct limits limits = {machine_bandwidth(), machine_fma_peak()};
+    printf("%s: %.1f M parameters, f32, %s, %d threads, memory %.1f GB/s, peak %.0f GFLOP/s, "
+           "prompts of %d "
+           "tokens, %d new\n",
            s.dir ? s.dir : s.config, (double)count_parameters(w) / 1e6, w->ops->name, n_thread,
-           bandwidth / 1e9, s.prompt, s.n_new);
+           limits.bandwidth / 1e9, limits.fma / 1e9, s.prompt, s.n_new);
     for (int i = 0; i < s.n_batch && status == AP_OK; i++)
-        status = measure(w, &s, s.batch[i], bandwidth, &err);
+        status = measure(w, &s, s.batch[i], &limits, &err);
     ap_weights_free(w);
     return status == AP_OK ? 0 : fail(&err);
 }
