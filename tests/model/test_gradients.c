@@ -89,7 +89,7 @@ static double moved(struct problem *p, struct ap_param_table *t, struct ap_param
 static double slope(struct problem *p, struct ap_param_table *t, struct ap_param *q,
                     const double *direction)
 {
-    const double h = 0.005;
+    const double h = 0.002;
     double near = moved(p, t, q, direction, h) - moved(p, t, q, direction, -h);
     double far = moved(p, t, q, direction, 2 * h) - moved(p, t, q, direction, -2 * h);
     return (8 * near - far) / (12 * h);
@@ -122,8 +122,8 @@ static void check_table(struct problem *p, struct ap_param_table *t)
         for (size_t k = 0; k < q->n; k++)
             dot += d[k] * q->grad[k];
         double across = slope(p, t, q, d);
-        if (!(fabs(along - norm) <= 1e-3 * norm + 2e-3) ||
-            !(fabs(across - dot) <= 1e-3 * norm + 2e-3)) {
+        if (!(fabs(along - norm) <= 1e-3 * norm + 5e-3) ||
+            !(fabs(across - dot) <= 1e-3 * norm + 5e-3)) {
             fprintf(stderr, "%s: slopes %g and %g, gradient says %g and %g\n", q->name, along,
                     across, norm, dot);
             fail();
