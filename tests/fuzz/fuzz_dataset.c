@@ -1,5 +1,6 @@
 /* libFuzzer entry for data sets. The first byte picks the format, the rest are the file's lines:
- * any bytes give examples or one line of error, and every example is whole. */
+ * any bytes give examples or one line of error, and every example is whole.
+ * fuzz: text */
 #include "text/dataset_reader.h"
 
 #include "base/error.h"

@@ -1,5 +1,6 @@
 /* libFuzzer entry for recipes: any bytes give a recipe or one line of error; a recipe's resolved
- * text reads back to the same fingerprint. */
+ * text reads back to the same fingerprint.
+ * fuzz: store */
 #include "store/recipe_inner.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* libFuzzer entry for tokenizer.json, a text and tokenizer_config.json, with NULs between: any
  * bytes give a tokenizer or one line of error; with one, the text encodes, decodes, and decodes to
- * the same token by token. */
+ * the same token by token.
+ * fuzz: text */
 #include "base/utf8.h"
 #include "text/tokenizer.h"
 
