@@ -36,15 +36,20 @@ static void model_free(void *self)
 static ap_status make_sequence(const struct model_reward *m, const struct ap_scored *item,
                                struct ap_sequence *s, struct ap_error *err)
 {
-    bool fits;
+    bool fits = false;
     int max = m->lm->context;
     ap_status status =
         m->implicit ? ap_sequence_make(s, m->lm->chat, item->context, item->n_context, item->x,
                                        item->y, max, AP_TOO_LONG_TRUNCATE, &fits, err)
                     : ap_sequence_chat(s, m->lm->chat, item->context, item->n_context, item->x,
                                        item->y, max, AP_TOO_LONG_TRUNCATE, &fits, err);
+    if (status == AP_OK && !fits)
+        return ap_fail(err, AP_LIMIT,
+                       "reward %s: the prompt '%.60s' leaves no room for an answer in a context of "
+                       "%d tokens; raise run.context or shorten the prompts",
+                       m->lm->name, item->x, max);
     /* an answer that never ended must not be paid for an end token that it did not write */
-    if (status == AP_OK && m->implicit && !item->ended && s->n > s->n_prompt + 1)
+    if (status == AP_OK && m->implicit && !item->ended && s->n > s->n_prompt)
         s->n--;
     return status;
 }
