@@ -11,7 +11,7 @@
 struct pairs {
     struct ap_pair *items;
     int n;
-    int64_t n_skipped;
+    int64_t n_skipped, n_unpaired;
 };
 
 static bool is_implicit(const struct ap_run *run)
@@ -29,17 +29,16 @@ static ap_status make_side(struct ap_run *run, const struct ap_lm *lm, const str
 }
 
 static ap_status add_pair(struct ap_run *run, const struct ap_lm *lm, const struct ap_example *e,
-                          const char *path, struct pairs *out, struct ap_error *err)
+                          struct pairs *out, struct ap_error *err)
 {
     struct ap_pair *pair = &out->items[out->n];
     bool fits_chosen = false, fits_rejected = false;
     ap_status status;
 
-    if (!e->chosen || !e->rejected)
-        return ap_fail(err, AP_FORMAT,
-                       "%s: record %llu is no preference pair, expected {\"prompt\", \"chosen\", "
-                       "\"rejected\"} or scored answers (data.format: helpsteer)",
-                       path, (unsigned long long)e->record);
+    if (!e->chosen || !e->rejected) { /* a document whose pair has no winner keeps its prompt */
+        out->n_unpaired++;
+        return AP_OK;
+    }
     status = make_side(run, lm, e, e->chosen, &pair->chosen, &fits_chosen, err);
     if (status == AP_OK)
         status = make_side(run, lm, e, e->rejected, &pair->rejected, &fits_rejected, err);
@@ -69,7 +68,12 @@ static ap_status make_pairs(struct ap_run *run, const struct ap_lm *lm, ap_split
         goto out;
     }
     for (size_t i = 0; i < n; i++)
-        AP_TRY(add_pair(run, lm, &d->examples[index[i]], path, out, err));
+        AP_TRY(add_pair(run, lm, &d->examples[index[i]], out, err));
+    if (n > 0 && out->n_unpaired == (int64_t)n)
+        status = ap_fail(err, AP_FORMAT,
+                         "%s: none of its records is a preference pair, expected {\"prompt\", "
+                         "\"chosen\", \"rejected\"} or scored answers (data.format: helpsteer)",
+                         path);
     if (out->n_skipped > 0)
         ap_sink_note(run->sink, "data", "%s: %lld pairs longer than the context were skipped", path,
                      (long long)out->n_skipped);
