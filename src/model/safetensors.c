@@ -154,7 +154,6 @@ static ap_status read_entries(struct ap_safetensors *f, const json_t *header,
                               const unsigned char *data, size_t size, struct ap_error *err)
 {
     const char *name;
-    size_t length;
     json_t *value;
     if (json_object_size(header) > TENSORS_MAX)
         return ap_fail(err, AP_LIMIT, "%s: %zu tensors, expected at most %d", f->path,
@@ -162,13 +161,11 @@ static ap_status read_entries(struct ap_safetensors *f, const json_t *header,
     f->views = ap_calloc(json_object_size(header), sizeof(*f->views));
     if (!f->views)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", f->path);
-    json_object_keylen_foreach((json_t *)header, name, length, value)
+    json_object_foreach((json_t *)header, name, value)
     {
         struct entry e = {.path = f->path, .name = name, .value = value, .data_size = size};
         if (!strcmp(name, "__metadata__"))
             continue;
-        if (strlen(name) != length)
-            return ap_fail(err, AP_FORMAT, "%s: a tensor's name holds a NUL character", f->path);
         ap_status status = read_entry(&e, data, &f->views[f->n], err);
         if (status != AP_OK)
             return status;

@@ -1,0 +1,244 @@
+/* Adapters: made as peft makes them, saved and loaded in its folder; what is not implemented is
+ * refused by key and value. */
+#include "base/scratch.h"
+
+#include "tiny.h"
+
+static void check_equal(const struct ap_adapter *a, const struct ap_adapter *b)
+{
+    assert_int_equal(a->table.n, b->table.n);
+    assert_true(a->rank == b->rank && a->alpha == b->alpha && a->rslora == b->rslora);
+    assert_true(a->scale == b->scale && (a->score >= 0) == (b->score >= 0));
+    assert_memory_equal(a->targets, b->targets, sizeof(a->targets));
+    for (int i = 0; i < a->table.n; i++) {
+        const struct ap_param *p = ap_params_find(&b->table, a->table.rows[i].name);
+        assert_non_null(p);
+        assert_memory_equal(a->table.rows[i].data, p->data, p->n * sizeof(float));
+    }
+}
+
+static struct ap_adapter *make(const struct ap_weights *w, int rank, double alpha,
+                               const char *targets, bool rslora, bool head)
+{
+    struct ap_error err;
+    struct ap_adapter *a;
+    char text[64];
+    snprintf(text, sizeof(text), "%s", targets);
+    struct ap_adapter_settings s = {
+        .rank = rank, .alpha = alpha, .targets = text, .rslora = rslora};
+    check_ok(ap_adapter_new(&a, w, &s, head, 5, &err), err);
+    return a;
+}
+
+static void test_new(void **state)
+{
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    struct ap_adapter *a = make(w, 4, 10, "q_proj, down_proj", false, true);
+    (void)state;
+    assert_int_equal(a->table.n, 2 * 2 * 2 + 1);
+    check_near(a->scale, 2.5, 0, 0);
+    assert_true(a->a[AP_LORA_K] == -1 && a->a[AP_LORA_Q] >= 0 && a->score >= 0);
+    const struct ap_param *p = &a->table.rows[a->a[AP_LORA_DOWN]];
+    assert_true(p->shape[0] == 4 && p->shape[1] == 24);
+    double most = 0;
+    for (size_t k = 0; k < p->n; k++)
+        most = fmax(most, fabs((double)p->data[k]));
+    assert_true(most <= 1 / sqrt(24) && most > 0.8 / sqrt(24)); /* kaiming-uniform, √5 */
+    p = &a->table.rows[a->b[AP_LORA_DOWN]];
+    assert_true(p->shape[0] == 16 && p->shape[1] == 4);
+    for (size_t k = 0; k < p->n; k++)
+        assert_true(p->data[k] == 0);
+    ap_adapter_free(a);
+    a = make(w, 4, 10, "all-linear", true, false);
+    check_near(a->scale, 5, 0, 0);
+    assert_int_equal(a->table.n, 2 * 7 * 2);
+    ap_adapter_free(a);
+    ap_weights_free(w);
+}
+
+static void new_refused(const struct ap_weights *w, int rank, double alpha, const char *targets,
+                        const char *part)
+{
+    struct ap_error err;
+    struct ap_adapter *a;
+    char text[64];
+    snprintf(text, sizeof(text), "%s", targets);
+    struct ap_adapter_settings s = {.rank = rank, .alpha = alpha, .targets = text};
+    assert_int_equal(ap_adapter_new(&a, w, &s, false, 5, &err), AP_INVALID);
+    assert_null(a);
+    check_holds(err.text, part);
+}
+
+static void test_new_refused(void **state)
+{
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    (void)state;
+    new_refused(w, 0, 1, "all-linear", "rank is 0");
+    new_refused(w, 4, 0, "all-linear", "alpha is 0");
+    new_refused(w, 4, NAN, "all-linear", "alpha");
+    new_refused(w, 4, 1, "q_proj,lm_head", "\"lm_head\" is no target");
+    new_refused(w, 4, 1, "", "no targets");
+    ap_weights_free(w);
+}
+
+static void check_round_trip(void **state, struct ap_adapter *a, const struct ap_weights *w)
+{
+    struct ap_error err;
+    struct ap_adapter *loaded, *copy;
+    tiny_stir(a->ops, &a->table, 17, 0.3);
+    check_ok(ap_adapter_save(a, *state, "some/base", &err), err);
+    check_ok(ap_adapter_load(&loaded, w, *state, &err), err);
+    check_equal(a, loaded);
+    check_ok(ap_adapter_copy(&copy, loaded, &err), err);
+    check_ok(ap_adapter_set_trainable(loaded, &err), err);
+    assert_true(loaded->trainable && loaded->table.rows[0].grad && !copy->trainable);
+    loaded->table.rows[0].own[0] += 1;
+    check_equal(a, copy);
+    check_ok(ap_adapter_restore(loaded, *state, &err), err);
+    check_equal(a, loaded);
+    ap_adapter_free(copy);
+    ap_adapter_free(loaded);
+    ap_adapter_free(a);
+}
+
+static void test_round_trip(void **state)
+{
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    check_round_trip(state, make(w, 4, 10, "all-linear", false, false), w);
+    check_round_trip(state, make(w, 3, 2.5, "v_proj,up_proj", true, true), w);
+    ap_weights_free(w);
+}
+
+/* What peft asks of the file: the names that it writes itself. */
+static void test_spelling(void **state)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    struct ap_adapter *a = make(w, 4, 10, "q_proj", false, true);
+    struct ap_buffer text = {0};
+    char *path = scratch_path(state, "adapter_config.json");
+    check_ok(ap_adapter_save(a, *state, NULL, &err), err);
+    check_ok(ap_file_read(path, 1 << 16, &text, &err), err);
+    check_holds(text.data, "\"peft_type\": \"LORA\"");
+    check_holds(text.data, "\"task_type\": \"SEQ_CLS\"");
+    check_holds(text.data, "\"lora_alpha\": 10");
+    check_holds(text.data, "\"r\": 4");
+    check_holds(text.data, "\"base_model_name_or_path\": null");
+    check_holds(text.data, "\"score\"");
+    assert_non_null(ap_params_find(
+        &a->table, "base_model.model.model.layers.1.self_attn.q_proj.lora_A.weight"));
+    assert_non_null(ap_params_find(&a->table, "base_model.model.score.weight"));
+    ap_buffer_free(&text);
+    ap_free(path);
+    ap_adapter_free(a);
+    ap_weights_free(w);
+}
+
+static void load_with(void **state, const struct ap_weights *w, const char *more,
+                      ap_status expected, const char *part, const char *other)
+{
+    struct ap_error err;
+    struct ap_adapter *a;
+    char text[1024], *path = scratch_path(state, "adapter_config.json");
+    snprintf(text, sizeof(text), "{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":10%s%s}",
+             strstr(more, "target_modules") ? "" : ",\"target_modules\":[\"q_proj\"]", more);
+    scratch_put(path, text, strlen(text));
+    ap_status got = ap_adapter_load(&a, w, *state, &err);
+    if (got != expected)
+        fprintf(stderr, "%s: %s\n", more, got ? err.text : "accepted");
+    assert_int_equal(got, expected);
+    if (expected != AP_OK) {
+        check_holds(err.text, part);
+        check_holds(err.text, other);
+    }
+    ap_adapter_free(a);
+    ap_free(path);
+}
+
+static void test_refused(void **state)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    struct ap_adapter *a = make(w, 4, 10, "q_proj", false, false);
+    const ap_status no = AP_UNSUPPORTED;
+    check_ok(ap_adapter_save(a, *state, NULL, &err), err);
+    load_with(state, w, "", AP_OK, "", "");
+    load_with(
+        state, w,
+        ",\"bias\":\"none\",\"use_dora\":false,\"rank_pattern\":{},\"lora_dropout\":0.05,"
+        "\"layers_to_transform\":null,\"megatron_core\":\"megatron.core\",\"eva_config\":null,"
+        "\"qalora_group_size\":16,\"task_type\":\"CAUSAL_LM\",\"init_lora_weights\":true",
+        AP_OK, "", "");
+    load_with(state, w, ",\"use_dora\":true", no, "\"use_dora\" is true", "adapter_config.json");
+    load_with(state, w, ",\"rank_pattern\":{\"q_proj\":8}", no,
+              "\"rank_pattern\" is {\"q_proj\":8}", "not implemented");
+    load_with(state, w, ",\"alpha_pattern\":{\"q_proj\":8}", no, "alpha_pattern", "8");
+    load_with(state, w, ",\"bias\":\"all\"", no, "\"bias\" is \"all\"", "\"none\"");
+    load_with(state, w, ",\"layers_to_transform\":[0]", no, "layers_to_transform", "[0]");
+    load_with(state, w, ",\"fan_in_fan_out\":true", no, "fan_in_fan_out", "true");
+    load_with(state, w, ",\"something_new\":{\"x\":1}", no, "something_new", "{\"x\":1}");
+    load_with(state, w, ",\"init_lora_weights\":\"pissa\"", no, "init_lora_weights", "pissa");
+    load_with(state, w, ",\"task_type\":\"SEQ_2_SEQ_LM\"", no, "task_type", "SEQ_2_SEQ_LM");
+    load_with(state, w, ",\"modules_to_save\":[\"lm_head\"]", no, "modules_to_save", "lm_head");
+    load_with(state, w, ",\"target_modules\":[\"q_proj\",\"lm_head\"]", no, "target_modules",
+              "lm_head");
+    load_with(state, w, ",\"target_modules\":\".*_proj\"", no, "target_modules", ".*_proj");
+    load_with(state, w, ",\"modules_to_save\":[\"classifier\",\"score\"]", AP_FORMAT,
+              "base_model.model.score.weight is missing", "adapter_model.safetensors");
+    load_with(state, w, ",\"target_modules\":\"all-linear\"", AP_FORMAT,
+              "k_proj.lora_A.weight is missing", "");
+    load_with(state, w, ",\"target_modules\":[\"v_proj\"]", AP_FORMAT,
+              "v_proj.lora_A.weight is missing", "");
+    c.n_layer = 1;
+    struct ap_weights *shallow = tiny_weights(&c);
+    load_with(state, shallow, "", AP_FORMAT, "layers.1.self_attn.q_proj", "too many");
+    c.width = 24;
+    struct ap_weights *wide = tiny_weights(&c);
+    load_with(state, wide, "", AP_FORMAT, "is F32 [4,16], expected [4,24]", "base's inputs");
+    ap_weights_free(wide);
+    ap_weights_free(shallow);
+    ap_adapter_free(a);
+    ap_weights_free(w);
+}
+
+static void test_config_refused(void **state)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    struct ap_adapter *a;
+    char *path = scratch_path(state, "adapter_config.json");
+    static const char *const text[] = {
+        "{\"peft_type\":\"IA3\"}", "[]", "{", "{\"peft_type\":\"LORA\",\"lora_alpha\":1}",
+        "{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":-1,\"target_modules\":[\"q_proj\"]}"};
+    static const char *const part[] = {"\"peft_type\" is \"IA3\"", "list", "JSON", "\"r\"",
+                                       "lora_alpha is -1"};
+    assert_int_equal(ap_adapter_load(&a, w, *state, &err), AP_NOT_FOUND);
+    for (size_t i = 0; i < AP_LEN(text); i++) {
+        scratch_put(path, text[i], strlen(text[i]));
+        assert_int_not_equal(ap_adapter_load(&a, w, *state, &err), AP_OK);
+        assert_null(a);
+        check_holds(err.text, "adapter_config.json");
+        check_holds(err.text, part[i]);
+    }
+    ap_free(path);
+    ap_weights_free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_new),
+        cmocka_unit_test(test_new_refused),
+        cmocka_unit_test_setup_teardown(test_round_trip, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_spelling, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_refused, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_config_refused, scratch_setup, scratch_teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
