@@ -37,13 +37,17 @@ struct ap_attention_shape {
     float scale;                     /* of the scores, before softmax */
 };
 
+/* One caller at a time: operations bring their own threads. None but pack_new allocates through our
+ * allocator (oneDNN may, of its own, in linear). */
 struct ap_ops {
     const char *name; /* "cpu avx2", "cpu avx512" … */
 
     /* -- linear: y[M,N] = x[M,K] w[N,K]ᵀ -- */
-    struct ap_packed *(*pack_new)(int n_out, int n_in); /* NULL: out of memory */
-    void (*pack)(struct ap_packed *p, const float *w);  /* fill from row-major w[N,K] */
-    void (*pack_free)(struct ap_packed *p);             /* NULL is fine */
+    /* NULL: out of memory. Whose product it will be depends on N and K only, so that a row's bits
+     * do not depend on how many come with it; oneDNN's only where it is seen to be exact. */
+    struct ap_packed *(*pack_new)(int n_out, int n_in);
+    void (*pack)(struct ap_packed *p, const float *w); /* fill from row-major w[N,K] */
+    void (*pack_free)(struct ap_packed *p);            /* NULL is fine */
     void (*linear)(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate);
     /* dx[M,K] (+)= dy[M,N] w[N,K], w row-major and unpacked */
     void (*linear_dx)(float *dx, const float *dy, const float *w, int n_row, int n_out, int n_in,
@@ -79,7 +83,9 @@ struct ap_ops {
                             const float *up, size_t n);
 
     /* -- causal attention over packed sequences: start[n_seq+1] row offsets; q, out [M,H·D]; k, v
-     * [M,Hkv·D]; lse[M,H] saved. scratch: attention_scratch floats. -- */
+     * [M,Hkv·D]; lse[M,H] saved. -- */
+    /* Floats of scratch for all three calls below. longest: the longest sequence, or the cache's
+     * capacity, that will come; n_thread: the most that ap_threads() will say. */
     size_t (*attention_scratch)(const struct ap_attention_shape *s, int longest, int n_thread);
     void (*attention)(float *out, float *lse, const float *q, const float *k, const float *v,
                       const int32_t *start, int n_seq, const struct ap_attention_shape *s,
@@ -113,8 +119,8 @@ struct ap_ops {
     void (*add)(float *y, const float *x, size_t n); /* y += x */
     void (*scale)(float *x, float a, size_t n);      /* x *= a */
     double (*sum_squares)(const float *x, size_t n); /* fixed order; NaN and Inf come through */
-    /* AdamW (Loshchilov & Hutter), torch's order of operations: w ← w(1 − lr·decay) − lr·m̂/(√v̂ +
-     * eps). g is multiplied by g_scale first (clipping). step counts from 1. */
+    /* AdamW (Loshchilov & Hutter), torch's order of operations: w ← w(1 − lr·decay) −
+     * lr·m̂/(√v̂ + eps). g is multiplied by g_scale first (clipping). step counts from 1. */
     void (*adamw)(float *w, const float *g, float *m, float *v, size_t n, float g_scale, double lr,
                   double beta1, double beta2, double eps, double decay, int64_t step);
 };

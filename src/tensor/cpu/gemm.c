@@ -10,15 +10,22 @@
 #include <assert.h>
 #include <string.h>
 
-#define ROW_BLOCK 96     /* rows of a task, about; whole tiles of any table */
-#define K_BLOCK 384      /* a tile's rows of so much of A stay in the first cache */
-#define COLUMN_BLOCK 256 /* columns of a task, at most: B's block stays in the second cache */
-#define FREE_K_BLOCK 256 /* the same where B, and A across its rows, are copied to the stack */
-#define FREE_COLUMN_BLOCK 128
+#define K_BLOCK 384           /* a tile's rows of so much of A stay in the first cache */
+#define FREE_K_BLOCK 256      /* the same where B, and A across its rows, are copied to the stack */
+#define FREE_ROW_BLOCK 192    /* whole tiles of any table */
+#define FREE_COLUMN_BLOCK 128 /* whole panels */
 #define FREE_ROW_PITCH                                                                             \
-    (ROW_BLOCK + AP_PANEL) /* no power of two: its lines fall into all sets of a cache */
-#define FLOPS_PARALLEL 4e5 /* below, waking the threads costs more than they save */
-#define TASKS_PER_THREAD 4
+    (FREE_ROW_BLOCK + AP_PANEL) /* no power of two: its lines fall into all sets */
+#define FLOPS_PARALLEL 4e5      /* below, waking the threads costs more than they save */
+
+/* The most rows and columns of a task, and how many tasks a thread should find: few where each
+ * copies its operands. */
+struct cut {
+    int row_block, column_block, tasks_per_thread;
+};
+
+static const struct cut packed_cut = {96, 256, 4};
+static const struct cut free_cut = {FREE_ROW_BLOCK, FREE_COLUMN_BLOCK, 2};
 
 struct operands {
     float *c;
@@ -101,20 +108,24 @@ struct grid {
     bool parallel;
 };
 
-static struct grid grid_of(const struct ap_tiles *t, int m, int n, int k, int column_block)
+static struct grid grid_of(const struct ap_tiles *t, int m, int n, int k, const struct cut *cut)
 {
     struct grid g = {.m = m, .n = n, .tile_rows = t->n_row};
     g.n_tile = n_blocks(m, t->n_row);
     g.n_panel = n_blocks(n, AP_PANEL);
-    g.n_row_task = n_blocks(m, ROW_BLOCK);
-    int n_column_task = n_blocks(n, column_block);
+    g.n_row_task = n_blocks(m, cut->row_block);
+    int columns = n_blocks(n, cut->column_block);
     g.parallel = 2.0 * m * n * k >= FLOPS_PARALLEL && ap_threads() > 1;
-    if (g.parallel) {
-        int wanted = n_blocks(TASKS_PER_THREAD * ap_threads(), g.n_row_task);
-        if (n_column_task < wanted)
-            n_column_task = smaller(wanted, g.n_panel);
+    int wanted = g.parallel ? cut->tasks_per_thread * ap_threads() : 1;
+    while (g.n_row_task * columns < wanted) { /* the longer side first */
+        if (g.n_row_task < g.n_tile && (m / g.n_row_task >= n / columns || columns == g.n_panel))
+            g.n_row_task++;
+        else if (columns < g.n_panel)
+            columns++;
+        else
+            break;
     }
-    g.n_task = g.n_row_task * n_column_task;
+    g.n_task = g.n_row_task * columns;
     return g;
 }
 
@@ -198,7 +209,7 @@ static void linear_region(float *y, const float *x, const struct ap_packed *w,
 
 void ap_gemm_linear(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate)
 {
-    struct grid g = grid_of(w->tiles, n_row, w->n_out, w->n_in, COLUMN_BLOCK);
+    struct grid g = grid_of(w->tiles, n_row, w->n_out, w->n_in, &packed_cut);
 #pragma omp parallel for schedule(dynamic) if (g.parallel)
     for (int task = 0; task < g.n_task; task++) {
         struct region at = region_of(&g, task);
@@ -266,7 +277,7 @@ static void product_region(const struct ap_tiles *t, const struct operands *o, i
 void ap_gemm_product(const struct ap_tiles *tiles, float *c, const float *a, size_t a_row,
                      size_t a_k, const float *b, int m, int n, int k, bool accumulate)
 {
-    struct grid g = grid_of(tiles, m, n, k, FREE_COLUMN_BLOCK);
+    struct grid g = grid_of(tiles, m, n, k, &free_cut);
     assert(a_row == 1 || a_k == 1);
 #pragma omp parallel for schedule(dynamic) if (g.parallel)
     for (int task = 0; task < g.n_task; task++) {
