@@ -1,0 +1,111 @@
+#!/bin/sh
+# Build and run the benchmarks of a build directory with short settings, and the same work in PyTorch
+# beside them when PEER_PYTHON names a Python that has torch, transformers and peft.
+#
+#   bench/run.sh BUILD [stories] [135m] [tensor] [tokenizer]      all four parts without a name
+#
+# BENCH_THREADS: threads of both sides (default: processors). ALIGNPRO_DATA: folder with
+# models/stories260K-hf and datasets/ (default ../shared/data); parts that need it say so and are left
+# out. Figures mean something on a machine that does nothing else.
+set -u
+build=$(realpath "${1:?usage: bench/run.sh BUILD [PART]...}")
+shift
+cd "$(dirname "$0")/.." || exit 1
+threads=${BENCH_THREADS:-$(nproc)}
+data=${ALIGNPRO_DATA:-../shared/data}
+stories=$data/models/stories260K-hf
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export OMP_NUM_THREADS="$threads"
+
+ninja -C "$build" bench_tensor bench_generate bench_tokenizer bench_train >"$work/build.log" 2>&1 ||
+    { cat "$work/build.log"; exit 1; }
+
+title() {
+    printf '\n== %s\n' "$*"
+}
+
+# One table out of both sides' lines: what, ours, theirs, ratio.
+beside() {
+    awk '
+    FNR == 1 { side++ }
+    $1 == "batch" {
+        for (i = 3; i < NF; i++)
+            if (($i == "prefill" || $i == "decode") && $(i + 1) + 0 > 0)
+                put($i " batch " $2, $(i + 1))
+    }
+    $1 == "train" { put("train " $2, $3) }
+    function put(what, rate) { # a figure that is missing on one side leaves the row out
+        if (!(what in ours) && side == 1)
+            order[++n] = what
+        if (side == 1)
+            ours[what] = rate
+        else
+            theirs[what] = rate
+    }
+    END {
+        printf "%-20s %14s %14s %8s\n", "tokens/s", "alignpro", "PyTorch", "ratio"
+        for (i = 1; i <= n; i++) {
+            what = order[i]
+            if (what in theirs)
+                printf "%-20s %14.1f %14.1f %7.2fx\n", what, ours[what], theirs[what],
+                       ours[what] / theirs[what]
+        }
+    }' "$1" "$2"
+}
+
+# model TITLE SEQUENCES ROUNDS NEW MODEL…: generation and training on one model, a folder or --config
+# FILE
+model() {
+    title "$1"
+    sequences=$2 rounds=$3 new=$4
+    shift 4
+    "$build/bench_generate" "$@" --batch 1,8 --new "$new" --rounds "$rounds" --threads "$threads" \
+        >"$work/ours" && cat "$work/ours" || return
+    "$build/bench_train" "$@" --length 128 --batch "$sequences" --steps "$rounds" \
+        --threads "$threads" >"$work/train" && cat "$work/train" || return
+    [ -n "${PEER_PYTHON:-}" ] || return
+    "$PEER_PYTHON" -W ignore bench/peer_torch.py "$@" --batch 1,8 --new "$new" --length 128 \
+        --sequences "$sequences" --rounds "$rounds" --threads "$threads" >"$work/peer" || return
+    cat "$work/train" >>"$work/ours"
+    title "$(head -1 "$work/peer")"
+    beside "$work/ours" "$work/peer"
+}
+
+run_tensor() {
+    title "operations"
+    "$build/bench_tensor" "$threads"
+}
+
+run_tokenizer() {
+    title "tokenizer"
+    if [ -d "$stories" ]; then
+        "$build/bench_tokenizer" "$stories" "$data/datasets/tinystories_sample_2MiB.txt"
+    else
+        "$build/bench_tokenizer" examples/demo docs/math.md 20
+    fi
+}
+
+run_stories() {
+    if [ -d "$stories" ]; then
+        model "stories260K" 8 5 64 "$stories"
+    else
+        echo "SKIP: $stories is absent (set ALIGNPRO_DATA)"
+    fi
+}
+
+run_135m() {
+    model "a random Llama of 135M" 4 1 16 --config bench/configs/llama-135m.json
+}
+
+[ $# -gt 0 ] || set -- tensor tokenizer stories 135m
+[ -n "${PEER_PYTHON:-}" ] || echo "PEER_PYTHON is not set: no figures of PyTorch"
+for part in "$@"; do
+    case $part in
+    tensor | tokenizer | stories | 135m) "run_$part" ;;
+    *)
+        echo "bench/run.sh: no part '$part', expected tensor, tokenizer, stories or 135m" >&2
+        exit 2
+        ;;
+    esac
+done
