@@ -4,10 +4,10 @@
     check_peft.py --alignpro BIN                              trains two small ones and checks them
     check_peft.py --alignpro BIN --model DIR --adapter DIR    checks one that is there
 
-The first form makes a tiny random Llama with transformers and trains it by `alignpro sft` (LoRA of a
-causal model) and `alignpro reward` (LoRA and a scalar head in modules_to_save), in a temporary
-folder. A check compares `alignpro score --adapter` with peft's log-probabilities or scores on random
-ids, and asks that the adapter changes something. Prints the largest absolute difference; the exit
+The first form makes a tiny random Llama with transformers and trains it by `alignpro sft` (LoRA of
+a causal model) and `alignpro reward` (LoRA and a scalar head in modules_to_save), in a temporary
+folder. A check compares `alignpro score --adapter` with peft's log-probabilities or scores on
+random ids, and asks that the adapter changes something. Prints the largest absolute difference; the exit
 code is 1 above LIMIT. Needs torch, transformers and peft.
 """
 
