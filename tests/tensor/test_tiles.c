@@ -11,7 +11,8 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
 #define AVX512_TILES (has_avx512() ? &ap_tiles_avx512 : NULL)
-#elif defined(__x86_64__)
+#elif defined(__x86_64__) /* for a build of gemm_avx512.c without -mavx512f: the same code on      \
+                             narrower vectors */
 #define AVX512_TILES (&ap_tiles_avx512)
 #else
 #define AVX512_TILES NULL
