@@ -1,0 +1,317 @@
+/* A recipe's stages from random weights to a report, by the program itself: both algorithms, with
+ * and without adapters, every kind of reward and source of rewrites; what a second run does; what
+ * is refused before anything is trained. Interruptions are in test_run_resume.c. */
+#include "program.h"
+
+#include "store/database.h"
+
+#include <jansson.h>
+
+/* -- what a run leaves -- */
+
+static json_t *load_json(const char *path)
+{
+    json_error_t where;
+    json_t *o = json_load_file(path, 0, &where);
+    if (!o)
+        fprintf(stderr, "%s: %s\n", path, where.text);
+    assert_non_null(o);
+    return o;
+}
+
+static int count_lines(const char *path)
+{
+    struct ap_buffer text = get_file(path);
+    int n = 0;
+    for (size_t i = 0; i < text.len; i++)
+        n += text.data[i] == '\n';
+    ap_buffer_free(&text);
+    return n;
+}
+
+static void check_pages(const char *run, int n_arm)
+{
+    json_t *o = load_json(in_folder(run, "eval.json"));
+    const json_t *judge = json_array_get(json_object_get(o, "judges"), 0);
+    assert_int_equal(json_array_size(json_object_get(judge, "arms")), n_arm);
+    json_decref(o);
+    assert_int_equal(count_lines(in_folder(run, "eval.csv")), n_arm + 1);
+    struct ap_buffer page = get_file(in_folder(run, "report.html"));
+    check_holds(page.data, "<html");
+    check_holds(page.data, "Align-Pro");
+    ap_buffer_free(&page);
+}
+
+struct metrics {
+    int n_align, n_rlhf, n_sft, n_reward;
+    double first_kl;
+};
+
+static ap_status take_metric(void *context, const char *stage, int64_t step, const char *name,
+                             double value)
+{
+    struct metrics *m = context;
+    m->n_align += !strcmp(stage, "align");
+    m->n_rlhf += !strcmp(stage, "rlhf");
+    m->n_sft += !strcmp(stage, "sft");
+    m->n_reward += !strcmp(stage, "reward");
+    assert_true(isfinite(value));
+    if (!strcmp(stage, "align") && step == 0 && !strcmp(name, "kl"))
+        m->first_kl = value;
+    return AP_OK;
+}
+
+static struct metrics metrics_of(const char *run)
+{
+    struct metrics m = {.first_kl = -1};
+    struct ap_database *db;
+    struct ap_error err;
+    check_ok(ap_database_open(&db, in_folder(run, "run.db"), &err), err);
+    check_ok(ap_database_each_metric(db, take_metric, &m, &err), err);
+    ap_database_close(db);
+    return m;
+}
+
+static bool has_stage(const char *run, const char *stage)
+{
+    char name[64];
+    snprintf(name, sizeof(name), "%s/DONE", stage);
+    return access(in_folder(run, name), R_OK) == 0;
+}
+
+/* All of a recipe, then again: nothing is done twice. */
+static void check_whole_run(const char *folder, const struct tiny_recipe *recipe, bool rewards,
+                            bool sft)
+{
+    struct program p = {0};
+    char run[512], final[700];
+    snprintf(run, sizeof(run), "%s/run", folder);
+    put_recipe(folder, "recipe.yaml", recipe);
+    program_must(&p, folder, "run", in_folder(folder, "recipe.yaml"));
+    check_holds(p.table, "judge: reward");
+    check_holds(p.table, "/run/report.html");
+    assert_true(has_stage(run, "pretrain") && has_stage(run, "align"));
+    assert_true(has_stage(run, "rlhf") && has_stage(run, "eval"));
+    assert_int_equal(has_stage(run, "reward"), rewards);
+    assert_int_equal(has_stage(run, "sft"), sft);
+    check_pages(run, 6);
+    assert_true(final_of(final, sizeof(final), run, "align"));
+    assert_int_equal(strstr(final, "adapter_model") != NULL, strcmp(recipe->adapter, "none") != 0);
+
+    struct metrics m = metrics_of(run);
+    assert_true(m.n_align >= 5 * 8 && m.n_rlhf >= 3 * 8);
+    assert_true((m.n_sft > 0) == sft && (m.n_reward > 0) == rewards);
+    assert_true(m.first_kl == 0); /* math.md (13) */
+
+    struct ap_buffer before = get_file(in_folder(run, "eval.json"));
+    program_must(&p, folder, "run", in_folder(folder, "recipe.yaml"));
+    check_holds(p.text, "align     is there already");
+    check_holds(p.text, "eval      is there already");
+    assert_null(strstr(p.text, "steps)"));
+    check_holds(p.table, "judge: reward"); /* the table all the same */
+    struct ap_buffer after = get_file(in_folder(run, "eval.json"));
+    assert_string_equal(before.data, after.data);
+    ap_buffer_free(&before);
+    ap_buffer_free(&after);
+}
+
+static void test_rloo_with_adapters_and_a_head(void **state)
+{
+    check_whole_run(*state, &tiny_recipe_default, true, true);
+}
+
+static void test_ppo_on_whole_models_with_an_implicit_reward(void **state)
+{
+    struct tiny_recipe r = tiny_recipe_default;
+    r.algorithm = "ppo";
+    r.adapter = "none";
+    r.reward = "model: target, adapter: none, kind: implicit";
+    r.sft = "source: best-of-n, n: 3, prompts: 12";
+    check_whole_run(*state, &r, true, true);
+    const char *lines = in_folder(*state, "run/sft/best-of-n.jsonl");
+    assert_in_range(count_lines(lines), 6, 12);
+}
+
+static void test_rloo_on_whole_models_with_a_rule(void **state)
+{
+    struct tiny_recipe r = tiny_recipe_default;
+    r.adapter = "none";
+    r.reward = "rule: length, length: 12";
+    r.sft = "source: none";
+    check_whole_run(*state, &r, false, false);
+    assert_true(access(in_folder(*state, "run/reward/normaliser.json"), R_OK) != 0);
+}
+
+static void test_ppo_with_adapters_and_a_whole_classifier(void **state)
+{
+    struct tiny_recipe r = tiny_recipe_default;
+    r.algorithm = "ppo";
+    r.reward = "model: target, adapter: none";
+    r.sft = "source: best-of-n, n: 2, prompts: 6";
+    check_whole_run(*state, &r, true, true);
+    json_t *o = load_json(in_folder(*state, "run/reward/normaliser.json"));
+    assert_true(json_real_value(json_object_get(o, "gain")) > 0);
+    json_decref(o);
+}
+
+/* -- what changes nothing -- */
+
+static void test_threads_and_batches_change_no_bit(void **state)
+{
+    struct program p = {0};
+    char recipe[512], a[512], b[512];
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", (const char *)*state);
+    snprintf(a, sizeof(a), "%s/run", (const char *)*state);
+    snprintf(b, sizeof(b), "%s/other", (const char *)*state);
+    program_must(&p, *state, "run", recipe);
+    program_must(&p, *state, "run", recipe, "--set", "run.dir=other", "--set", "run.threads=2",
+                 "--set", "run.batch=3", "--set", "run.checkpoint_every=1");
+    assert_int_equal(check_same_results(a, b), 5);
+}
+
+static void test_stages_one_by_one_are_the_run(void **state)
+{
+    struct program p = {0};
+    char recipe[512], a[512], b[512];
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", (const char *)*state);
+    snprintf(a, sizeof(a), "%s/run", (const char *)*state);
+    snprintf(b, sizeof(b), "%s/other", (const char *)*state);
+    program_must(&p, *state, "run", recipe);
+    program_must(&p, *state, "sft", recipe, "--set", "run.dir=other");
+    assert_true(has_stage(b, "pretrain") && has_stage(b, "sft") && !has_stage(b, "reward"));
+    program_must(&p, *state, "rlhf", recipe, "--set", "run.dir=other");
+    assert_true(has_stage(b, "reward") && has_stage(b, "rlhf") && !has_stage(b, "align"));
+    program_must(&p, *state, "eval", recipe, "--set", "run.dir=other"); /* brings align */
+    check_holds(p.table, "judge: reward");
+    assert_int_equal(check_same_results(a, b), 5);
+}
+
+/* -- what is refused -- */
+
+static void test_a_missing_data_file_is_found_before_any_training(void **state)
+{
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.sft = "source: file, path: nowhere.jsonl";
+    put_recipe(*state, "recipe.yaml", &r);
+    int code = program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"));
+    check_refused(&p, code, 1, "nowhere.jsonl", "No such file");
+    assert_true(access(in_folder(*state, "run/pretrain"), F_OK) != 0);
+}
+
+static void test_a_missing_model_is_found_before_any_training(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    int code = program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set",
+                           "models.prompter.config=absent.json");
+    check_refused(&p, code, 1, "models.prompter", "absent.json");
+    assert_true(access(in_folder(*state, "run/pretrain"), F_OK) != 0);
+}
+
+static void test_data_of_another_schema_is_an_error_by_record(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    int code = program_run(&p, *state, "reward", in_folder(*state, "recipe.yaml"), "--set",
+                           "reward_train.path=rewrites.jsonl");
+    check_refused(&p, code, 1, "rewrites.jsonl", "is a preference pair");
+    code = program_run(&p, *state, "sft", in_folder(*state, "recipe.yaml"), "--set",
+                       "sft.path=pairs.jsonl", "--set", "run.dir=other");
+    check_refused(&p, code, 1, "pairs.jsonl", "has no answer to imitate");
+}
+
+static void test_a_directory_in_use_is_busy(void **state)
+{
+    struct program p = {0};
+    struct ap_error err;
+    struct ap_lock lock;
+    char holder[64];
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    check_ok(ap_dir_make(in_folder(*state, "run"), &err), err);
+    check_ok(ap_lock_take(&lock, in_folder(*state, "run/lock"), &err), err);
+    int code = program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"));
+    snprintf(holder, sizeof(holder), "%d", (int)getpid());
+    check_refused(&p, code, 1, "/run", holder);
+    ap_lock_release(&lock);
+    program_must(&p, *state, "pretrain", in_folder(*state, "recipe.yaml"));
+}
+
+static void test_another_recipe_in_the_same_directory_is_refused(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    program_must(&p, *state, "pretrain", in_folder(*state, "recipe.yaml"));
+    int code =
+        program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set", "align.kl=0.3");
+    check_refused(&p, code, 1, "align.kl", "run");
+    assert_false(has_stage(in_folder(*state, "run"), "align"));
+}
+
+static void test_a_context_over_the_model_s_is_refused(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    int code = program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set",
+                           "run.context=129");
+    check_refused(&p, code, 1, "run.context is 129", "expected at most 128");
+}
+
+static void test_no_prompt_that_fits_is_an_error(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    int code = program_run(&p, *state, "align", in_folder(*state, "recipe.yaml"), "--set",
+                           "run.context=10");
+    assert_int_equal(code, 1);
+    check_holds(p.text, "alignpro: ");
+}
+
+static void test_rlhf_without_temperature_is_refused(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    int code = program_run(&p, *state, "rlhf", in_folder(*state, "recipe.yaml"), "--set",
+                           "target.temperature=0");
+    check_refused(&p, code, 1, "target.temperature is 0", "raise it");
+}
+
+/* -- numbers that go wrong -- */
+
+static void test_weights_that_overflow_stop_a_run_with_the_tensor_s_name(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    put_config(*state, "wild.json", "1e30");
+    int code = program_run(&p, *state, "pretrain", in_folder(*state, "recipe.yaml"), "--set",
+                           "models.target.config=wild.json", "--set", "run.max_bad_steps=3");
+    check_refused(&p, code, 1, "pretrain: step 2: model.", "3 updates in a row");
+    check_holds(p.text, "step 0: model.");
+    assert_false(has_stage(in_folder(*state, "run"), "pretrain"));
+}
+
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, program_setup, program_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_FOLDER(test_rloo_with_adapters_and_a_head),
+        WITH_FOLDER(test_ppo_on_whole_models_with_an_implicit_reward),
+        WITH_FOLDER(test_rloo_on_whole_models_with_a_rule),
+        WITH_FOLDER(test_ppo_with_adapters_and_a_whole_classifier),
+        WITH_FOLDER(test_threads_and_batches_change_no_bit),
+        WITH_FOLDER(test_stages_one_by_one_are_the_run),
+        WITH_FOLDER(test_a_missing_data_file_is_found_before_any_training),
+        WITH_FOLDER(test_a_missing_model_is_found_before_any_training),
+        WITH_FOLDER(test_data_of_another_schema_is_an_error_by_record),
+        WITH_FOLDER(test_a_directory_in_use_is_busy),
+        WITH_FOLDER(test_another_recipe_in_the_same_directory_is_refused),
+        WITH_FOLDER(test_a_context_over_the_model_s_is_refused),
+        WITH_FOLDER(test_no_prompt_that_fits_is_an_error),
+        WITH_FOLDER(test_rlhf_without_temperature_is_refused),
+        WITH_FOLDER(test_weights_that_overflow_stop_a_run_with_the_tensor_s_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

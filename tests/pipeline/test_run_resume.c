@@ -1,0 +1,188 @@
+/* A run that is disturbed ends where an undisturbed one does, byte for byte: killed again and again
+ * at moments of chance, asked to stop, on a full disk. */
+#include "program.h"
+
+#include "base/random.h"
+#include "store/database.h"
+
+enum { KILLS_LEAST = 5, KILLS_MAX = 30 };
+
+struct pair {
+    char folder[256], recipe[300], whole[300], part[300];
+    double seconds; /* of the undisturbed run */
+};
+
+static void open_pair(struct pair *pair, void **state, const struct tiny_recipe *recipe)
+{
+    struct program p = {0};
+    snprintf(pair->folder, sizeof(pair->folder), "%s", (const char *)*state);
+    snprintf(pair->recipe, sizeof(pair->recipe), "%s/recipe.yaml", pair->folder);
+    snprintf(pair->whole, sizeof(pair->whole), "%s/run", pair->folder);
+    snprintf(pair->part, sizeof(pair->part), "%s/part", pair->folder);
+    put_recipe(pair->folder, "recipe.yaml", recipe);
+    double began = program_clock();
+    program_must(&p, pair->folder, "run", pair->recipe);
+    pair->seconds = program_clock() - began;
+}
+
+/* -- metrics too -- */
+
+struct lines {
+    struct ap_buffer text;
+};
+
+static ap_status take_metric(void *context, const char *stage, int64_t step, const char *name,
+                             double value)
+{
+    struct lines *l = context;
+    struct ap_error err;
+    return ap_buffer_printf(&l->text, &err, "%s %lld %s %.17g\n", stage, (long long)step, name,
+                            value);
+}
+
+static struct lines metrics_of(const char *run)
+{
+    struct lines l = {{0}};
+    struct ap_database *db;
+    struct ap_error err;
+    check_ok(ap_database_open(&db, in_folder(run, "run.db"), &err), err);
+    check_ok(ap_database_each_metric(db, take_metric, &l, &err), err);
+    ap_database_close(db);
+    return l;
+}
+
+static void check_same_runs(const struct pair *pair, int n_stage)
+{
+    struct lines a = metrics_of(pair->whole), b = metrics_of(pair->part);
+    assert_int_equal(check_same_results(pair->whole, pair->part), n_stage);
+    assert_true(a.text.len > 1000);
+    assert_string_equal(a.text.data, b.text.data);
+    ap_buffer_free(&a.text);
+    ap_buffer_free(&b.text);
+}
+
+/* -- SIGKILL -- */
+
+/* Until it ends by itself; returns the kills. */
+static int run_under_fire(const struct pair *pair, struct ap_random *random)
+{
+    struct program p = {0};
+    for (int kills = 0;;) {
+        program_start(&p, pair->folder,
+                      (const char *const[]){"run", pair->recipe, "--set", "run.dir=part", "--set",
+                                            "run.checkpoint_every=1", NULL});
+        if (kills < KILLS_MAX) {
+            program_sleep(0.6 * pair->seconds * ap_random_uniform(random));
+            kill(p.pid, SIGKILL);
+        }
+        int code = program_wait(&p);
+        if (code == 0)
+            return kills;
+        if (code != -SIGKILL)
+            fprintf(stderr, "after %d kills: %s\n", kills, p.text);
+        assert_int_equal(code, -SIGKILL);
+        kills++;
+    }
+}
+
+/* A run may be lucky: as many of them as it takes to be hit a few times. */
+static void check_under_fire(const struct pair *pair, uint64_t seed)
+{
+    struct ap_random random;
+    int kills = 0, round = 0;
+    ap_random_init(&random, &(struct ap_stream){.seed = seed});
+    for (; kills < KILLS_LEAST && round < 20; round++) {
+        assert_int_equal(ap_dir_remove(pair->part, NULL), AP_OK);
+        kills += run_under_fire(pair, &random);
+        check_same_runs(pair, 5);
+    }
+    printf("%d kills in %d runs\n", kills, round);
+    assert_true(kills >= KILLS_LEAST);
+}
+
+static void test_killed_at_any_moment_rloo(void **state)
+{
+    struct pair pair;
+    open_pair(&pair, state, &tiny_recipe_default);
+    check_under_fire(&pair, 1);
+}
+
+static void test_killed_at_any_moment_ppo(void **state)
+{
+    struct pair pair;
+    struct tiny_recipe r = tiny_recipe_default;
+    r.algorithm = "ppo";
+    r.adapter = "none";
+    r.reward = "model: target, adapter: none, kind: implicit";
+    r.sft = "source: best-of-n, n: 2, prompts: 8";
+    open_pair(&pair, state, &r);
+    check_under_fire(&pair, 2);
+}
+
+/* -- Ctrl-C -- */
+
+/* Ask to stop when `stage` has begun; then the same command goes on. */
+static void check_stopped_in(const struct pair *pair, const char *stage)
+{
+    struct program p = {0};
+    char begun[64], steps[64];
+    snprintf(begun, sizeof(begun), "\n%-9s ", stage);
+    snprintf(steps, sizeof(steps), "%s: stopped after step ", stage);
+    program_start(&p, pair->folder,
+                  (const char *const[]){"run", pair->recipe, "--set", "run.dir=part", NULL});
+    assert_true(program_says(&p, begun));
+    kill(p.pid, SIGINT);
+    int code = program_wait(&p);
+    check_refused(&p, code, 130, steps, "run the same command again to go on from there");
+    check_holds(p.text, "stopping after this step");
+}
+
+static void test_asked_to_stop_it_saves_and_says_how_to_go_on(void **state)
+{
+    struct pair pair;
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.reward = "rule: length, length: 12";
+    r.steps = 60; /* so that a signal sent at the beginning comes before the end */
+    open_pair(&pair, state, &r);
+    check_stopped_in(&pair, "align");
+    program_must(&p, pair.folder, "run", pair.recipe, "--set", "run.dir=part");
+    check_holds(p.text, "goes on after step");
+    check_same_runs(&pair, 4);
+}
+
+/* -- a full disk -- */
+
+static void test_a_full_disk_loses_nothing(void **state)
+{
+    struct pair pair;
+    struct program p = {0};
+    const size_t limits[] = {20000, 70000, 100000};
+    int n_failed = 0;
+    open_pair(&pair, state, &tiny_recipe_default);
+    for (size_t i = 0; i < AP_LEN(limits); i++) {
+        p.most_bytes = limits[i];
+        int code = program_run(&p, pair.folder, "run", pair.recipe, "--set", "run.dir=part");
+        if (code == 0)
+            continue;
+        check_refused(&p, code, 1, "/part/", "");
+        n_failed++;
+    }
+    assert_true(n_failed >= 2);
+    p.most_bytes = 0;
+    program_must(&p, pair.folder, "run", pair.recipe, "--set", "run.dir=part");
+    check_same_runs(&pair, 5);
+}
+
+#define WITH_FOLDER(test) cmocka_unit_test_setup_teardown(test, program_setup, program_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_FOLDER(test_killed_at_any_moment_rloo),
+        WITH_FOLDER(test_killed_at_any_moment_ppo),
+        WITH_FOLDER(test_asked_to_stop_it_saves_and_says_how_to_go_on),
+        WITH_FOLDER(test_a_full_disk_loses_nothing),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
