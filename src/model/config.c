@@ -95,7 +95,7 @@ static ap_status positive(const json_t *o, const char *key, const char *path, bo
                           double *out, struct ap_error *err)
 {
     ap_status status = ap_json_real(o, key, path, required, out, err);
-    if (status == AP_OK && !(*out > 0 && isfinite((float)*out)))
+    if (status == AP_OK && !((float)*out > 0 && isfinite((float)*out)))
         return ap_fail(err, AP_FORMAT, "%s: \"%s\" is %g, expected a positive number", path, key,
                        *out);
     return status;

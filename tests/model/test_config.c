@@ -136,6 +136,7 @@ static void test_wrong(void **state)
     refused(state, ",\"max_position_embeddings\":99999999999", bad, "max_position_embeddings",
             "expected 1 to");
     refused(state, ",\"rms_norm_eps\":0", bad, "rms_norm_eps", "positive");
+    refused(state, ",\"rms_norm_eps\":1e-46", bad, "rms_norm_eps", "positive");
     refused(state, ",\"rope_theta\":-1", bad, "rope_theta", "positive");
     refused(state, ",\"tie_word_embeddings\":1", bad, "tie_word_embeddings", "true or false");
     refused(state, ",\"eos_token_id\":100", bad, "eos_token_id", "0 to 99");
