@@ -1,4 +1,6 @@
-/* Any JSON as config.json: refused in one line, or sizes that hold their promises. */
+/* Any JSON as config.json: refused in one line, or sizes that hold their promises.
+ *
+ * fuzz: model */
 #include "base/file.h"
 #include "model/config.h"
 

@@ -1,4 +1,6 @@
-/* Any bytes as a safetensors file: refused in one line, or every view within the bytes. */
+/* Any bytes as a safetensors file: refused in one line, or every view within the bytes.
+ *
+ * fuzz: model */
 #include "base/memory.h"
 #include "model/safetensors.h"
 

@@ -1,5 +1,5 @@
 /* Cases of reference values (golden/README.md): a folder each, in the shared folder and in
- * tests/golden, with config.json, weights, expected.safetensors and expected.json. */
+ * tests/golden/models, with config.json, weights, expected.safetensors and expected.json. */
 #ifndef AP_TESTS_MODEL_GOLDEN_H
 #define AP_TESTS_MODEL_GOLDEN_H
 
