@@ -48,7 +48,8 @@ static void shuffle_words(struct ap_world_line *line, struct ap_random *r)
         ap_world_line_sentence(line, words[order[i]]);
 }
 
-/* Statements: wanted aspects left out, others put in, values wrong, all by lack of care. */
+/* Statements: wanted aspects left out, values wrong, by lack of care; others put in, now and then
+ * with all care. */
 static void careless_statements(struct sentences *s, const struct ap_world_intent *intent,
                                 double haste, struct ap_random *r)
 {
@@ -64,7 +65,7 @@ static void careless_statements(struct sentences *s, const struct ap_world_inten
         named = false;
     }
     for (int aspect = 0; aspect < AP_WORLD_ASPECTS; aspect++) {
-        if (ap_world_wants(intent, aspect) || !ap_world_chance(r, .15 * haste))
+        if (ap_world_wants(intent, aspect) || !ap_world_chance(r, .05 + .15 * haste))
             continue;
         bool wrong = ap_world_chance(r, .5 * haste);
         ap_world_statement(add(s, ""), animal, aspect, named, wrong, r);
@@ -73,12 +74,14 @@ static void careless_statements(struct sentences *s, const struct ap_world_inten
 }
 
 /* What else goes wrong in haste, and what a policy that chases reward would try: words out of
- * order, a sentence twice, the polite sentence too early. */
+ * order, the polite sentence too early, a sentence again and again. The last happens without haste
+ * too: a reward that saw repetition only beside other faults paid well for a true sentence said
+ * three times. */
 static void careless_slips(struct sentences *s, double haste, struct ap_random *r)
 {
     if (s->n && ap_world_chance(r, .35 * haste))
         shuffle_words(&s->line[ap_world_pick(r, s->n)], r);
-    if (s->n && ap_world_chance(r, .25 * haste))
+    while (s->n && s->n < SENTENCES_MAX / 2 && ap_world_chance(r, .2 + .25 * haste))
         add(s, s->line[ap_world_pick(r, s->n)].s);
     if (ap_world_chance(r, .1 * haste))
         add(s, ap_world_polite);
