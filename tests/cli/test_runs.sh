@@ -1,0 +1,168 @@
+#!/bin/sh
+# run, pretrain, sft, reward, align, rlhf, eval, rewrite, demo: good and bad arguments, recipes and data;
+# exit codes, errors of one line. On two layers of random weights, in memory where it can be.
+#   test_runs.sh ALIGNPRO          from the source folder
+set -u
+alignpro=$1
+source=$(pwd)
+where=${TMPDIR:-/tmp}
+[ -w /dev/shm ] && where=/dev/shm
+tmp=$(mktemp -d "$where/alignpro-cli-XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+failed=0 passed=0
+
+try() {
+    code=0
+    "$@" >"$tmp/out" 2>"$tmp/err" <"$tmp/in" || code=$?
+    : >"$tmp/in"
+}
+note() {
+    if [ "$1" = 0 ]; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        echo "FAILED: $2"
+        sed 's/^/  out: /' "$tmp/out" | head -5
+        sed 's/^/  err: /' "$tmp/err" | tail -5
+    fi
+}
+exits() { [ "$code" = "$1" ]; note $? "$2: exit code $code, expected $1"; }
+out_has() { grep -qF -- "$1" "$tmp/out"; note $? "$2: output without: $1"; }
+err_has() { grep -qF -- "$1" "$tmp/err"; note $? "$2: standard error without: $1"; }
+# The last line of standard error is the message, and the only one of its kind.
+one_line() {
+    [ "$(grep -c '^alignpro' "$tmp/err")" -eq 1 ] && tail -n 1 "$tmp/err" | grep -q '^alignpro'
+    note $? "$1: standard error does not end in its one message"
+}
+refused() { exits "$1" "$3"; err_has "$2" "$3"; one_line "$3"; }
+: >"$tmp/in"
+
+# -- a recipe --
+cat >"$tmp/model.json" <<'END'
+{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 600, "hidden_size": 32,
+ "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+ "intermediate_size": 48, "hidden_act": "silu", "max_position_embeddings": 128, "rope_theta": 10000.0,
+ "rms_norm_eps": 1e-05, "initializer_range": 0.1, "tie_word_embeddings": true, "bos_token_id": 0,
+ "eos_token_id": 1, "torch_dtype": "float32"}
+END
+for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24; do
+    echo "{\"prompt\": \"fox $i\", \"chosen\": \"A fox.\", \"rejected\": \"No $i\"}" >>"$tmp/pairs.jsonl"
+    echo "{\"prompt\": \"fox $i\", \"rewrite\": \"the fox\"}" >>"$tmp/rewrites.jsonl"
+done
+cat >"$tmp/recipe.yaml" <<END
+models:
+  m: {config: model.json, init: random, tokenizer: $source/examples/demo}
+pretrain: {model: m, path: rewrites.jsonl, batch: 8, lr: 1e-2}
+prompter: {model: m, adapter: {rank: 2}, meta_prompt: "{prompt}", max_new_tokens: 8}
+target: {model: m, adapter: {rank: 2}, max_new_tokens: 8}
+reward: {model: m, adapter: {rank: 2}}
+data: {path: pairs.jsonl, split: {train: 0.6, valid: 0.2, test: 0.2}}
+sft: {source: file, path: rewrites.jsonl, epochs: 1, batch: 8}
+reward_train: {batch: 8}
+align: {prompts: 2, rewrites: 2, answers: 1, steps: 2}
+rlhf: {}
+eval: {arms: [bare, sft, align, rlhf], bootstrap: 20}
+run: {dir: run, batch: 8}
+END
+recipe=$tmp/recipe.yaml
+
+# -- arguments --
+for c in run pretrain sft reward align rlhf eval; do
+    try "$alignpro" $c; refused 2 "0 recipes, expected one" "$c without a recipe"
+    try "$alignpro" $c a b; refused 2 "2 recipes, expected one" "$c with two recipes"
+    try "$alignpro" $c --frobnicate "$recipe"; refused 2 "frobnicate" "$c with an unknown option"
+    try "$alignpro" $c "$recipe" --set; refused 2 "--set" "$c with --set alone"
+    try "$alignpro" $c --help; exits 0 "$c --help"; out_has "usage: alignpro $c RECIPE" "$c --help"
+    try "$alignpro" $c "$tmp/absent.yaml"; refused 1 "absent.yaml" "$c of no file"
+done
+
+# -- recipes --
+try "$alignpro" run "$recipe" --set align.klx=1; refused 1 "align.kl" "an unknown key in --set"
+try "$alignpro" run "$recipe" --set align.kl=-1; refused 1 "align.kl" "a number out of range"
+try "$alignpro" run "$recipe" --set align.steps=many; refused 1 "align.steps" "a word for a number"
+sed 's/epochs: 1/epoch: 1/' "$recipe" >"$tmp/typo.yaml"
+try "$alignpro" run "$tmp/typo.yaml"; refused 1 "typo.yaml:8:" "an unknown key"; err_has "sft.epochs" "an unknown key"
+sed 's/model: m, path/model: n, path/' "$recipe" >"$tmp/name.yaml"
+try "$alignpro" run "$tmp/name.yaml"; refused 1 "pretrain.model" "a model that is not there"
+[ ! -e "$tmp/run" ]; note $? "a recipe that is refused leaves no directory"
+
+# -- stages that the recipe does not ask for --
+sed -e '/^pretrain/d' -e '/^rlhf/d' -e 's/, rlhf\]/]/' -e 's/^sft:.*/sft: {source: none}/' \
+    -e 's/^reward:.*/reward: {rule: length, length: 9}/' "$recipe" >"$tmp/small.yaml"
+for c in pretrain sft reward rlhf; do
+    try "$alignpro" $c "$tmp/small.yaml" --set run.dir=small
+    refused 1 "the recipe asks for no $c" "$c of a recipe without it"
+done
+
+# -- data --
+data() { # NAME TEXT PART
+    rm -rf "$tmp/bad"
+    try "$alignpro" reward "$recipe" --set run.dir=bad --set "reward_train.path=$1"
+    refused 1 "$1" "$2"; err_has "$3" "$2"
+    [ ! -e "$tmp/bad/reward/DONE" ]; note $? "$2: the stage is not done"
+}
+: >"$tmp/empty.jsonl"
+head -c 4000 "$alignpro" >"$tmp/binary.jsonl"
+echo '{"colour": "red"}' >"$tmp/schema.jsonl"
+{ cat "$tmp/pairs.jsonl"; echo '{"prompt": "fox", "chosen"'; } >"$tmp/broken.jsonl"
+data absent.jsonl "a data file that is missing" "No such file"
+data empty.jsonl "an empty data file" "empty"
+data binary.jsonl "a binary data file" "binary.jsonl"
+data schema.jsonl "data of another schema" "schema.jsonl:1"
+data broken.jsonl "too many bad lines" "data.bad_lines"
+rm -rf "$tmp/bad"
+try "$alignpro" reward "$recipe" --set run.dir=bad --set reward_train.path=broken.jsonl --set data.bad_lines=10%
+exits 0 "few bad lines"; err_has "broken.jsonl:25" "few bad lines"; err_has "1 bad lines left out" "few bad lines"
+
+# -- a directory that cannot be --
+echo text >"$tmp/file"
+try "$alignpro" run "$recipe" --set run.dir=file/run; refused 1 "is a file, expected a directory" "a run below a file"
+
+# -- rewrite before anything is done --
+try "$alignpro" rewrite "a fox"; refused 2 "--run is missing" "rewrite without a run"
+try "$alignpro" rewrite --run "$source" "a fox"; refused 1 "is no run directory" "rewrite of another folder"
+try "$alignpro" rewrite --run "$tmp/run" a fox; refused 2 "2 texts, expected one" "rewrite of two texts"
+try "$alignpro" rewrite --run "$tmp/run" --temperature hot x; refused 2 "'hot'" "rewrite with a word for a number"
+try "$alignpro" rewrite --help; exits 0 "rewrite --help"; out_has "--temperature" "rewrite --help"
+
+# -- the stages, and the rewriter after each --
+try "$alignpro" pretrain "$recipe"; exits 0 pretrain; err_has "pretrain  done" pretrain
+try "$alignpro" rewrite --run "$tmp/run" "a fox"; exits 0 "rewrite after pretrain"
+err_has "this is the prompter after base" "rewrite after pretrain"
+try "$alignpro" sft "$recipe"; exits 0 sft; err_has "pretrain  is there already" sft
+try "$alignpro" rewrite --run "$tmp/run" "a fox"; err_has "after sft" "rewrite after sft"
+try "$alignpro" align "$recipe"; exits 0 align; err_has "reward    done" "align brings its reward"
+[ ! -e "$tmp/run/rlhf" ]; note $? "align does not need rlhf"
+try "$alignpro" eval "$recipe"; exits 0 eval; out_has "judge: reward" eval; out_has "run/report.html" eval
+for f in report.html eval.json eval.csv run.db recipe.yaml rlhf/DONE align/final/adapter_config.json; do
+    [ -s "$tmp/run/$f" ]; note $? "after eval there is no $f"
+done
+try "$alignpro" run "$recipe"; exits 0 "run again"; err_has "eval      is there already" "run again"
+out_has "judge: reward" "run again"
+try "$alignpro" run "$recipe" --set align.kl=0.5; refused 1 "align.kl" "another recipe in the same folder"
+try "$alignpro" run "$recipe" --set run.threads=2 --set run.batch=4; exits 0 "keys that change nothing"
+
+# -- rewrite --
+try "$alignpro" rewrite --run "$tmp/run" "a fox"; exits 0 rewrite
+[ ! -s "$tmp/err" ]; note $? "rewrite after align says nothing"
+cp "$tmp/out" "$tmp/first"
+try "$alignpro" rewrite --run "$tmp/run" "a fox"; cmp -s "$tmp/out" "$tmp/first"; note $? "rewrite twice is the same"
+printf '%s\n' '{"prompt": "a fox"}' '{"prompt": 3}' 'not json' '{"prompt": "a bear"}' >"$tmp/in"
+try "$alignpro" rewrite --run "$tmp/run" --temperature 1 --seed 4
+exits 1 "rewrite of lines"
+[ "$(wc -l <"$tmp/out")" -eq 4 ]; note $? "rewrite gives a line for a line"
+[ "$(grep -c '"rewrite"' "$tmp/out")" -eq 2 ] && [ "$(grep -c '"error"' "$tmp/out")" -eq 2 ]
+note $? "rewrite of two good and two bad lines"
+out_has '"fell_back"' "rewrite of lines"
+long=$(head -c 2000 /dev/zero | tr '\0' q)
+try "$alignpro" rewrite --run "$tmp/run" "$long"; refused 1 "over the limit of" "rewrite of a long prompt"
+
+# -- demo --
+try "$alignpro" demo --help; exits 0 "demo --help"; out_has "--dir" "demo --help"
+try "$alignpro" demo --seed x; refused 2 "got 'x'" "demo with a word for a seed"
+try "$alignpro" demo --seed -1; refused 2 "got '-1'" "demo with a negative seed"
+try "$alignpro" demo here; refused 2 "'here' is not expected" "demo with an argument"
+try "$alignpro" demo --dir "$tmp/file/demo"; refused 1 "file" "demo below a file"
+try "$alignpro" demo --dir "$tmp/demo" --set align.klx=1; refused 1 "align.kl" "demo with an unknown key"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
