@@ -63,7 +63,8 @@ ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *con
 ap_status ap_weights_copy(struct ap_weights **out, const struct ap_weights *w,
                           struct ap_error *err);
 /* A classifier with one label: the body of a causal model, copied, and a fresh head
- * ~ Normal(0, initializer_range), a function of the seed. A classifier stays one with a new head. */
+ * ~ Normal(0, initializer_range), a function of the seed. A classifier stays one with a new head.
+ */
 ap_status ap_weights_as_classifier(struct ap_weights **out, const struct ap_weights *w,
                                    uint64_t seed, struct ap_error *err);
 /* Own copies of mapped rows, gradients zeroed. */
