@@ -4,7 +4,9 @@
 #include "cli_run.h"
 
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #ifndef AP_VERSION
 #define AP_VERSION "unknown"
@@ -67,8 +69,20 @@ const char *cli_command_nearest(const char *name)
     return nearest;
 }
 
+/* libgomp reads how long its threads spin before main begins, and its default, some milliseconds,
+ * makes every parallel region wait for a time slice as soon as another process wants a processor.
+ * So the program starts itself once more with a short spin, unless the user has chosen. */
+static void choose_waiting(char **argv)
+{
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    if (setenv("GOMP_SPINCOUNT", "2000", 1) == 0)
+        execv("/proc/self/exe", argv); /* where it fails, the default does */
+}
+
 int main(int argc, char **argv)
 {
+    choose_waiting(argv);
     /* A closed pipe is a failed write with a message and an exit code; a run of hours goes on. */
     signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {
