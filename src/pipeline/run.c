@@ -100,14 +100,16 @@ static ap_status open_run(struct ap_run *run, struct ap_error *err)
 
     run->s = ap_recipe_settings(run->recipe);
     ap_threads_set(run->s->run.threads);
+    /* A recipe that names what is not there leaves no directory that its correction would not fit.
+     */
+    AP_TRY(read_data(run, err));
+    AP_TRY(ap_run_check_models(run, err));
     AP_TRY(ap_run_dir_open(&run->dir, run->recipe, err));
     if (!(database = ap_path_join(run->dir.path, "run.db"))) {
         status = ap_fail(err, AP_MEMORY, "%s: out of memory", run->dir.path);
         goto out;
     }
     AP_TRY(ap_database_open(&run->db, database, err));
-    AP_TRY(read_data(run, err));
-    AP_TRY(ap_run_check_models(run, err));
 out:
     ap_free(database);
     return status;

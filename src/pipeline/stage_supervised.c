@@ -252,6 +252,8 @@ static ap_status best_of_write(struct ap_run *run, const char *path, struct ap_e
         }
     }
     AP_TRY(ap_file_write(path, lines.data, lines.len, err));
+    event.kind = AP_EVENT_END;
+    ap_sink_event(run->sink, &event);
 out:
     best_of_free(&b, run->s->sft.n);
     ap_buffer_free(&lines);

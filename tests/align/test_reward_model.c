@@ -341,6 +341,36 @@ static void test_a_score_that_is_not_finite_is_an_error(void **state)
     close_fixture(&f);
 }
 
+static void test_a_classifier_is_the_body_with_a_head_of_its_seed(void **state)
+{
+    (void)state;
+    struct ap_lm *lm = tiny_lm_new(3);
+    struct ap_weights *a, *b, *again;
+    struct ap_error err;
+    check_ok(ap_weights_as_classifier(&a, lm->weights, 1, &err), err);
+    check_ok(ap_weights_as_classifier(&b, lm->weights, 2, &err), err);
+    check_ok(ap_weights_as_classifier(&again, lm->weights, 1, &err), err);
+    assert_int_equal(a->config.n_label, 1);
+    assert_int_equal(a->table.n, lm->weights->table.n + 1); /* tied: no head is left out */
+    tiny_same_tables(&a->table, &again->table);
+    for (int i = 0; i < lm->weights->table.n; i++) {
+        const struct ap_param *from = &lm->weights->table.rows[i];
+        const struct ap_param *to = ap_params_find(&a->table, from->name);
+        assert_memory_equal(to->data, from->data, from->n * sizeof(float));
+        assert_ptr_not_equal(to->data, from->data);
+    }
+    const struct ap_param *x = &a->table.rows[a->score], *y = &b->table.rows[b->score];
+    assert_memory_not_equal(x->data, y->data, x->n * sizeof(float));
+    double square = 0;
+    for (size_t k = 0; k < x->n; k++)
+        square += (double)x->data[k] * (double)x->data[k] / (double)x->n;
+    check_near(sqrt(square), tiny_lm_config.initializer_range, 0, 0.5);
+    ap_weights_free(a);
+    ap_weights_free(b);
+    ap_weights_free(again);
+    ap_lm_free(lm);
+}
+
 /* -- training that stops -- */
 
 static void test_stopped_and_resumed_is_undisturbed(void **state)
@@ -442,6 +472,7 @@ int main(void)
         cmocka_unit_test(test_the_context_is_read),
         cmocka_unit_test(test_a_prompt_without_room_for_an_answer_is_an_error),
         cmocka_unit_test(test_normalised_scores_have_mean_0_and_variance_1),
+        cmocka_unit_test(test_a_classifier_is_the_body_with_a_head_of_its_seed),
         cmocka_unit_test(test_a_score_that_is_not_finite_is_an_error),
         cmocka_unit_test_setup_teardown(test_stopped_and_resumed_is_undisturbed, tiny_folder_make,
                                         tiny_folder_remove),
