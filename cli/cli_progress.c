@@ -68,7 +68,8 @@ static void print_time(double seconds)
 
 static void print_figures(const struct ap_event *e)
 {
-    if (isfinite(e->loss))
+    /* the loss of a policy gradient is near 0 by construction and says nothing */
+    if (isfinite(e->loss) && !isfinite(e->reward))
         fprintf(stderr, "  loss %.4f", e->loss);
     if (isfinite(e->reward))
         fprintf(stderr, "  reward %+.3f", e->reward);

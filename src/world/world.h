@@ -24,7 +24,7 @@ struct ap_world_sizes {
     int64_t n_test;        /* test.jsonl: {"prompt", "meta"}, in turn over the test intents */
 };
 
-/* 40,000, 10,000, 11,000, 8,000, 100 and 220. */
+/* 36,000, 10,000, 16,000, 8,000, 100 and 220. */
 extern const struct ap_world_sizes ap_world_sizes_default;
 
 /* Write the six files and, last, world.json (seed and sizes) into dir, which is made when absent.

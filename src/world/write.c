@@ -19,9 +19,9 @@
 #define ATTEMPTS_MAX 1000 /* draws for one prompt that is not in its file yet */
 #define WORLD_VERSION 1   /* change it with anything that changes a file's bytes */
 
-const struct ap_world_sizes ap_world_sizes_default = {.n_corpus = 40000,
+const struct ap_world_sizes ap_world_sizes_default = {.n_corpus = 36000,
                                                       .n_rewrites = 10000,
-                                                      .n_preferences = 11000,
+                                                      .n_preferences = 16000,
                                                       .n_prompts = 8000,
                                                       .n_valid = 100,
                                                       .n_test = 220};
