@@ -7,14 +7,15 @@
 #include <stdbool.h>
 
 struct cli_progress {
-    struct ap_sink sink;   /* hand this to the library */
-    bool terminal;         /* a bar that redraws itself; else a line now and then */
-    bool drawn;            /* a bar is on the line */
-    double last;           /* clock of the last line */
+    struct ap_sink sink; /* hand this to the library */
+    bool terminal;       /* a bar that redraws itself; else a line now and then */
+    bool drawn;          /* a bar is on the line */
+    double last;         /* clock of the last line */
     volatile sig_atomic_t stop;
 };
 
-/* Installs the SIGINT and SIGTERM handler: the first asks for a stop, the second ends the process. */
+/* Installs the SIGINT and SIGTERM handler: the first asks for a stop, the second ends the process.
+ */
 void cli_progress_init(struct cli_progress *p);
 
 #endif

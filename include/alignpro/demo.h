@@ -17,8 +17,8 @@
  * on seed. Errors: AP_IO, AP_MEMORY. */
 ap_status ap_demo_write_data(const char *dir, uint64_t seed, struct ap_error *err);
 
-/* The demo's folder whole: the data in dir/data, and recipe.yaml, model configs and tokenizer in dir. Files of the same names
- * are replaced. */
+/* The demo's folder whole: the data in dir/data, and recipe.yaml, model configs and tokenizer in
+ * dir. Files of the same names are replaced. */
 ap_status ap_demo_write(const char *dir, uint64_t seed, struct ap_error *err);
 
 #endif

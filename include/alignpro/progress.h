@@ -17,9 +17,9 @@ typedef enum ap_event_kind {
 struct ap_event {
     ap_event_kind kind;
     const char *stage;
-    const char *text;     /* NOTE, WARN */
+    const char *text;      /* NOTE, WARN */
     int64_t step, n_steps; /* steps done so far, and in all */
-    double seconds;       /* since the stage began */
+    double seconds;        /* since the stage began */
     double tokens_per_s;
     double loss, reward, kl; /* NaN where a stage has none */
 };
@@ -27,7 +27,8 @@ struct ap_event {
 struct ap_sink {
     void (*fn)(void *context, const struct ap_event *event); /* NULL: silent */
     void *context;
-    volatile sig_atomic_t *stop; /* set to 1 (from a signal handler, say) to stop after the step; NULL: never */
+    volatile sig_atomic_t
+        *stop; /* set to 1 (from a signal handler, say) to stop after the step; NULL: never */
 };
 
 #endif

@@ -1,6 +1,7 @@
 /* Runs: a recipe's stages, each skipped when its result exists, resumed where it stopped.
  *
- *   pretrain → reward → sft → align → rlhf → eval     (sft before reward unless its source is best-of-n)
+ *   pretrain → reward → sft → align → rlhf → eval     (sft before reward unless its source is
+ * best-of-n)
  *
  * One process holds a run directory at a time. */
 #ifndef ALIGNPRO_RUN_H
@@ -15,14 +16,15 @@
 
 struct ap_run;
 
-/* Makes or reopens the run directory and takes its lock. recipe and sink are borrowed until close. AP_BUSY when another
- * process has the directory; AP_INVALID when it was made by another recipe. */
+/* Makes or reopens the run directory and takes its lock. recipe and sink are borrowed until close.
+ * AP_BUSY when another process has the directory; AP_INVALID when it was made by another recipe. */
 ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe,
                       const struct ap_sink *sink, struct ap_error *err);
 void ap_run_close(struct ap_run *run); /* NULL is fine */
 
-/* "pretrain", "sft", "reward", "align", "rlhf", "eval", with the stages that it needs and that are not there yet; NULL: every
- * stage of the recipe. AP_INTERRUPTED after a checkpoint was saved: the same call goes on from there. */
+/* "pretrain", "sft", "reward", "align", "rlhf", "eval", with the stages that it needs and that are
+ * not there yet; NULL: every stage of the recipe. AP_INTERRUPTED after a checkpoint was saved: the
+ * same call goes on from there. */
 ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *err);
 
 /* What eval found: sentences and table. Allocated (ap_text_free). AP_NOT_FOUND before eval. */
@@ -34,7 +36,8 @@ const char *ap_run_directory(const struct ap_run *run);
 
 struct ap_rewriter;
 
-/* The prompter of a run: after align, or what the newest finished stage left (a note says which). Reads the run's own resolved recipe. */
+/* The prompter of a run: after align, or what the newest finished stage left (a note says which).
+ * Reads the run's own resolved recipe. */
 ap_status ap_rewriter_open(struct ap_rewriter **out, const char *run_dir, int threads,
                            struct ap_error *err);
 void ap_rewriter_close(struct ap_rewriter *r);
@@ -45,8 +48,8 @@ struct ap_rewrite_options {
     double temperature; /* 0: greedy */
     uint64_t seed, record;
 };
-/* *text is allocated (ap_text_free). An empty rewrite gives x itself, and *fell_back is set; a prompt
- * that does not fit the context is AP_LIMIT. */
+/* *text is allocated (ap_text_free). An empty rewrite gives x itself, and *fell_back is set; a
+ * prompt that does not fit the context is AP_LIMIT. */
 ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewrite_options *options,
                      char **text, bool *ended, bool *fell_back, struct ap_error *err);
 

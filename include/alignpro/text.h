@@ -53,9 +53,9 @@ ap_status ap_tokenizer_encode(const struct ap_tokenizer *t, const struct ap_segm
                               struct ap_error *err);
 
 /* Text of the ids; *text is allocated (free with ap_text_free) and *n its bytes (it may hold NULs).
- * An id outside the vocabulary is AP_INVALID. skip_special leaves out what the reference leaves out,
- * the Rust library `tokenizers` 0.23: special tokens, but not those whose normal form differs from
- * their spelling ("normalized": true, as in stories260K). Drop an end token by its id. */
+ * An id outside the vocabulary is AP_INVALID. skip_special leaves out what the reference leaves
+ * out, the Rust library `tokenizers` 0.23: special tokens, but not those whose normal form differs
+ * from their spelling ("normalized": true, as in stories260K). Drop an end token by its id. */
 ap_status ap_tokenizer_decode(const struct ap_tokenizer *t, const int32_t *ids, size_t n_ids,
                               bool skip_special, char **text, size_t *n, struct ap_error *err);
 void ap_text_free(char *text);
@@ -104,7 +104,8 @@ ap_status ap_template_render(const struct ap_template *tpl, const struct ap_mess
                              size_t n_messages, bool add_generation_prompt, char **text, size_t *n,
                              struct ap_ids *ids, struct ap_error *err);
 
-/* math.md (8): the ids of an answer that follows a generation prompt, its end-of-turn token last. */
+/* math.md (8): the ids of an answer that follows a generation prompt, its end-of-turn token last.
+ */
 ap_status ap_template_answer(const struct ap_template *tpl, const char *answer, struct ap_ids *ids,
                              struct ap_error *err);
 /* The id that ends an assistant turn. */

@@ -9,13 +9,13 @@
 
 struct ap_text_environment {
     const struct ap_prompts *prompts;
-    struct ap_target *target;       /* NULL: the policy's text is the answer (rlhf) */
+    struct ap_target *target; /* NULL: the policy's text is the answer (rlhf) */
     const struct ap_reward *reward;
-    int n_answers;                  /* K */
-    double missing_end_penalty;     /* math.md (15) */
+    int n_answers;              /* K */
+    double missing_end_penalty; /* math.md (15) */
     uint64_t seed;
     const char *stage;
-    int64_t n_empty;                /* rewrites that were empty: x was sent; counted over the run */
+    int64_t n_empty; /* rewrites that were empty: x was sent; counted over the run */
 };
 
 /* Borrows e. */

@@ -9,8 +9,8 @@ struct ap_kl_item {
     int n_prompt, n_answer;
 };
 
-/* sum[i] = Σ_t k3_t of an answer under the two roles at a temperature. Items longer than batch_tokens
- * get memory of their own size. */
+/* sum[i] = Σ_t k3_t of an answer under the two roles at a temperature. Items longer than
+ * batch_tokens get memory of their own size. */
 ap_status ap_kl_sums(const struct ap_role *policy, const struct ap_role *reference,
                      const struct ap_kl_item *items, int n, double temperature, int batch_tokens,
                      double *sum, struct ap_error *err);

@@ -60,6 +60,22 @@ void ap_learner_step(struct ap_learner *l, int64_t step, double loss, struct ap_
     ap_learner_zero_grad(l);
 }
 
+ap_status ap_learner_update(struct ap_learner *l, struct ap_stage *stage, int64_t step, double loss,
+                            struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_update update = {0};
+    ap_learner_step(l, step, loss, &update);
+    if (update.skipped)
+        return ap_stage_bad(stage, step, update.bad, err);
+    ap_stage_good(stage);
+    AP_TRY(ap_stage_metric(stage, step, "loss", loss, err));
+    AP_TRY(ap_stage_metric(stage, step, "grad_norm", update.grad_norm, err));
+    AP_TRY(ap_stage_metric(stage, step, "lr", update.lr, err));
+out:
+    return status;
+}
+
 ap_status ap_learner_save_result(const struct ap_learner *l, const char *folder,
                                  struct ap_error *err)
 {

@@ -1,13 +1,13 @@
-/* Sequences put one after another for a forward, with the (row, target) pairs whose log-probabilities are
- * wanted. Filled until it is full, used, cleared. */
+/* Sequences put one after another for a forward, with the (row, target) pairs whose
+ * log-probabilities are wanted. Filled until it is full, used, cleared. */
 #ifndef AP_ALIGN_PACK_H
 #define AP_ALIGN_PACK_H
 
 #include "model/transformer.h"
 
 struct ap_pack {
-    int32_t *ids, *start;     /* max_row; max_row + 1 */
-    int32_t *row, *target;    /* n_target: predict target[i] from row[i] */
+    int32_t *ids, *start;  /* max_row; max_row + 1 */
+    int32_t *row, *target; /* n_target: predict target[i] from row[i] */
     int n_row, n_seq, n_target, max_row;
 };
 

@@ -1,4 +1,5 @@
-/* A language model behind the narrow waist (policy.h): the prompter in align, the target itself in rlhf. */
+/* A language model behind the narrow waist (policy.h): the prompter in align, the target itself in
+ * rlhf. */
 #ifndef AP_ALIGN_POLICY_LM_H
 #define AP_ALIGN_POLICY_LM_H
 
@@ -7,22 +8,23 @@
 #include "train/optimiser.h"
 
 struct ap_lm_policy_options {
-    const struct ap_lm *lm;          /* text of all roles; borrowed */
+    const struct ap_lm *lm;           /* text of all roles; borrowed */
     const struct ap_prompts *prompts; /* borrowed; indices of `sample` go into it */
     struct ap_role policy;    /* what trains: its adapter when it has one, else its weights */
     struct ap_role reference; /* ρ_sft: frozen */
-    struct ap_role critic;    /* PPO: frozen weights and an adapter with a zero head; weights NULL: none */
+    struct ap_role
+        critic; /* PPO: frozen weights and an adapter with a zero head; weights NULL: none */
     const struct ap_rl_settings *settings;
-    int64_t n_updates;        /* optimiser steps of the whole stage: the schedule's length */
+    int64_t n_updates; /* optimiser steps of the whole stage: the schedule's length */
     int max_new_tokens, n_slot;
-    double temperature;       /* of the sampler and of every log-probability */
+    double temperature; /* of the sampler and of every log-probability */
     uint64_t seed;
     const char *stage;
 };
 
 struct ap_lm_policy;
-/* Copies options; roles and prompts are borrowed until close. Marks the policy's and the critic's trainable
- * parts as such. */
+/* Copies options; roles and prompts are borrowed until close. Marks the policy's and the critic's
+ * trainable parts as such. */
 ap_status ap_lm_policy_open(struct ap_lm_policy **out, const struct ap_lm_policy_options *options,
                             struct ap_error *err);
 void ap_lm_policy_close(struct ap_lm_policy *p);

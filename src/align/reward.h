@@ -1,5 +1,5 @@
-/* Rewards: (x, y) in, a number out, always against the ORIGINAL prompt x. A model (scalar head (9) or implicit
- * reward (9a)) or a rule; commands and servers come behind the same interface. */
+/* Rewards: (x, y) in, a number out, always against the ORIGINAL prompt x. A model (scalar head (9)
+ * or implicit reward (9a)) or a rule; commands and servers come behind the same interface. */
 #ifndef AP_ALIGN_REWARD_H
 #define AP_ALIGN_REWARD_H
 
@@ -9,7 +9,7 @@ struct ap_scored {
     const struct ap_message *context; /* borrowed */
     size_t n_context;
     const char *x, *y;
-    bool ended;       /* y had its end token */
+    bool ended; /* y had its end token */
 };
 
 struct ap_reward {
@@ -33,7 +33,8 @@ ap_status ap_reward_classifier(struct ap_reward *out, const struct ap_lm *lm,
 ap_status ap_reward_implicit(struct ap_reward *out, const struct ap_lm *lm,
                              const struct ap_role *policy, const struct ap_role *reference,
                              double beta, double floor, int batch_tokens, struct ap_error *err);
-/* length: −|characters − length|/length; regex: number of matches > 0 ? 1 : 0; match: 1 when y equals pattern. */
+/* length: −|characters − length|/length; regex: number of matches > 0 ? 1 : 0; match: 1 when y
+ * equals pattern. */
 ap_status ap_reward_rule(struct ap_reward *out, const char *rule, const char *pattern,
                          double length, struct ap_error *err);
 

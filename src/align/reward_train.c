@@ -235,21 +235,6 @@ static void close_train(struct reward_train *s)
     ap_free(s->score);
 }
 
-static ap_status record(struct ap_stage *stage, int64_t step, double loss, double accuracy,
-                        const struct ap_update *update, struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    if (update->skipped)
-        return ap_stage_bad(stage, step, update->bad, err);
-    ap_stage_good(stage);
-    AP_TRY(ap_stage_metric(stage, step, "loss", loss, err));
-    AP_TRY(ap_stage_metric(stage, step, "accuracy", accuracy, err));
-    AP_TRY(ap_stage_metric(stage, step, "grad_norm", update->grad_norm, err));
-    AP_TRY(ap_stage_metric(stage, step, "lr", update->lr, err));
-out:
-    return status;
-}
-
 ap_status ap_reward_train(struct ap_stage *stage, const struct ap_reward_train_options *o,
                           double *accuracy, struct ap_error *err)
 {
@@ -266,15 +251,14 @@ ap_status ap_reward_train(struct ap_stage *stage, const struct ap_reward_train_o
     AP_TRY(open_train(&s, n_steps, err));
     AP_TRY(ap_stage_begin(stage, n_steps, load, &s, &step, err));
     for (; step < n_steps; step++) {
-        struct ap_update update = {0};
         double loss;
         int n_right, first;
         int64_t n_tokens = 0;
         int n =
             ap_epoch_batch(s.order, o->n, batch, step, stage->seed, stage->name, &epoch, &first);
         AP_TRY(train_batch(&s, s.order + first, n, &loss, &n_right, &n_tokens, err));
-        ap_learner_step(&s.learner, step, loss, &update);
-        AP_TRY(record(stage, step, loss, (double)n_right / n, &update, err));
+        AP_TRY(ap_learner_update(&s.learner, stage, step, loss, err));
+        AP_TRY(ap_stage_metric(stage, step, "accuracy", (double)n_right / n, err));
         AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));
     }
     ap_stage_end(stage);

@@ -1,4 +1,5 @@
-/* Training a reward from preference pairs: math.md (9) on a scalar head, or on the implicit reward (9a). */
+/* Training a reward from preference pairs: math.md (9) on a scalar head, or on the implicit reward
+ * (9a). */
 #ifndef AP_ALIGN_REWARD_TRAIN_H
 #define AP_ALIGN_REWARD_TRAIN_H
 
@@ -7,7 +8,8 @@
 #include "store/settings.h"
 #include "text/sequence.h"
 
-/* One pair: chats for a classifier; prompt ++ answer with the answer's tokens marked for the implicit reward. */
+/* One pair: chats for a classifier; prompt ++ answer with the answer's tokens marked for the
+ * implicit reward. */
 struct ap_pair {
     struct ap_sequence chosen, rejected;
 };
@@ -15,9 +17,9 @@ void ap_pairs_free(struct ap_pair *pairs, int n); /* the sequences and the array
 
 struct ap_reward_train_options {
     const struct ap_lm *lm;
-    struct ap_role role;      /* what trains */
-    struct ap_role reference; /* implicit: its own start, frozen; weights NULL: a classifier */
-    double beta;              /* implicit */
+    struct ap_role role;         /* what trains */
+    struct ap_role reference;    /* implicit: its own start, frozen; weights NULL: a classifier */
+    double beta;                 /* implicit */
     const struct ap_pair *pairs; /* n of them, borrowed */
     int n;
     const struct ap_pair *valid; /* for the accuracy at the end; may be NULL */

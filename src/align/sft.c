@@ -94,20 +94,6 @@ out:
     return status;
 }
 
-static ap_status record(struct ap_stage *stage, int64_t step, double loss,
-                        const struct ap_update *update, struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    if (update->skipped)
-        return ap_stage_bad(stage, step, update->bad, err);
-    ap_stage_good(stage);
-    AP_TRY(ap_stage_metric(stage, step, "loss", loss, err));
-    AP_TRY(ap_stage_metric(stage, step, "grad_norm", update->grad_norm, err));
-    AP_TRY(ap_stage_metric(stage, step, "lr", update->lr, err));
-out:
-    return status;
-}
-
 static ap_status open_sft(struct sft *s, int64_t n_steps, struct ap_error *err)
 {
     const struct ap_sft_options *o = s->o;
@@ -154,15 +140,13 @@ ap_status ap_sft(struct ap_stage *stage, const struct ap_sft_options *o, struct 
     AP_TRY(open_sft(&s, n_steps, err));
     AP_TRY(ap_stage_begin(stage, n_steps, load, &s, &step, err));
     for (; step < n_steps; step++) {
-        struct ap_update update = {0};
         double loss;
         int64_t n_tokens = 0;
         int first;
         int n =
             ap_epoch_batch(s.order, o->n, o->batch, step, stage->seed, stage->name, &epoch, &first);
         AP_TRY(train_batch(&s, s.order + first, n, &loss, &n_tokens, err));
-        ap_learner_step(&s.learner, step, loss, &update);
-        AP_TRY(record(stage, step, loss, &update, err));
+        AP_TRY(ap_learner_update(&s.learner, stage, step, loss, err));
         AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));
     }
     ap_stage_end(stage);

@@ -15,7 +15,8 @@ struct ap_target_request {
 struct ap_answer {
     char *text;   /* owned; stripped of white space */
     bool ended;   /* had its end token, or met a stop string */
-    int32_t *ids; /* owned: n_token sampled ids, the end token included; NULL where a target gives none */
+    int32_t *ids; /* owned: n_token sampled ids, the end token included; NULL where a target gives
+                     none */
     int n_token;
 };
 void ap_answers_free(struct ap_answer *answers, size_t n); /* texts and ids, not the array */
@@ -37,8 +38,8 @@ struct ap_target_options {
     int n_slot; /* sequences decoded at once */
 };
 
-/* role on lm's text (its weights need not be lm's own); all borrowed. The prompter answers the same way:
- * its answer to x inside the meta-prompt is the rewrite. */
+/* role on lm's text (its weights need not be lm's own); all borrowed. The prompter answers the same
+ * way: its answer to x inside the meta-prompt is the rewrite. */
 ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, const struct ap_role *role,
                           const struct ap_target_options *options, struct ap_error *err);
 

@@ -1,4 +1,5 @@
-/* Running the arms of math.md section 3 over fixed test prompts into run.db. Statistics: report.h. */
+/* Running the arms of math.md section 3 over fixed test prompts into run.db. Statistics: report.h.
+ */
 #ifndef AP_EVAL_ARMS_H
 #define AP_EVAL_ARMS_H
 
@@ -15,12 +16,12 @@ struct ap_judge {
 };
 
 struct ap_arm {
-    const char *name;            /* bare | instruct | sft | align | rlhf | best-of-n */
-    struct ap_target *rewriter;  /* NULL: the target sees x */
+    const char *name;           /* bare | instruct | sft | align | rlhf | best-of-n */
+    struct ap_target *rewriter; /* NULL: the target sees x */
     const struct ap_prompts *rewriter_prompts; /* the same test prompts as the prompter sees them */
     const char *meta_prompt;
     struct ap_target *target;
-    int n;                       /* rewrites, the best by the first judge counts; 1 but for best-of-n */
+    int n; /* rewrites, the best by the first judge counts; 1 but for best-of-n */
     /* For the KL of rewrites, or of answers when there is no rewriter; weights NULL: none. */
     struct ap_role kl_policy, kl_reference;
     double kl_temperature;
@@ -35,9 +36,9 @@ struct ap_eval_options {
     const struct ap_sink *sink;
 };
 
-/* One arm under one seed, in one transaction: all of its rows are there or none. Streams depend on (seed, record,
- * sample) and not on the arm: the same sampling seeds for all. */
-ap_status ap_eval_arm(const struct ap_eval_options *options, const struct ap_arm *arm,
-                      int64_t seed, struct ap_error *err);
+/* One arm under one seed, in one transaction: all of its rows are there or none. Streams depend on
+ * (seed, record, sample) and not on the arm: the same sampling seeds for all. */
+ap_status ap_eval_arm(const struct ap_eval_options *options, const struct ap_arm *arm, int64_t seed,
+                      struct ap_error *err);
 
 #endif

@@ -1,5 +1,5 @@
-/* The files of examples/demo, embedded at build time (cmake/embed.cmake), so that the demo runs from
- * anywhere. */
+/* The files of examples/demo, embedded at build time (cmake/embed.cmake), so that the demo runs
+ * from anywhere. */
 #ifndef AP_PIPELINE_DEMO_FILES_H
 #define AP_PIPELINE_DEMO_FILES_H
 

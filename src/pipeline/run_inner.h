@@ -2,7 +2,8 @@
  *
  *   run.c        open, order of stages, summary     run_data.c    data sets, splits, sequences
  *   run_models.c models, roles, results              stage_*.c     one stage a file
- *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out */
+ *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
+ */
 #ifndef AP_PIPELINE_RUN_INNER_H
 #define AP_PIPELINE_RUN_INNER_H
 
@@ -47,9 +48,9 @@ void ap_owned_role_free(struct ap_owned_role *r);
 
 /* Every model's config.json is there and read; fixes n_position. After the data were read. */
 ap_status ap_run_check_models(struct ap_run *run, struct ap_error *err);
-/* The recipe's model, loaded once: from pretrain's result where there is one. Borrowed from the run. */
-ap_status ap_run_lm(struct ap_run *run, const char *name, struct ap_lm **out,
-                    struct ap_error *err);
+/* The recipe's model, loaded once: from pretrain's result where there is one. Borrowed from the
+ * run. */
+ap_status ap_run_lm(struct ap_run *run, const char *name, struct ap_lm **out, struct ap_error *err);
 /* The same with the recipe's own start, whatever was pretrained; owned by the caller. */
 ap_status ap_run_lm_start(struct ap_run *run, const char *name, struct ap_lm **out,
                           struct ap_error *err);
@@ -57,7 +58,8 @@ ap_status ap_run_lm_start(struct ap_run *run, const char *name, struct ap_lm **o
 ap_status ap_run_role(struct ap_run *run, struct ap_lm *lm,
                       const struct ap_adapter_settings *adapter, const char *stage,
                       struct ap_owned_role *out, struct ap_error *err);
-/* A role to train that starts there: its adapter (fresh, B = 0, when stage is NULL), or its own copy of all weights. */
+/* A role to train that starts there: its adapter (fresh, B = 0, when stage is NULL), or its own
+ * copy of all weights. */
 ap_status ap_run_policy(struct ap_run *run, struct ap_lm *lm,
                         const struct ap_adapter_settings *adapter, const char *stage,
                         struct ap_owned_role *out, struct ap_error *err);
@@ -96,7 +98,8 @@ struct ap_run_reward {
     struct ap_reward reward;
     struct ap_owned_role policy, reference;
 };
-/* The trained reward (or the rule), normalised when the normaliser is fixed or `fix` asks to fix it now. */
+/* The trained reward (or the rule), normalised when the normaliser is fixed or `fix` asks to fix it
+ * now. */
 ap_status ap_run_reward_open(struct ap_run *run, bool fix, struct ap_run_reward *out,
                              struct ap_error *err);
 void ap_run_reward_close(struct ap_run_reward *r);
