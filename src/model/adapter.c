@@ -142,7 +142,7 @@ out:
 }
 
 /* "all-linear", or names with commas between them. */
-static ap_status parse_targets(bool *targets, const char *text, struct ap_error *err)
+ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const char *text, struct ap_error *err)
 {
     bool all = !strcmp(text, "all-linear");
     for (int t = 0; t < AP_LORA_N; t++)
@@ -172,7 +172,7 @@ ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
                                    .rslora = settings->rslora,
                                    .with_head = with_head};
     *out = NULL;
-    ap_status status = parse_targets(plan.targets, settings->targets, err);
+    ap_status status = ap_lora_targets_parse(plan.targets, settings->targets, err);
     if (status == AP_OK)
         status = ap_adapter_make(out, &base->config, &plan, err);
     if (status != AP_OK)

@@ -104,6 +104,9 @@ struct ap_adapter {
     bool trainable;
 };
 
+/* targets[t]: whether the text, "all-linear" or names separated by commas, has it. A name that is
+ * none is AP_INVALID and lists those that are. */
+ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const char *text, struct ap_error *err);
 /* A ~ kaiming-uniform(√5) as peft does, B = 0; with_head: a scalar head, zero. A target that is no
  * linear map of a layer is AP_INVALID by name. */
 ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,

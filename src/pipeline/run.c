@@ -103,7 +103,8 @@ static ap_status open_run(struct ap_run *run, struct ap_error *err)
     /* A recipe that names what is not there leaves no directory that its correction would not fit.
      */
     AP_TRY(read_data(run, err));
-    AP_TRY(ap_run_check_models(run, err));
+    run->n_position = ap_run_positions(run);
+    AP_TRY(ap_run_check(run, err));
     AP_TRY(ap_run_dir_open(&run->dir, run->recipe, err));
     if (!(database = ap_path_join(run->dir.path, "run.db"))) {
         status = ap_fail(err, AP_MEMORY, "%s: out of memory", run->dir.path);
@@ -175,7 +176,9 @@ static bool has_tables(const struct ap_run *run)
 static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct ap_error *err)
 {
     ap_status status;
-    if (ap_stage_done(&run->dir, row->name)) {
+    bool done =
+        row->fn == ap_run_stage_eval ? ap_run_eval_done(run) : ap_stage_done(&run->dir, row->name);
+    if (done) {
         announce_skip(run, row->name);
         return row->fn == ap_run_stage_eval && !has_tables(run) ? ap_run_report(run, err) : AP_OK;
     }

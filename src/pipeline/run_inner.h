@@ -44,10 +44,19 @@ struct ap_owned_role {
 };
 void ap_owned_role_free(struct ap_owned_role *r);
 
+/* ---- run_check.c ---- */
+
+/* Settings, models and data, as far as they can be refused before anything is trained. Reads the
+ * data sets. */
+ap_status ap_run_check(struct ap_run *run, struct ap_error *err);
+
 /* ---- run_models.c ---- */
 
-/* Every model's config.json is there and read; fixes n_position. After the data were read. */
-ap_status ap_run_check_models(struct ap_run *run, struct ap_error *err);
+/* Where a model's tokenizer.json is. Allocated (ap_free). */
+char *ap_run_tokenizer_folder(const struct ap_model_settings *m);
+
+/* The most positions that a sequence of the data sets takes in this run. */
+int ap_run_positions(const struct ap_run *run);
 /* The recipe's model, loaded once: from pretrain's result where there is one. Borrowed from the
  * run. */
 ap_status ap_run_lm(struct ap_run *run, const char *name, struct ap_lm **out, struct ap_error *err);
@@ -111,6 +120,9 @@ ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_align(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_rlhf(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err);
+/* Whether eval is done under the settings of this recipe: eval.* may change in a run that is there.
+ */
+bool ap_run_eval_done(const struct ap_run *run);
 /* report.html anew from what run.db holds. */
 ap_status ap_run_report(struct ap_run *run, struct ap_error *err);
 

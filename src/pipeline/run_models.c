@@ -12,7 +12,7 @@ enum { MARKUP_MAX = 64 }; /* tokens that a template puts around one turn */
 
 /* ---- models ---- */
 
-static char *tokenizer_folder(const struct ap_model_settings *m)
+char *ap_run_tokenizer_folder(const struct ap_model_settings *m)
 {
     if (m->tokenizer[0])
         return ap_strdup(m->tokenizer);
@@ -21,7 +21,7 @@ static char *tokenizer_folder(const struct ap_model_settings *m)
 
 /* An upper bound of what a sequence of this run takes: a token is at least a byte, so caches never
  * cover more positions than the longest text has bytes. */
-static int positions_needed(const struct ap_run *run)
+int ap_run_positions(const struct ap_run *run)
 {
     size_t longest = 0;
     for (int i = 0; i < run->n_data; i++)
@@ -39,21 +39,6 @@ static int positions_needed(const struct ap_run *run)
     longest += strlen(ap_run_meta_prompt(run)) + 4 * MARKUP_MAX;
     longest += (size_t)run->s->prompter.max_new_tokens + (size_t)run->s->target.max_new_tokens;
     return longest < 1 << 20 ? (int)longest : 1 << 20;
-}
-
-ap_status ap_run_check_models(struct ap_run *run, struct ap_error *err)
-{
-    struct ap_config config;
-    ap_status status = AP_OK;
-    for (int i = 0; status == AP_OK && i < run->s->n_models; i++) {
-        const struct ap_model_settings *m = &run->s->models[i];
-        status = m->path[0] ? ap_config_read(&config, m->path, err)
-                            : ap_config_read_file(&config, m->config, err);
-        if (status != AP_OK)
-            return ap_fail_prefix(err, status, "models.%s", m->name);
-    }
-    run->n_position = positions_needed(run);
-    return status;
 }
 
 static ap_status load_weights(const struct ap_run *run, const struct ap_model_settings *m,
@@ -82,7 +67,7 @@ static ap_status open_lm(struct ap_run *run, const char *name, const char *pretr
     *out = NULL;
     AP_TRY(ap_settings_model(run->s, name, &m, err));
     AP_TRY(load_weights(run, m, pretrained, &weights, err));
-    folder = tokenizer_folder(m);
+    folder = ap_run_tokenizer_folder(m);
     if (!folder) {
         ap_weights_free(weights);
         status = ap_fail(err, AP_MEMORY, "model %s: out of memory", name);
@@ -230,7 +215,7 @@ static ap_status copy_tokenizer(const struct ap_run *run, const struct ap_lm *lm
 {
     const struct ap_model_settings *m;
     ap_status status = ap_settings_model(run->s, lm->name, &m, err);
-    char *from = status == AP_OK ? tokenizer_folder(m) : NULL;
+    char *from = status == AP_OK ? ap_run_tokenizer_folder(m) : NULL;
     if (from)
         status = copy_file(from, folder, "tokenizer.json", err);
     if (from && status == AP_OK)

@@ -184,6 +184,102 @@ out:
     return status;
 }
 
+/* ---- under which settings the rows of run.db were made ---- */
+
+static ap_status add_list(struct ap_buffer *out, char *const *list, int n, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    for (int i = 0; status == AP_OK && i < n; i++)
+        status = ap_buffer_printf(out, err, "%s,", list[i]);
+    return status;
+}
+
+/* What the rows depend on; how they are resampled is no part of it. */
+static ap_status write_stamp(const struct ap_run *run, struct ap_buffer *out, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_eval_settings *s = &run->s->eval;
+    AP_TRY(add_list(out, s->judges, s->n_judges, err));
+    for (int i = 0; i < s->n_seeds; i++)
+        AP_TRY(ap_buffer_printf(out, err, " %lld", (long long)s->seeds[i]));
+    AP_TRY(ap_buffer_printf(out, err, " n %d prompts %lld temperature %.17g path %s\n", s->n,
+                            (long long)s->prompts, s->temperature, s->path));
+out:
+    return status;
+}
+
+static char *stamp_path(const struct ap_run *run)
+{
+    return ap_run_dir_path(&run->dir, "eval", "settings");
+}
+
+static bool stamp_agrees(const struct ap_run *run)
+{
+    struct ap_buffer now = {0}, then = {0};
+    char *path = stamp_path(run);
+    bool agrees = path && write_stamp(run, &now, NULL) == AP_OK &&
+                  ap_file_read(path, AP_BUFFER_MAX, &then, NULL) == AP_OK && now.len == then.len &&
+                  memcmp(now.data, then.data, now.len) == 0;
+    ap_buffer_free(&now);
+    ap_buffer_free(&then);
+    ap_free(path);
+    return agrees;
+}
+
+struct arm_name {
+    char arm[32];
+    int64_t seed;
+};
+
+struct arm_names {
+    struct arm_name items[AP_ARMS_MAX * AP_LIST_MAX];
+    int n;
+};
+
+static ap_status collect(void *context, const struct ap_evaluation_record *r)
+{
+    struct arm_names *names = context;
+    for (int i = 0; i < names->n; i++)
+        if (names->items[i].seed == r->seed && strcmp(names->items[i].arm, r->arm) == 0)
+            return AP_OK;
+    if (names->n < (int)AP_LEN(names->items)) {
+        snprintf(names->items[names->n].arm, sizeof(names->items[0].arm), "%s", r->arm);
+        names->items[names->n++].seed = r->seed;
+    }
+    return AP_OK;
+}
+
+/* Rows that other settings made are dropped before any new one is written. */
+static ap_status renew_rows(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_buffer stamp = {0};
+    struct arm_names *names = NULL;
+    char *path = NULL, *folder = NULL;
+
+    if (stamp_agrees(run))
+        return AP_OK;
+    names = ap_calloc(1, sizeof(*names));
+    path = stamp_path(run);
+    folder = ap_run_dir_path(&run->dir, "eval", "");
+    if (!names || !path || !folder) {
+        status = ap_fail(err, AP_MEMORY, "eval: out of memory");
+        goto out;
+    }
+    AP_TRY(ap_database_each_evaluation(run->db, collect, names, err));
+    for (int i = 0; i < names->n; i++)
+        AP_TRY(ap_database_forget(run->db, names->items[i].arm, names->items[i].seed, err));
+    AP_TRY(write_stamp(run, &stamp, err));
+    AP_TRY(ap_dir_make(folder, err));
+    AP_TRY(ap_file_write(path, stamp.data, stamp.len, err));
+out:
+    ap_buffer_free(&stamp);
+    ap_free(names);
+    ap_free(path);
+    ap_free(folder);
+    return status;
+}
+
 /* ---- which arms are there already ---- */
 
 struct seen {
@@ -197,6 +293,19 @@ static ap_status look(void *context, const struct ap_evaluation_record *r)
     struct seen *s = context;
     s->found = s->found || (r->seed == s->seed && strcmp(r->arm, s->arm) == 0);
     return AP_OK;
+}
+
+bool ap_run_eval_done(const struct ap_run *run)
+{
+    const struct ap_eval_settings *s = &run->s->eval;
+    if (!ap_stage_done(&run->dir, "eval") || !stamp_agrees(run))
+        return false;
+    for (int k = 0; k < s->n_seeds * s->n_arms; k++) {
+        struct seen seen = {.arm = s->arms[k % s->n_arms], .seed = s->seeds[k / s->n_arms]};
+        if (ap_database_each_evaluation(run->db, look, &seen, NULL) != AP_OK || !seen.found)
+            return false;
+    }
+    return true;
 }
 
 static ap_status run_arms(struct eval *e, struct ap_error *err)
@@ -340,6 +449,7 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
     AP_TRY(open_prompts(&e, err));
     AP_TRY(open_judges(&e, err));
     AP_TRY(open_roles(&e, err));
+    AP_TRY(renew_rows(run, err));
     AP_TRY(run_arms(&e, err));
     snprintf(json, sizeof(json), "{\"prompts\": %d}", e.prompts.n);
     AP_TRY(ap_stage_finish(&run->dir, "eval", json, err));

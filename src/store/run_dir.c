@@ -110,6 +110,9 @@ static ap_status compare_recipe(const struct ap_run_dir *dir, const char *path,
                               dir->path);
     if (ap_recipe_fingerprint(kept) != ap_recipe_fingerprint(recipe))
         status = refuse_recipe(dir, kept, recipe, err);
+    else
+        status =
+            write_recipe(path, recipe, err); /* keys outside the fingerprint may have changed */
     ap_recipe_close(kept);
     return status;
 }

@@ -211,21 +211,25 @@ static const struct ap_setting rl_rows[] = {
 #undef OWNER
 
 #define OWNER struct ap_eval_settings
+/* None of them changes what was trained: a run whose eval.* changed only evaluates again. */
 static const struct ap_setting eval_rows[] = {
     ROW("arms", CHOICE_LIST, arms, "bare,sft,align", LIST(n_arms),
-        CHOICES("bare|instruct|sft|align|rlhf|best-of-n"),
+        CHOICES("bare|instruct|sft|align|rlhf|best-of-n"), FLAGS(AP_SETTING_HARMLESS),
         HELP("what is compared, math.md (16)-(22)")),
     ROW("seeds", INT64_LIST, seeds, "1", LIST(n_seeds), RANGE(0, INT64_MOST),
-        HELP("sampling seeds, the same for every arm")),
+        FLAGS(AP_SETTING_HARMLESS), HELP("sampling seeds, the same for every arm")),
     ROW("judges", CHOICE_LIST, judges, "reward", LIST(n_judges), CHOICES("reward|world"),
+        FLAGS(AP_SETTING_HARMLESS),
         HELP("who scores the answers; world: the true score of the bundled world")),
-    ROW("n", INT, n, "8", RANGE(2, 4096), HELP("rewrites of best-of-n")),
-    ROW("prompts", INT64, prompts, "0", RANGE(0, INT64_MOST), HELP("most test prompts; 0 for all")),
-    ROW("bootstrap", INT, bootstrap, "2000", RANGE(1, 1e7),
+    ROW("n", INT, n, "8", RANGE(2, 4096), FLAGS(AP_SETTING_HARMLESS),
+        HELP("rewrites of best-of-n")),
+    ROW("prompts", INT64, prompts, "0", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most test prompts; 0 for all")),
+    ROW("bootstrap", INT, bootstrap, "2000", RANGE(1, 1e5), FLAGS(AP_SETTING_HARMLESS),
         HELP("resamples behind the 95% intervals")),
-    ROW("path", PATH, path, "",
+    ROW("path", PATH, path, "", FLAGS(AP_SETTING_HARMLESS),
         HELP("test prompts of their own; empty for the test split of data.path")),
-    ROW("temperature", REAL, temperature, "1", RANGE(0, 100),
+    ROW("temperature", REAL, temperature, "1", RANGE(0, 100), FLAGS(AP_SETTING_HARMLESS),
         HELP("of the prompter in eval; 0 takes the likeliest token")),
 };
 #undef OWNER

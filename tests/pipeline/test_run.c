@@ -220,7 +220,7 @@ static void test_data_of_another_schema_is_an_error_by_record(void **state)
     check_refused(&p, code, 1, "rewrites.jsonl", "is a preference pair");
     code = program_run(&p, *state, "sft", in_folder(*state, "recipe.yaml"), "--set",
                        "sft.path=pairs.jsonl", "--set", "run.dir=other");
-    check_refused(&p, code, 1, "pairs.jsonl", "has no answer to imitate");
+    check_refused(&p, code, 1, "pairs.jsonl", "has an answer to imitate");
 }
 
 static void test_a_directory_in_use_is_busy(void **state)
@@ -269,13 +269,50 @@ static void test_no_prompt_that_fits_is_an_error(void **state)
     check_holds(p.text, "alignpro: ");
 }
 
+/* What can be known at the start is said at the start, and the directory is not bound to it. */
+static void test_what_is_decidable_is_refused_before_training(void **state)
+{
+    static const char *const rows[][2] = {
+        {"eval.judges=world", "meta"},
+        {"eval.bootstrap=10000000", "eval.bootstrap"},
+        {"eval.temperature=0.0001", "eval.temperature"},
+        {"target.temperature=0.0001", "target.temperature"},
+        {"target.max_new_tokens=127", "target.max_new_tokens"},
+        {"prompter.max_new_tokens=127", "prompter.max_new_tokens"},
+        {"text.template=nope", "text.template"},
+    };
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct program p = {0};
+        int code =
+            program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set", rows[i][0]);
+        check_refused(&p, code, 1, rows[i][1], rows[i][1]);
+        assert_true(access(in_folder(*state, "run"), F_OK) != 0);
+    }
+}
+
+/* eval.* changes nothing that was trained: the same run evaluates again, and only that. */
+static void test_eval_settings_may_change(void **state)
+{
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    assert_int_equal(program_run(&p, *state, "run", in_folder(*state, "recipe.yaml")), 0);
+    assert_int_equal(program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set",
+                                 "eval.arms=[bare, instruct, sft, align]", "--set",
+                                 "eval.seeds=[5, 6]"),
+                     0);
+    check_holds(p.table, "2 seeds");
+    check_holds(p.table, "instruct");
+    check_holds(p.text, "align     is there already");
+}
+
 static void test_rlhf_without_temperature_is_refused(void **state)
 {
     struct program p = {0};
     put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
     int code = program_run(&p, *state, "rlhf", in_folder(*state, "recipe.yaml"), "--set",
                            "target.temperature=0");
-    check_refused(&p, code, 1, "target.temperature is 0", "raise it");
+    check_refused(&p, code, 1, "target.temperature: got 0", "0.001 or more");
 }
 
 /* -- numbers that go wrong -- */
@@ -311,6 +348,8 @@ int main(void)
         WITH_FOLDER(test_a_context_over_the_model_s_is_refused),
         WITH_FOLDER(test_no_prompt_that_fits_is_an_error),
         WITH_FOLDER(test_rlhf_without_temperature_is_refused),
+        WITH_FOLDER(test_what_is_decidable_is_refused_before_training),
+        WITH_FOLDER(test_eval_settings_may_change),
         WITH_FOLDER(test_weights_that_overflow_stop_a_run_with_the_tensor_s_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

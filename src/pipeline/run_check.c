@@ -1,0 +1,222 @@
+/* What a recipe and its data can be refused for before anything is trained or a run directory is
+ * bound to them. A section is checked when the recipe has it. Entry point: ap_run_check. */
+#include "pipeline/run_inner.h"
+
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- models ---- */
+
+static ap_status check_text(const struct ap_run *run, const struct ap_model_settings *m,
+                            struct ap_error *err)
+{
+    struct ap_tokenizer *tokenizer = NULL;
+    struct ap_template *chat = NULL;
+    struct ap_template_options options = {.name = run->s->template_name, .date = run->s->date};
+    char *folder = ap_run_tokenizer_folder(m);
+    ap_status status = folder ? ap_tokenizer_open(&tokenizer, folder, err)
+                              : ap_fail(err, AP_MEMORY, "model %s: out of memory", m->name);
+    if (status == AP_OK)
+        status = ap_template_open(&chat, tokenizer, &options, err);
+    ap_template_close(chat);
+    ap_tokenizer_close(tokenizer);
+    ap_free(folder);
+    return status;
+}
+
+/* key: whose max_new_tokens it is; 0 for a model that writes nothing. */
+static ap_status check_model(const struct ap_run *run, const char *name, const char *key,
+                             int max_new_tokens, struct ap_error *err)
+{
+    const struct ap_model_settings *m;
+    struct ap_config config;
+    int context = run->s->run.context;
+    ap_status status = ap_settings_model(run->s, name, &m, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "%s.model", key);
+    status = m->path[0] ? ap_config_read(&config, m->path, err)
+                        : ap_config_read_file(&config, m->config, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "models.%s", name);
+    if (context > config.max_position)
+        return ap_fail(err, AP_LIMIT,
+                       "run.context is %d, expected at most %d (max_position_embeddings of model "
+                       "%s); lower it or leave it out",
+                       context, config.max_position, name);
+    context = context ? context : config.max_position;
+    if (max_new_tokens > 0 && max_new_tokens + 8 > context)
+        return ap_fail(err, AP_LIMIT,
+                       "%s.max_new_tokens: got %d, which leaves no room for a prompt in a context "
+                       "of %d tokens; lower it or raise run.context",
+                       key, max_new_tokens, context);
+    return check_text(run, m, err);
+}
+
+static bool has_model_reward(const struct ap_run *run)
+{
+    return strcmp(run->s->reward.kind, "rule") != 0;
+}
+
+static ap_status check_models(const struct ap_run *run, struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    ap_status status = AP_OK;
+    if (s->pretrain.model[0])
+        AP_TRY(check_model(run, s->pretrain.model, "pretrain", 0, err));
+    if (ap_recipe_has(run->recipe, "prompter"))
+        AP_TRY(check_model(run, s->prompter.model, "prompter", s->prompter.max_new_tokens, err));
+    if (ap_recipe_has(run->recipe, "target"))
+        AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens, err));
+    if (ap_recipe_has(run->recipe, "reward") && has_model_reward(run))
+        AP_TRY(check_model(run, s->reward.model, "reward", 0, err));
+out:
+    return status;
+}
+
+/* ---- adapters and temperatures ---- */
+
+static ap_status check_targets(const char *key, const struct ap_adapter_settings *a,
+                               struct ap_error *err)
+{
+    bool unused[AP_LORA_N];
+    ap_status status = a->rank > 0 ? ap_lora_targets_parse(unused, a->targets, err) : AP_OK;
+    return status == AP_OK ? status : ap_fail_prefix(err, status, "%s.adapter.targets", key);
+}
+
+/* Below a thousandth a softmax in f32 is a greedy choice with rounding noise. */
+static ap_status check_temperature(const char *key, double value, bool may_be_zero,
+                                   struct ap_error *err)
+{
+    if (value >= 1e-3 || (may_be_zero && value == 0))
+        return AP_OK;
+    return ap_fail(err, AP_INVALID, "%s: got %g, expected %s0.001 or more", key, value,
+                   may_be_zero ? "0 (the likeliest token) or " : "");
+}
+
+static ap_status check_values(const struct ap_run *run, struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    ap_status status = AP_OK;
+    AP_TRY(check_targets("prompter", &s->prompter.adapter, err));
+    AP_TRY(check_targets("target", &s->target.adapter, err));
+    AP_TRY(check_targets("reward", &s->reward.adapter, err));
+    AP_TRY(check_temperature("target.temperature", s->target.temperature, !s->has_rlhf, err));
+    AP_TRY(check_temperature("eval.temperature", s->eval.temperature, true, err));
+    if (strcmp(s->prompter.meta_prompt, "default") != 0 && s->prompter.meta_prompt[0] &&
+        !strstr(s->prompter.meta_prompt, "{prompt}"))
+        ap_sink_warn(run->sink, "recipe",
+                     "prompter.meta_prompt has no {prompt}: the prompt is put on a line after it");
+out:
+    return status;
+}
+
+/* ---- data ---- */
+
+/* How many examples of a split have what `want` asks for; *n_split: examples of the split. */
+static ap_status count(struct ap_run *run, const char *path, ap_split split,
+                       bool (*want)(const struct ap_example *e), size_t *n_split, size_t *n_wanted,
+                       struct ap_error *err)
+{
+    const struct ap_dataset *d;
+    int32_t *index = NULL;
+    ap_status status = ap_run_dataset(run, path, &d, err);
+    *n_split = *n_wanted = 0;
+    if (status == AP_OK)
+        status = ap_run_select(run, d, split, false, &index, n_split, err);
+    for (size_t i = 0; status == AP_OK && i < *n_split; i++)
+        *n_wanted += want(&d->examples[index[i]]);
+    ap_free(index);
+    return status;
+}
+
+static bool any(const struct ap_example *e)
+{
+    (void)e;
+    return true;
+}
+
+static bool is_pair(const struct ap_example *e)
+{
+    return e->chosen && e->rejected;
+}
+
+static bool has_answer(const struct ap_example *e)
+{
+    return e->answer != NULL;
+}
+
+static bool has_meta(const struct ap_example *e)
+{
+    return e->meta != NULL;
+}
+
+static ap_status need(struct ap_run *run, const char *path, ap_split split,
+                      bool (*want)(const struct ap_example *e), const char *what,
+                      struct ap_error *err)
+{
+    size_t n_split, n_wanted;
+    ap_status status = count(run, path, split, want, &n_split, &n_wanted, err);
+    if (status != AP_OK || n_wanted > 0)
+        return status;
+    return ap_fail(err, AP_INVALID, "%s: %zu examples are in the split, none of them %s",
+                   path[0] ? path : run->s->data.path, n_split, what);
+}
+
+static bool judged_by_world(const struct ap_run *run)
+{
+    for (int i = 0; i < run->s->eval.n_judges; i++)
+        if (strcmp(run->s->eval.judges[i], "world") == 0)
+            return true;
+    return false;
+}
+
+static ap_status check_eval_data(struct ap_run *run, struct ap_error *err)
+{
+    const char *path = run->s->eval.path;
+    ap_split split = path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
+    size_t n, n_meta;
+    ap_status status =
+        need(run, path, split, any, "a test prompt; set data.split.test or eval.path", err);
+    if (status != AP_OK || !judged_by_world(run))
+        return status;
+    status = count(run, path, split, has_meta, &n, &n_meta, err);
+    if (status == AP_OK && n_meta < n)
+        status = ap_fail(err, AP_INVALID,
+                         "eval.judges: world scores the bundled world's prompts only; %zu of %zu "
+                         "test prompts have no meta",
+                         n - n_meta, n);
+    return status;
+}
+
+static ap_status check_data(struct ap_run *run, struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    ap_status status = AP_OK;
+    if (s->pretrain.model[0])
+        AP_TRY(need(run, s->pretrain.path, AP_SPLIT_TRAIN, has_answer,
+                    "has an answer to imitate: {\"prompt\", \"response\"}", err));
+    if (ap_recipe_has(run->recipe, "sft") && strcmp(s->sft.source, "file") == 0)
+        AP_TRY(need(run, s->sft.path, AP_SPLIT_TRAIN, has_answer,
+                    "has an answer to imitate: {\"prompt\", \"rewrite\"}", err));
+    if (ap_recipe_has(run->recipe, "reward") && has_model_reward(run) && !s->reward.trained[0])
+        AP_TRY(need(
+            run, s->reward_train.path, AP_SPLIT_TRAIN, is_pair,
+            "is a preference pair: {\"prompt\", \"chosen\", \"rejected\"} or scored answers", err));
+    if (ap_recipe_has(run->recipe, "align"))
+        AP_TRY(need(run, s->align.path, AP_SPLIT_TRAIN, any,
+                    "a training prompt; raise data.split.train", err));
+    if (ap_recipe_has(run->recipe, "eval"))
+        AP_TRY(check_eval_data(run, err));
+out:
+    return status;
+}
+
+ap_status ap_run_check(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = check_values(run, err);
+    if (status == AP_OK)
+        status = check_models(run, err);
+    return status == AP_OK ? check_data(run, err) : status;
+}
