@@ -45,7 +45,7 @@ static ap_status add_prompt(struct ap_prompts *out, const struct ap_example *e,
 ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
                           const int32_t *index, size_t n_index, const struct ap_lm *lm,
                           const char *meta_prompt, int max_tokens, ap_too_long too_long,
-                          struct ap_error *err)
+                          int64_t limit, struct ap_error *err)
 {
     *out = (struct ap_prompts){0};
     if (max_tokens < 1)
@@ -56,7 +56,7 @@ ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
     out->items = ap_calloc(n_index ? n_index : 1, sizeof(*out->items));
     if (!out->items)
         return ap_fail(err, AP_MEMORY, "%zu prompts: out of memory", n_index);
-    for (size_t i = 0; i < n_index; i++) {
+    for (size_t i = 0; i < n_index && (limit <= 0 || out->n < limit); i++) {
         ap_status status =
             add_prompt(out, &data->examples[index[i]], lm, meta_prompt, max_tokens, too_long, err);
         if (status != AP_OK) {

@@ -21,11 +21,12 @@ struct ap_prompts {
 };
 
 /* index[n_index] into the data set. meta_prompt NULL: x as it is (the policy is the target itself).
- * Prompts of more than max_tokens are treated as too_long says. Borrows the data set. */
+ * Prompts of more than max_tokens are treated as too_long says. limit: the first so many that fit;
+ * 0 for all. Borrows the data set. */
 ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
                           const int32_t *index, size_t n_index, const struct ap_lm *lm,
                           const char *meta_prompt, int max_tokens, ap_too_long too_long,
-                          struct ap_error *err);
+                          int64_t limit, struct ap_error *err);
 void ap_prompts_free(struct ap_prompts *p);
 
 #endif

@@ -88,10 +88,8 @@ ap_status ap_run_prompts(struct ap_run *run, const char *path, ap_split split,
     *out = (struct ap_prompts){0};
     AP_TRY(ap_run_dataset(run, path, &d, err));
     AP_TRY(ap_run_select(run, d, split, true, &index, &n, err));
-    if (limit > 0 && n > (size_t)limit)
-        n = (size_t)limit;
     AP_TRY(ap_prompts_make(out, d, index, n, lm, meta_prompt, lm->context - max_new_tokens,
-                           ap_run_too_long(run), err));
+                           ap_run_too_long(run), limit, err));
     if (out->n_skipped > 0)
         ap_sink_note(run->sink, "data", "%lld prompts longer than the context were skipped",
                      (long long)out->n_skipped);

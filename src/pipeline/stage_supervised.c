@@ -2,6 +2,7 @@
 #include "pipeline/run_inner.h"
 
 #include "align/sft.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/memory.h"
 
@@ -231,6 +232,7 @@ static ap_status best_of_write(struct ap_run *run, const char *path, struct ap_e
     struct ap_buffer lines = {0};
 
     AP_TRY(best_of_open(run, &b, err));
+    const double began = ap_clock_seconds();
     struct ap_event event = {.kind = AP_EVENT_BEGIN,
                              .stage = "best-of-n",
                              .n_steps = b.prompts.n,
@@ -243,6 +245,7 @@ static ap_status best_of_write(struct ap_run *run, const char *path, struct ap_e
         AP_TRY(best_of_line(run, &b, i, &lines, err));
         event.kind = AP_EVENT_STEP;
         event.step = i + 1;
+        event.seconds = ap_clock_seconds() - began;
         ap_sink_event(run->sink, &event);
         if (ap_sink_stopped(run->sink)) {
             status = ap_fail(err, AP_INTERRUPTED,

@@ -124,6 +124,38 @@ static void test_white_space_is_stripped(void **state)
     assert_string_equal(ap_strip(none), "");
 }
 
+/* -- prompts -- */
+
+static void test_a_limit_counts_the_prompts_that_fit(void **state)
+{
+    (void)state;
+    struct ap_lm *lm = tiny_lm_new(3);
+    struct tiny_prompts p;
+    struct ap_prompts few;
+    struct ap_error err;
+    const int32_t index[TINY_PROMPTS] = {0, 1, 2, 3, 4, 5};
+    tiny_prompts_open(&p, lm);
+    int room = p.prompts.items[0].n - 1; /* the first one is too long by a token */
+    assert_true(p.prompts.items[1].n <= room && p.prompts.items[3].n <= room);
+    check_ok(ap_prompts_make(&few, &p.data, index, TINY_PROMPTS, lm, "{prompt}", room,
+                             AP_TOO_LONG_SKIP, 2, &err),
+             err);
+    assert_int_equal(few.n, 2);
+    assert_true(few.n_skipped >= 1);
+    assert_int_equal(few.items[0].record, 101);
+    ap_prompts_free(&few);
+    assert_int_equal(ap_prompts_make(&few, &p.data, index, TINY_PROMPTS, lm, "{prompt}", room,
+                                     AP_TOO_LONG_ERROR, 2, &err),
+                     AP_LIMIT);
+    check_holds(err.text, "prompt 100: the text has");
+    assert_int_equal(ap_prompts_make(&few, &p.data, index, TINY_PROMPTS, lm, "{prompt}", 0,
+                                     AP_TOO_LONG_SKIP, 0, &err),
+                     AP_LIMIT);
+    check_holds(err.text, "leaves no room for a prompt");
+    ap_prompts_free(&p.prompts);
+    ap_lm_free(lm);
+}
+
 /* -- the environment -- */
 
 /* A target that repeats what it was sent and numbers its samples; a reward that writes down. */
@@ -321,6 +353,7 @@ int main(void)
         cmocka_unit_test(test_a_stop_string_ends_an_answer),
         cmocka_unit_test(test_a_prompt_that_is_too_long_is_cut_to_leave_room),
         cmocka_unit_test(test_white_space_is_stripped),
+        cmocka_unit_test(test_a_limit_counts_the_prompts_that_fit),
         cmocka_unit_test(test_rewrites_are_sent_and_empty_ones_are_not),
         cmocka_unit_test(test_streams_belong_to_record_step_and_sample),
         cmocka_unit_test(test_without_a_target_the_text_is_the_answer),

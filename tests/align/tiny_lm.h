@@ -88,7 +88,7 @@ static inline void tiny_prompts_open(struct tiny_prompts *p, const struct ap_lm 
     }
     p->data.examples = p->examples;
     check_ok(ap_prompts_make(&p->prompts, &p->data, index, TINY_PROMPTS, lm, "{prompt}", 96,
-                             AP_TOO_LONG_ERROR, &err),
+                             AP_TOO_LONG_ERROR, 0, &err),
              err);
     assert_int_equal(p->prompts.n, TINY_PROMPTS);
 }
