@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "gen/generator.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { MAX_NEW_DEFAULT = 128, GROWTH_LEAST = 64 };
@@ -169,6 +170,15 @@ static ap_status run_forward(struct ap_engine *e, const int32_t *ids, size_t n,
     return status == AP_OK ? ap_forward(e->tape, &e->role, &rows, err) : status;
 }
 
+static ap_status not_finite(const struct ap_engine *e, const char *what, size_t position,
+                            struct ap_error *err)
+{
+    return ap_fail(err, AP_NUMERIC,
+                   "%s: the %s token %zu hold NaN or Inf, expected finite numbers; look at the "
+                   "model's weights and adapter",
+                   e->dir, what, position);
+}
+
 ap_status ap_engine_score(struct ap_engine *e, const int32_t *ids, size_t n, double *logp,
                           struct ap_error *err)
 {
@@ -186,8 +196,11 @@ ap_status ap_engine_score(struct ap_engine *e, const int32_t *ids, size_t n, dou
         for (size_t t = 0; t + 1 < n; t++)
             row[t] = (int32_t)t;
         ap_logp_forward(e->tape, &e->role, row, ids + 1, (int)n - 1, 1.0, value, NULL);
-        for (size_t t = 0; t + 1 < n; t++)
+        for (size_t t = 0; t + 1 < n && status == AP_OK; t++) {
             logp[t] = (double)value[t];
+            if (!isfinite(value[t]))
+                status = not_finite(e, "logits after", t, err);
+        }
     } else {
         status = ap_fail(err, AP_MEMORY, "score of %zu tokens: out of memory", n);
     }
@@ -210,7 +223,7 @@ ap_status ap_engine_classify(struct ap_engine *e, const int32_t *ids, size_t n, 
     float value;
     ap_scalar_forward(e->tape, &e->role, &last, 1, &value);
     *score = (double)value;
-    return AP_OK;
+    return isfinite(value) ? AP_OK : not_finite(e, "outputs of the scalar head at", n - 1, err);
 }
 
 /* -- generation -- */

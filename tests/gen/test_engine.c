@@ -132,6 +132,40 @@ static void test_classifier(void **state)
     ap_free(dir);
 }
 
+/* The folder again, one value of its last norm no number. */
+static void break_weights(const char *dir)
+{
+    struct ap_error err;
+    struct ap_weights *w;
+    check_ok(ap_weights_load(&w, dir, 0, &err), err);
+    struct ap_param *norm = &w->table.rows[w->norm];
+    check_ok(ap_param_own(norm, &err), err);
+    norm->own[3] = NAN;
+    check_ok(ap_weights_save(w, dir, &err), err);
+    ap_weights_free(w);
+}
+
+static void test_broken_weights_are_an_error(void **state)
+{
+    struct ap_error err;
+    int32_t ids[] = {0, 5, 9};
+    double value[2];
+    for (int n_label = 0; n_label < 2; n_label++) {
+        char *dir = make_model(state, n_label ? "bad-judge" : "bad", n_label, false);
+        break_weights(dir);
+        struct ap_engine *e = open_engine(dir, 0);
+        ap_status status = n_label ? ap_engine_classify(e, ids, 3, value, &err)
+                                   : ap_engine_score(e, ids, 3, value, &err);
+        assert_int_equal(status, AP_NUMERIC);
+        check_holds(err.text, dir);
+        check_holds(err.text, n_label ? "scalar head at token 2" : "logits after token 0");
+        check_holds(err.text, "NaN or Inf");
+        check_holds(err.text, "look at the model's weights and adapter");
+        ap_engine_close(e);
+        ap_free(dir);
+    }
+}
+
 static struct ap_generation generate(struct ap_engine *e, const int32_t *ids, size_t n,
                                      const struct ap_generation_options *options)
 {
@@ -311,6 +345,7 @@ int main(void)
         cmocka_unit_test(test_score_is_the_forwards),
         cmocka_unit_test(test_score_refuses),
         cmocka_unit_test(test_classifier),
+        cmocka_unit_test(test_broken_weights_are_an_error),
         cmocka_unit_test(test_generation_follows_its_stream),
         cmocka_unit_test(test_limits_of_a_generation),
         cmocka_unit_test(test_stop_strings),
