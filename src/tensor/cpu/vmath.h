@@ -18,6 +18,7 @@ AP_INLINE void ap_vexp_each(ap_vf *x, const int n)
     ap_vi k[4], small[4], half[4];
     AP_EACH(v, n) small[v] = x[v] < -87.33f;
     AP_EACH(v, n) r[v] = ap_vselect(x[v] > 89.0f, ap_vsplat(89.0f), x[v]);
+    AP_EACH(v, n) r[v] = (ap_vf)(~small[v] & (ap_vi)r[v]); /* or k would leave the integers */
     AP_EACH(v, n) m[v] = r[v] * 1.44269504088896341f + shifter;
     AP_EACH(v, n) k[v] = (ap_vi)m[v] - (ap_vi)ap_vsplat(shifter);
     AP_EACH(v, n) m[v] = m[v] - shifter;
