@@ -1,6 +1,6 @@
 /* Whole files: bounded reading, and writing that leaves the old file or the new one, never half.
  * Not here: mapping (map.c), directories and paths (dir.c), lines (lines.c), locks (lock.c).
- * Entry points: ap_file_read, ap_file_write, ap_writer_open. */
+ * Entry points: ap_file_open, ap_file_read, ap_file_write, ap_writer_open. */
 #include "base/file.h"
 
 #include "base/memory.h"
@@ -17,6 +17,25 @@ bool ap_file_exists(const char *path)
     return access(path, F_OK) == 0;
 }
 
+ap_status ap_file_open(int *fd, const char *path, struct ap_error *err)
+{
+    struct stat info;
+    ap_status status = AP_OK;
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (*fd < 0)
+        return ap_fail_errno(err, errno, "%s: cannot open", path);
+    if (fstat(*fd, &info) != 0)
+        status = ap_fail_errno(err, errno, "%s: cannot be examined", path);
+    else if (!S_ISREG(info.st_mode))
+        status = ap_fail(err, AP_INVALID, "%s: is %s, expected a regular file; check the path",
+                         path, S_ISDIR(info.st_mode) ? "a directory" : "a device or pipe");
+    if (status != AP_OK) {
+        close(*fd);
+        *fd = -1;
+    }
+    return status;
+}
+
 static ap_status too_large(const char *path, size_t max, struct ap_error *err)
 {
     return ap_fail(err, AP_LIMIT,
@@ -27,17 +46,11 @@ static ap_status read_fd(int fd, const char *path, size_t max, struct ap_buffer 
                          struct ap_error *err)
 {
     struct stat info;
-    size_t step = 65536;
     if (fstat(fd, &info) != 0)
         return ap_fail_errno(err, errno, "%s: cannot be examined", path);
-    if (S_ISDIR(info.st_mode))
-        return ap_fail(err, AP_INVALID, "%s: is a directory, expected a file; check the path",
-                       path);
-    if (S_ISREG(info.st_mode)) {
-        if ((uint64_t)info.st_size > max)
-            return too_large(path, max, err);
-        step = (size_t)info.st_size + 1; /* + 1: the end is seen without growing again */
-    }
+    if ((uint64_t)info.st_size > max)
+        return too_large(path, max, err);
+    size_t step = (size_t)info.st_size + 1; /* + 1: the end is seen without growing again */
     for (;;) {
         size_t left = max - out->len; /* one byte more tells "too large" from "just fits" */
         size_t want = step <= left ? step : left + 1;
@@ -60,10 +73,11 @@ static ap_status read_fd(int fd, const char *path, size_t max, struct ap_buffer 
 ap_status ap_file_read(const char *path, size_t max, struct ap_buffer *out, struct ap_error *err)
 {
     ap_buffer_clear(out);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return ap_fail_errno(err, errno, "%s: cannot open", path);
-    ap_status status = read_fd(fd, path, max, out, err);
+    int fd;
+    ap_status status = ap_file_open(&fd, path, err);
+    if (status != AP_OK)
+        return status;
+    status = read_fd(fd, path, max, out, err);
     close(fd);
     if (status != AP_OK)
         ap_buffer_clear(out);

@@ -15,6 +15,9 @@ struct ap_map {
 ap_status ap_map_open(struct ap_map *map, const char *path, struct ap_error *err);
 void ap_map_close(struct ap_map *map);
 
+/* A regular file opened for reading, closed over exec; the caller closes it. A directory, device or
+ * pipe is AP_INVALID, at once: nothing waits for a pipe's other end. */
+ap_status ap_file_open(int *fd, const char *path, struct ap_error *err);
 /* Whole file into out; more than max bytes is AP_LIMIT. */
 ap_status ap_file_read(const char *path, size_t max, struct ap_buffer *out, struct ap_error *err);
 /* Written beside as PATH.tmp, fsynced, renamed over PATH, directory fsynced. */

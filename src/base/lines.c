@@ -9,9 +9,7 @@
 #include "base/memory.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 #include <zlib.h>
 
@@ -30,15 +28,10 @@ struct ap_lines {
 
 static ap_status open_stream(struct ap_lines *l, struct ap_error *err)
 {
-    struct stat info;
-    int fd = open(l->path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return ap_fail_errno(err, errno, "%s: cannot open", l->path);
-    if (fstat(fd, &info) == 0 && S_ISDIR(info.st_mode)) {
-        close(fd);
-        return ap_fail(err, AP_INVALID, "%s: is a directory, expected a file; check the path",
-                       l->path);
-    }
+    int fd;
+    ap_status status = ap_file_open(&fd, l->path, err);
+    if (status != AP_OK)
+        return status;
     l->file = gzdopen(fd, "rb");
     if (!l->file) {
         close(fd);

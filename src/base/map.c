@@ -2,7 +2,6 @@
 #include "base/file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,9 +11,6 @@ static ap_status map_fd(struct ap_map *map, int fd, const char *path, struct ap_
     struct stat info;
     if (fstat(fd, &info) != 0)
         return ap_fail_errno(err, errno, "%s: cannot be examined", path);
-    if (!S_ISREG(info.st_mode))
-        return ap_fail(err, AP_INVALID, "%s: is %s, expected a regular file; check the path", path,
-                       S_ISDIR(info.st_mode) ? "a directory" : "a device or pipe");
     if (info.st_size == 0)
         return AP_OK;
     void *data = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
@@ -29,10 +25,11 @@ static ap_status map_fd(struct ap_map *map, int fd, const char *path, struct ap_
 ap_status ap_map_open(struct ap_map *map, const char *path, struct ap_error *err)
 {
     *map = (struct ap_map){0};
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return ap_fail_errno(err, errno, "%s: cannot open", path);
-    ap_status status = map_fd(map, fd, path, err);
+    int fd;
+    ap_status status = ap_file_open(&fd, path, err);
+    if (status != AP_OK)
+        return status;
+    status = map_fd(map, fd, path, err);
     close(fd);
     return status;
 }

@@ -45,7 +45,7 @@ static void test_read_is_bounded(void **state)
     assert_int_equal(ap_file_read(path, 4, &got, &err), AP_LIMIT);
     check_holds(err.text, "limit of 4 bytes");
     assert_int_equal(got.len, 0);
-    assert_int_equal(ap_file_read("/dev/zero", 100000, &got, &err), AP_LIMIT); /* has no size */
+    assert_int_equal(ap_file_read("/proc/self/stat", 10, &got, &err), AP_LIMIT); /* says 0 */
     assert_int_equal(ap_file_read(absent, 4, &got, &err), AP_NOT_FOUND);
     check_holds(err.text, absent);
     check_holds(err.text, "check the path");
@@ -311,6 +311,31 @@ static void test_commit_failures(void **state)
     ap_free(old);
 }
 
+/* What is no file is refused by each reader, and none waits for a pipe that nobody writes to. */
+static void test_only_regular_files(void **state)
+{
+    char *pipe_path = scratch_path(state, "pipe");
+    assert_int_equal(mkfifo(pipe_path, 0600), 0);
+    const char *paths[] = {*state, pipe_path, "/dev/zero"};
+    for (size_t i = 0; i < AP_LEN(paths); i++) {
+        const char *what = i ? "a device or pipe" : "is a directory";
+        struct ap_error err;
+        struct ap_buffer out = {0};
+        struct ap_map map;
+        struct ap_lines *lines;
+        assert_int_equal(ap_file_read(paths[i], 100, &out, &err), AP_INVALID);
+        check_holds(err.text, what);
+        check_holds(err.text, "expected a regular file");
+        assert_int_equal(ap_map_open(&map, paths[i], &err), AP_INVALID);
+        check_holds(err.text, what);
+        assert_int_equal(ap_lines_open(&lines, paths[i], 100, &err), AP_INVALID);
+        check_holds(err.text, what);
+        assert_null(lines);
+        ap_buffer_free(&out);
+    }
+    ap_free(pipe_path);
+}
+
 /* As another user, where the test runs as root, whom no permission stops. */
 static void test_unwritable_directory(void **state)
 {
@@ -350,6 +375,7 @@ int main(void)
         T(test_commit_exchanges),
         T(test_commit_where_exchange_is_not_known),
         T(test_commit_failures),
+        T(test_only_regular_files),
         T(test_unwritable_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
