@@ -55,10 +55,8 @@ static ap_status add_target(struct ap_adapter *a, int layer, int target, int *ro
     struct ap_param *p = &a->table.rows[a->a[at]], *q = &a->table.rows[a->b[at]];
     name_row(p, layer, target, 'A');
     name_row(q, layer, target, 'B');
-    AP_TRY(ap_param_describe(p, a->ops, "r in adapter_config.json, the base's inputs", a->rank,
-                             n_in, true, err));
-    AP_TRY(ap_param_describe(q, a->ops, "the base's outputs, r in adapter_config.json", n_out,
-                             a->rank, true, err));
+    AP_TRY(ap_param_describe(p, a->ops, "r and the base's inputs", a->rank, n_in, true, err));
+    AP_TRY(ap_param_describe(q, a->ops, "the base's outputs and r", n_out, a->rank, true, err));
     AP_TRY(ap_param_own(p, err));
     AP_TRY(ap_param_own(q, err));
 out:

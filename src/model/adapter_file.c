@@ -124,7 +124,8 @@ out:
     return status;
 }
 
-static ap_status read_config(struct ap_adapter_plan *plan, const char *dir, struct ap_error *err)
+static ap_status read_config(struct ap_adapter_plan *plan, const char *dir, bool classifier,
+                             struct ap_error *err)
 {
     char *path = ap_path_join(dir, CONFIG);
     json_t *o = NULL;
@@ -136,6 +137,13 @@ static ap_status read_config(struct ap_adapter_plan *plan, const char *dir, stru
         status = ap_fail(err, AP_FORMAT, "%s: is a list, expected an object", path);
     else
         status = read_plan(plan, o, path, err);
+    if (status == AP_OK && classifier && is_text(json_object_get(o, "task_type"), "CAUSAL_LM"))
+        status =
+            ap_fail(err, AP_INVALID,
+                    "%s: \"task_type\" is \"CAUSAL_LM\", but the base model is a sequence "
+                    "classifier, expected \"SEQ_CLS\"; use the adapter with the language model "
+                    "it was trained on",
+                    path);
 out:
     json_decref(o);
     ap_free(path);
@@ -161,7 +169,7 @@ ap_status ap_adapter_load(struct ap_adapter **out, const struct ap_weights *base
     struct ap_adapter *a = NULL;
     ap_status status;
     *out = NULL;
-    AP_TRY(read_config(&plan, dir, err));
+    AP_TRY(read_config(&plan, dir, base->score >= 0, err));
     AP_TRY(ap_adapter_make(&a, &base->config, &plan, err));
     AP_TRY(ap_adapter_restore(a, dir, err));
     *out = a;

@@ -199,7 +199,15 @@ static void test_refused(void **state)
     load_with(state, shallow, "", AP_FORMAT, "layers.1.self_attn.q_proj", "too many");
     c.width = 24;
     struct ap_weights *wide = tiny_weights(&c);
-    load_with(state, wide, "", AP_FORMAT, "is F32 [4,16], expected [4,24]", "base's inputs");
+    load_with(state, wide, "", AP_FORMAT, "is F32 [4,16], expected [4,24]",
+              "(r and the base's inputs in adapter_config.json with the base's config.json)");
+    struct ap_config judge = tiny_config();
+    judge.n_label = 1;
+    struct ap_weights *classifier = tiny_weights(&judge);
+    load_with(state, classifier, ",\"task_type\":\"CAUSAL_LM\"", AP_INVALID,
+              "\"task_type\" is \"CAUSAL_LM\"", "use the adapter with the language model");
+    load_with(state, classifier, ",\"task_type\":\"SEQ_CLS\"", AP_OK, "", "");
+    ap_weights_free(classifier);
     ap_weights_free(wide);
     ap_weights_free(shallow);
     ap_adapter_free(a);
