@@ -7,6 +7,9 @@
 #include <string.h>
 
 #define SEQUENCE_DEPTH_MAX 8
+/* A rule may make its text longer, and the next rule that again: what comes out is bounded. */
+#define GROWTH_MAX ((size_t)64)
+#define GROWTH_SLACK ((size_t)65536)
 
 static ap_status copy_text(char **out, size_t *n_out, const char *text, size_t n, const char *where,
                            struct ap_error *err)
@@ -140,12 +143,19 @@ ap_status ap_normalizer_run(const struct ap_normalizer *nz, struct ap_span in,
                             struct ap_marked work[2], struct ap_span *out, struct ap_error *err)
 {
     ap_status status = AP_OK;
+    size_t max = in.n < AP_BUFFER_MAX / GROWTH_MAX ? GROWTH_MAX * in.n + GROWTH_SLACK : 0;
     *out = in;
     for (int i = 0; i < nz->n && status == AP_OK; i++) {
         struct ap_marked *next = &work[i % 2];
         ap_marked_clear(next);
+        next->text.max = next->kind.max = max;
         status = kind_table[nz->step[i].kind].run(&nz->step[i], *out, next, err);
         *out = ap_marked_span(next);
     }
+    if (status == AP_LIMIT)
+        return ap_fail(err, AP_LIMIT,
+                       "the normalizer in tokenizer.json makes over %zu bytes of a text of %zu; "
+                       "look at its Replace rules",
+                       max ? max : AP_BUFFER_MAX, in.n);
     return status;
 }

@@ -25,7 +25,8 @@ ap_status ap_normalizer_init(struct ap_normalizer *nz, const json_t *config, con
 void ap_normalizer_free(struct ap_normalizer *nz);
 
 /* *out is the normalised text: in itself, or in one of the two working buffers. What a step puts in
- * is of the kind of what it replaces or precedes, and text where that is mixed. */
+ * is of the kind of what it replaces or precedes, and text where that is mixed. Over 64 times the
+ * text and 64 KiB is AP_LIMIT. */
 ap_status ap_normalizer_run(const struct ap_normalizer *nz, struct ap_span in,
                             struct ap_marked work[2], struct ap_span *out, struct ap_error *err);
 

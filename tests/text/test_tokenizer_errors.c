@@ -191,6 +191,37 @@ static void test_deep_nesting(void **state)
     free(text);
 }
 
+/* Eight rules that make 1000 letters of one would make 10^24 of it. */
+static void test_a_normalizer_that_grows(void **state)
+{
+    (void)state;
+    struct ap_error err = {0};
+    struct ap_tokenizer *t = NULL;
+    struct ap_ids ids = {0};
+    struct ap_segment one = {"a b", 3, AP_SEGMENT_TEXT}, none = {"b b", 3, AP_SEGMENT_TEXT};
+    char letters[1001] = "", rules[10000] = "{\"type\": \"Sequence\", \"normalizers\": [";
+    memset(letters, 'a', 1000);
+    for (int i = 0; i < 8; i++) {
+        size_t n = strlen(rules);
+        snprintf(rules + n, sizeof(rules) - n,
+                 "%s{\"type\": \"Replace\", \"pattern\": {\"String\": \"a\"}, \"content\": \"%s\"}",
+                 i ? ", " : "", letters);
+    }
+    strcat(rules, "]}");
+    char *text = edited(small_tokenizer,
+                        "{\"type\": \"Replace\", \"pattern\": {\"String\": \" \"},"
+                        " \"content\": \"_\"}",
+                        rules);
+    check_ok(parse_small(&t, text, NULL, &err), err);
+    assert_int_equal(ap_tokenizer_encode(t, &one, 1, false, &ids, &err), AP_LIMIT);
+    check_holds(err.text, "of a text of 3");
+    check_holds(err.text, "Replace rules");
+    check_ok(ap_tokenizer_encode(t, &none, 1, false, &ids, &err), err);
+    ap_ids_free(&ids);
+    ap_tokenizer_close(t);
+    free(text);
+}
+
 static void test_missing_folder(void **state)
 {
     (void)state;
@@ -204,8 +235,11 @@ static void test_missing_folder(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_tokenizer_faults), cmocka_unit_test(test_config_faults),
-        cmocka_unit_test(test_truncated),        cmocka_unit_test(test_deep_nesting),
+        cmocka_unit_test(test_tokenizer_faults),
+        cmocka_unit_test(test_config_faults),
+        cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_deep_nesting),
+        cmocka_unit_test(test_a_normalizer_that_grows),
         cmocka_unit_test(test_missing_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
