@@ -129,7 +129,7 @@ static bool take_option(struct generate *c, int option, char **argv)
         o->max_new_tokens = (int)n;
         return good;
     case TEMPERATURE:
-        return cli_parse_real("generate", "--temperature", optarg, 0, 1000, &o->temperature);
+        return cli_parse_temperature("generate", optarg, &o->temperature);
     case TOP_K:
         good = cli_parse_int("generate", "--top-k", optarg, 0, INT_MAX, &n);
         o->top_k = (int)n;

@@ -30,6 +30,17 @@ bool cli_parse_real(const char *command, const char *name, const char *text, dou
     return false;
 }
 
+bool cli_parse_temperature(const char *command, const char *text, double *out)
+{
+    char *end;
+    *out = strtod(text, &end);
+    if (end != text && !*end && (*out == 0 || (*out >= 0.001 && *out <= 1000)))
+        return true;
+    cli_usage_error(command, "--temperature is '%s', expected 0 or a number from 0.001 to 1000",
+                    text);
+    return false;
+}
+
 int cli_model_option(struct ap_engine_options *options, const char *command, int option,
                      char **argv)
 {

@@ -35,6 +35,8 @@ bool cli_parse_int(const char *command, const char *name, const char *text, long
                    long long max, long long *out);
 bool cli_parse_real(const char *command, const char *name, const char *text, double min, double max,
                     double *out);
+/* 0, or what the sampler takes: 0.001 to 1000. */
+bool cli_parse_temperature(const char *command, const char *text, double *out);
 
 /* "{"ids"}, {"text"}": exactly one of these keys must be in the record. *which is its place. */
 ap_status cli_one_of(const json_t *in, const char *const *keys, size_t n_keys, size_t *which,

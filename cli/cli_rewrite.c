@@ -1,10 +1,9 @@
 /* alignpro rewrite: one prompt in, its rewrite out, by the prompter of a run. */
-#include "cli.h"
+#include "cli_model.h"
 #include "cli_run.h"
 
 #include "alignpro/run.h"
 
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -94,7 +93,9 @@ int cli_rewrite(int argc, char **argv)
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         if (option == 'r')
             dir = optarg;
-        else if (option == 't' && parse_number(optarg, 100, &c.options.temperature))
+        else if (option == 't' && !cli_parse_temperature("rewrite", optarg, &c.options.temperature))
+            return CLI_USAGE;
+        else if (option == 't')
             continue;
         else if (option == 's' && parse_number(optarg, 9e15, &value))
             c.options.seed = (uint64_t)value;
@@ -102,7 +103,7 @@ int cli_rewrite(int argc, char **argv)
             continue;
         else if (option == 'h')
             return help();
-        else if (option == 't' || option == 's' || option == 'j')
+        else if (option == 's' || option == 'j')
             return cli_usage_error("rewrite", "'%s' is no number in range", optarg);
         else
             return cli_option_error("rewrite", option, argv);

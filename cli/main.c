@@ -3,6 +3,7 @@
 #include "cli_model.h"
 #include "cli_run.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,11 +81,25 @@ static void choose_waiting(char **argv)
         execv("/proc/self/exe", argv); /* where it fails, the default does */
 }
 
+/* A standard stream that is closed would be the next file that is opened, and a message would be
+ * written into it. Standard output is filled for reading only: what is written there still fails,
+ * and cli_finish says so. */
+static void fill_standard_streams(void)
+{
+    static const int modes[] = {O_RDONLY, O_RDONLY, O_WRONLY};
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", modes[fd]) < 0)
+            exit(CLI_FAILED);
+}
+
 int main(int argc, char **argv)
 {
+    fill_standard_streams();
     choose_waiting(argv);
-    /* A closed pipe is a failed write with a message and an exit code; a run of hours goes on. */
+    /* A closed pipe, or a limit on the size of files, is a failed write with a message and an exit
+     * code; a run of hours goes on. */
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     if (argc < 2) {
         cli_help(1, argv);
         return CLI_USAGE;

@@ -122,6 +122,7 @@ try "$alignpro" rewrite "a fox"; refused 2 "--run is missing" "rewrite without a
 try "$alignpro" rewrite --run "$source" "a fox"; refused 1 "is no run directory" "rewrite of another folder"
 try "$alignpro" rewrite --run "$tmp/run" a fox; refused 2 "2 texts, expected one" "rewrite of two texts"
 try "$alignpro" rewrite --run "$tmp/run" --temperature hot x; refused 2 "'hot'" "rewrite with a word for a number"
+try "$alignpro" rewrite --run "$tmp/run" --temperature 1e-9 x; refused 2 "expected 0 or a number from 0.001" "rewrite with a tiny temperature"
 try "$alignpro" rewrite --help; exits 0 "rewrite --help"; out_has "--temperature" "rewrite --help"
 
 # -- the stages, and the rewriter after each --
@@ -138,6 +139,15 @@ for f in report.html eval.json eval.csv run.db recipe.yaml rlhf/DONE align/final
 done
 try "$alignpro" run "$recipe"; exits 0 "run again"; err_has "eval      is there already" "run again"
 out_has "judge: reward" "run again"
+"$alignpro" run "$recipe" >&- 2>"$tmp/err" <"$tmp/in"; code=$?
+exits 1 "run with closed output"; err_has "cannot write the output" "run with closed output"
+rm "$tmp/run/run.db"
+try "$alignpro" run "$recipe"; exits 0 "run without its run.db"; out_has "judge: reward" "run without its run.db"
+try "$alignpro" run "$recipe"; exits 0 "run after that"; err_has "eval      is there already" "run after that"
+head -c 9000 /dev/urandom >"$tmp/run/run.db"
+try "$alignpro" run "$recipe"; refused 1 "move the file away" "a damaged run.db"
+rm "$tmp/run/run.db"
+try "$alignpro" eval "$recipe"; exits 0 "eval after a damaged run.db"; out_has "judge: reward" "eval after a damaged run.db"
 try "$alignpro" run "$recipe" --set align.kl=0.5; refused 1 "align.kl" "another recipe in the same folder"
 try "$alignpro" run "$recipe" --set run.threads=2 --set run.batch=4; exits 0 "keys that change nothing"
 

@@ -118,6 +118,12 @@ try "$alignpro" score --model "$model" --context 1000; exits 1 "a context the mo
 try "$alignpro" score --model "$model" --context 1x; exits 2 "context is no number"; err_has "1x" "context is no number"
 try "$alignpro" score --model "$model" --adapter "$tmp/none" x; exits 1 "missing adapter"; err_has none "missing adapter"
 
+cp -r "$model" "$tmp/nan"
+{ head -c -4 "$model/model.safetensors"; printf '\000\000\300\177'; } >"$tmp/nan/model.safetensors"
+try "$alignpro" score --model "$tmp/nan" "a cat"; exits 1 "score of NaN weights"; err_has "NaN or Inf" "score of NaN weights"
+input '{"text": "a cat"}'
+try "$alignpro" score --model "$tmp/nan"; exits 1 "score of NaN weights, lines"; line_has 1 "NaN or Inf" "score of NaN weights, lines"
+
 # -- generate --
 input '{"ids": [0, 5]}' '{"prompt": "a cat"}' '{"messages": [{"role": "user", "content": "a cat"}]}'
 try "$alignpro" generate --model "$model" --max-new-tokens 5; exits 0 generate; n_lines 3 generate
@@ -144,7 +150,7 @@ whole=$(cat "$tmp/out") stop=$(cut -c 12-18 "$tmp/out" | head -1)
 try "$alignpro" generate --model "$model" --temperature 1 --max-new-tokens 40 --seed 1 --stop "$stop" "a cat"; exits 0 "generate --stop"
 case $whole in "$(cat "$tmp/out")$stop"*) note 0 x ;; *) note 1 "generate --stop '$stop' cuts elsewhere" ;; esac
 try "$alignpro" generate --model "$judge" x; exits 1 "generate by a classifier"; err_has classifier "generate by a classifier"
-for bad in "--temperature -1" "--temperature x" "--top-k -1" "--top-p 1.5" "--top-p 0" "--seed x" "--max-new-tokens 0" "--threads 0"; do
+for bad in "--temperature -1" "--temperature x" "--temperature 1e-9" "--temperature 1001" "--temperature nan" "--top-k -1" "--top-p 1.5" "--top-p 0" "--seed x" "--max-new-tokens 0" "--threads 0"; do
     # shellcheck disable=SC2086
     try "$alignpro" generate --model "$model" $bad x; exits 2 "generate $bad"; err_has "${bad%% *}" "generate $bad"
 done
@@ -165,6 +171,26 @@ fi
 $(i=0; while [ $i -lt 3000 ]; do echo '{"ids": [0, 5, 6, 7, 8, 9]}'; i=$((i + 1)); done)
 EOF
 code=$(cat "$tmp/code"); exits 1 "closed pipe"
+
+
+# -- a limit on the size of files, closed streams --
+i=0; while [ $i -lt 60 ]; do echo '{"ids": [0, 5, 6, 7, 8, 9]}'; i=$((i + 1)); done >"$tmp/in"
+(ulimit -f 2; "$alignpro" score --model "$model" <"$tmp/in" >"$tmp/small" 2>"$tmp/err"); code=$?
+exits 1 "file size limit"; err_has "cannot write the output: File too large" "file size limit"
+: >"$tmp/out"
+input '{"ids": [0, 5]}'
+"$alignpro" score --model "$model" <"$tmp/in" >&- 2>"$tmp/err"; code=$?
+exits 1 "closed output"; err_has "cannot write the output" "closed output"
+"$alignpro" score --model "$model" <"$tmp/in" >"$tmp/out" 2>&-; code=$?
+exits 0 "closed standard error"; out_has '"tokens": 1}' "closed standard error"
+"$alignpro" score --model "$model" <&- >"$tmp/out" 2>"$tmp/err"; code=$?
+exits 0 "closed input"; n_lines 0 "closed input"
+: >"$tmp/in"
+
+# -- what is no file --
+cp -r "$model" "$tmp/fifo" && rm "$tmp/fifo/config.json" && mkfifo "$tmp/fifo/config.json"
+try timeout 20 "$alignpro" score --model "$tmp/fifo" x; exits 1 "a pipe for a file"
+err_has "config.json: is a device or pipe, expected a regular file" "a pipe for a file"
 
 # -- the real model --
 stories=${ALIGNPRO_DATA:-$source/../shared/data}/models/stories260K-hf
