@@ -6,6 +6,7 @@
 
 #include "base/scratch.h"
 #include "gen/tiny.h"
+#include "model/param.h"
 
 static struct ap_config text_config(void)
 {
