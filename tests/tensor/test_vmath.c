@@ -34,7 +34,7 @@ static void test_normal_values(void **state)
 
 static void test_ends_of_the_range(void **state)
 {
-    const float low[] = {-87.34f, -88, -200, -1e9f, -1e30f, -3.4e38f, -INFINITY};
+    const float low[] = {-87.34f, -88, -200, -9e6f, -1.5e7f, -1e9f, -1e30f, -3.4e38f, -INFINITY};
     const float high[] = {88.8f, 89, 200, 1e30f, INFINITY};
     (void)state;
     for (size_t i = 0; i < AP_LEN(low); i++) {
