@@ -83,6 +83,8 @@ static void print_step(struct cli_progress *p, const struct ap_event *e)
 {
     double t = now(), pause = p->terminal ? 0.1 : 10;
     int64_t done = e->step;
+    if (p->first < 0)
+        p->first = done - 1;
     if (t - p->last < pause && done != e->n_steps)
         return;
     p->last = t;
@@ -97,7 +99,7 @@ static void print_step(struct cli_progress *p, const struct ap_event *e)
     print_figures(e);
     if (done < e->n_steps && e->seconds > 0) {
         fputs("  ", stderr);
-        print_time(e->seconds / (double)done * (double)(e->n_steps - done));
+        print_time(e->seconds / (double)(done - p->first) * (double)(e->n_steps - done));
         fputs(" left", stderr);
     }
     if (p->terminal && done < e->n_steps)
@@ -112,6 +114,7 @@ static void on_event(void *context, const struct ap_event *e)
     switch (e->kind) {
     case AP_EVENT_BEGIN:
         clear_bar(p);
+        p->first = -1;
         fprintf(stderr, "%-9s %s (%lld steps)\n", e->stage, purpose(e->stage),
                 (long long)e->n_steps);
         break;
@@ -137,9 +140,16 @@ static void on_event(void *context, const struct ap_event *e)
     fflush(stderr);
 }
 
+void cli_progress_end(struct cli_progress *p)
+{
+    if (p->drawn)
+        fputc('\n', stderr);
+    p->drawn = false;
+}
+
 void cli_progress_init(struct cli_progress *p)
 {
-    *p = (struct cli_progress){.terminal = isatty(STDERR_FILENO)};
+    *p = (struct cli_progress){.terminal = isatty(STDERR_FILENO), .first = -1};
     p->sink = (struct ap_sink){.fn = on_event, .context = p, .stop = &p->stop};
     stop_flag = &p->stop;
     struct sigaction action = {.sa_handler = on_signal};

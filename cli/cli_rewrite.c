@@ -64,8 +64,9 @@ static int run(struct rewrite *c, const char *dir, int threads, const char *text
     if (ap_rewriter_open(&c->rewriter, dir, threads, &err) != AP_OK)
         return cli_fail(&err);
     if (strcmp(ap_rewriter_stage(c->rewriter), "align") != 0)
-        fprintf(stderr, "alignpro: %s: align is not done; this is the prompter after %s\n", dir,
-                ap_rewriter_stage(c->rewriter));
+        fprintf(stderr, "alignpro: %s: align is not done; this is the prompter %s\n", dir,
+                strcmp(ap_rewriter_stage(c->rewriter), "sft") == 0 ? "after sft"
+                                                                   : "before any training");
     int code = text ? rewrite_argument(c, text) : cli_lines(rewrite_line, c);
     ap_rewriter_close(c->rewriter);
     return code;

@@ -54,8 +54,11 @@ int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, con
     if (ap_recipe_open(&recipe, path, sets, n_sets, &err) != AP_OK)
         return fail(&err);
     cli_progress_init(&progress);
-    if (ap_run_open(&run, recipe, &progress.sink, &err) != AP_OK ||
-        ap_run_stage(run, stage, &err) != AP_OK)
+    ap_status status = ap_run_open(&run, recipe, &progress.sink, &err);
+    if (status == AP_OK)
+        status = ap_run_stage(run, stage, &err);
+    cli_progress_end(&progress);
+    if (status != AP_OK)
         code = fail(&err);
     else if (!stage || strcmp(stage, "eval") == 0)
         code = print_summary(run);

@@ -19,6 +19,7 @@ for check in tools/check_layers.sh tools/check_sizes.sh tools/test_checks.sh; do
 done
 
 log=$build/tests.log
+echo "running the test programs (log: $log)"
 ctest --test-dir "$build" --output-on-failure --timeout 600 >"$log" 2>&1
 status=$?
 n_failed=$(sed -n 's/^[0-9]*% tests passed, \([0-9]*\) tests failed out of \([0-9]*\)$/\1/p' "$log")

@@ -104,7 +104,7 @@ static void say_variance(struct ap_page *page, const struct ap_evaluation *e, in
     /* Intervals that overlap are not a test, but those that do not are one. */
     const char *word = align->variance.high < bare->variance.low   ? "is lower"
                        : align->variance.low > bare->variance.high ? "is higher"
-                                                                   : "is about the same";
+                                                                   : "shows no clear difference";
     ap_page_printf(page, "The variance of its scores from prompt to prompt %s: %s", word,
                    ap_with_range(align->variance, decimals, false).text);
     ap_page_printf(page, " against bare's %s.\n",

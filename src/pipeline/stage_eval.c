@@ -380,6 +380,16 @@ out:
     return status;
 }
 
+/* The last two parts of a path: what a reader tells runs apart by. */
+static const char *short_name(const char *path)
+{
+    const char *at = path + strlen(path);
+    for (int n_parts = 0; at > path; at--)
+        if (at[-1] == '/' && ++n_parts == 2)
+            break;
+    return at;
+}
+
 ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
 {
     ap_status status = AP_OK;
@@ -396,7 +406,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     struct ap_report_source source = {.db = run->db,
                                       .evaluation = evaluation,
-                                      .title = run->dir.path,
+                                      .title = short_name(run->dir.path),
                                       .recipe = recipe.data,
                                       .version = AP_VERSION};
     AP_TRY(ap_report_html(&source, &page, err));

@@ -59,7 +59,7 @@ ap_status ap_recipe_help(const char *key, char **text, struct ap_error *err)
         ap_setting_nearest(key, nearest);
         AP_TRY(
             ap_fail(err, AP_NOT_FOUND,
-                    "no recipe key is called %.100s; the nearest is %s (alignpro help lists all)",
+                    "no recipe key is called %.100s; the nearest is %s (alignpro help keys lists all)",
                     key, nearest));
     }
     *text = ap_strndup(out.data, out.len);

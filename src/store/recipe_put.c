@@ -170,7 +170,7 @@ ap_status ap_recipe_unknown(const struct ap_recipe *recipe, const char *key,
 {
     char nearest[AP_KEY_MAX];
     ap_setting_nearest(key, nearest);
-    ap_fail(err, AP_INVALID, "unknown key %.100s; the nearest is %s (alignpro help lists all)", key,
+    ap_fail(err, AP_INVALID, "unknown key %.100s; the nearest is %s (alignpro help keys lists all)", key,
             nearest);
     return ap_recipe_fail_at(recipe, origin, AP_INVALID, err);
 }

@@ -128,7 +128,7 @@ try "$alignpro" rewrite --help; exits 0 "rewrite --help"; out_has "--temperature
 # -- the stages, and the rewriter after each --
 try "$alignpro" pretrain "$recipe"; exits 0 pretrain; err_has "pretrain  done" pretrain
 try "$alignpro" rewrite --run "$tmp/run" "a fox"; exits 0 "rewrite after pretrain"
-err_has "this is the prompter after base" "rewrite after pretrain"
+err_has "this is the prompter before any training" "rewrite after pretrain"
 try "$alignpro" sft "$recipe"; exits 0 sft; err_has "pretrain  is there already" sft
 try "$alignpro" rewrite --run "$tmp/run" "a fox"; err_has "after sft" "rewrite after sft"
 try "$alignpro" align "$recipe"; exits 0 align; err_has "reward    done" "align brings its reward"
