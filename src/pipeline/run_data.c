@@ -91,8 +91,10 @@ ap_status ap_run_prompts(struct ap_run *run, const char *path, ap_split split,
     AP_TRY(ap_prompts_make(out, d, index, n, lm, meta_prompt, lm->context - max_new_tokens,
                            ap_run_too_long(run), limit, err));
     if (out->n_skipped > 0)
-        ap_sink_note(run->sink, "data", "%lld prompts longer than the context were skipped",
-                     (long long)out->n_skipped);
+        ap_sink_note(run->sink, "data",
+                     "%s: %lld prompts longer than the context of %s were skipped, %d are left",
+                     path[0] ? path : run->s->data.path, (long long)out->n_skipped, lm->name,
+                     out->n);
     if (out->n == 0)
         status = ap_fail(err, AP_INVALID,
                          "%s: no prompts are left after the split (data.split) and the length "

@@ -130,8 +130,9 @@ ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err)
                                               .settings = &run->s->reward_train};
     AP_TRY(ap_reward_train(&stage, &options, &accuracy, err));
     if (isfinite(accuracy))
-        ap_sink_note(run->sink, "reward", "puts %.1f%% of %d held-out pairs in the right order",
-                     100 * accuracy, valid.n);
+        ap_sink_note(run->sink, "reward",
+                     "puts %.0f of %d held-out pairs in the right order (%.1f%%)",
+                     accuracy * valid.n, valid.n, 100 * accuracy);
     snprintf(json, sizeof(json), "{\"pairs\": %d, \"valid\": %d, \"accuracy\": %.6f}", train.n,
              valid.n, isfinite(accuracy) ? accuracy : -1);
     AP_TRY(ap_run_finish(run, "reward", lm, &policy.role, json, err));
