@@ -47,6 +47,12 @@ static inline void check_near_at(double got, double want, double absolute, doubl
         }                                                                                          \
     } while (0)
 
+/* Whether this is the full tier (make test-full): more shapes, more kills. */
+static inline int check_full(void)
+{
+    return getenv("ALIGNPRO_TEST_FULL") != NULL;
+}
+
 /* Path of a reference file in a static buffer, or NULL (the caller skips) when the folder is absent. */
 static inline const char *check_path(const char *variable, const char *fallback, const char *name)
 {

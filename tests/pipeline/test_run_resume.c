@@ -91,13 +91,14 @@ static void check_under_fire(const struct pair *pair, uint64_t seed)
     struct ap_random random;
     int kills = 0, round = 0;
     ap_random_init(&random, &(struct ap_stream){.seed = seed});
-    for (; kills < KILLS_LEAST && round < 20; round++) {
+    int least = check_full() ? 8 * KILLS_LEAST : KILLS_LEAST;
+    for (; kills < least && round < 4 * least; round++) {
         assert_int_equal(ap_dir_remove(pair->part, NULL), AP_OK);
         kills += run_under_fire(pair, &random);
         check_same_runs(pair, 5);
     }
     printf("%d kills in %d runs\n", kills, round);
-    assert_true(kills >= KILLS_LEAST);
+    assert_true(kills >= least);
 }
 
 static void test_killed_at_any_moment_rloo(void **state)

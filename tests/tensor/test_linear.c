@@ -85,6 +85,21 @@ static void test_gradients(void **state)
     }
 }
 
+/* The full tier: every small shape, where edges of tiles and panels meet. */
+static void test_all_small_shapes(void **state)
+{
+    (void)state;
+    if (!check_full())
+        skip();
+    for (int m = 1; m <= 14; m++)
+        for (int n = 1; n <= 36; n += n < 4 ? 1 : 5)
+            for (int k = 1; k <= 20; k += k < 3 ? 1 : 6) {
+                check_linear(m, n, k, m % 2 == 0);
+                check_dx(m, n, k, m % 2 == 1);
+                check_dw(m, n, k);
+            }
+}
+
 /* y by `rows` rows at a time, the last first. */
 static void linear_by(const struct ap_ops *ops, float *y, const float *x, const struct ap_packed *p,
                       int m, int n, int k, int rows, bool accumulate)
@@ -179,6 +194,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_linear),
         cmocka_unit_test(test_gradients),
+        cmocka_unit_test(test_all_small_shapes),
         cmocka_unit_test(test_rows_are_exact),
         cmocka_unit_test(test_order_is_one_chain),
         cmocka_unit_test(test_gradients_on_threads),
