@@ -9,10 +9,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#ifndef AP_VERSION
-#define AP_VERSION "unknown"
-#endif
-
 const struct cli_command cli_commands[] = {
     {"demo", cli_demo, "the whole method on a small bundled world, in minutes"},
     {"run", cli_run, "every stage of a recipe, each skipped when its result exists"},

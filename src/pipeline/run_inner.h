@@ -1,7 +1,8 @@
 /* Inside of a run: what its stages share. Entry points of the folder: include/alignpro/run.h.
  *
- *   run.c        open, order of stages, summary     run_data.c    data sets, splits, sequences
- *   run_models.c models, roles, results              stage_*.c     one stage a file
+ *   run.c        open, order of stages               run_data.c    data sets, splits, prompts
+ *   run_check.c  what is refused at the start        stage_*.c     one stage a file
+ *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
  */
 #ifndef AP_PIPELINE_RUN_INNER_H
@@ -43,6 +44,11 @@ struct ap_owned_role {
     struct ap_adapter *adapter;
 };
 void ap_owned_role_free(struct ap_owned_role *r);
+
+/* ---- run.c ---- */
+
+/* Whether eval.arms names it. */
+bool ap_run_has_arm(const struct ap_run *run, const char *name);
 
 /* ---- run_check.c ---- */
 

@@ -1,5 +1,5 @@
-/* Evaluation: every arm on one fixed test split, then statistics, tables and the report. math.md
- * section 3. */
+/* Evaluation: every arm on one fixed test split, its rows into run.db. math.md section 3. What is
+ * made of them: run_report.c. */
 #include "pipeline/run_inner.h"
 
 #include "base/clock.h"
@@ -10,10 +10,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-
-#ifndef AP_VERSION
-#define AP_VERSION "0.1.0"
-#endif
 
 /* Everything an arm may need, opened once. */
 struct eval {
@@ -37,14 +33,6 @@ static void eval_free(struct eval *e)
     ap_owned_role_free(&e->aligned);
     ap_owned_role_free(&e->base);
     ap_owned_role_free(&e->rlhf);
-}
-
-static bool has_arm(const struct ap_run *run, const char *name)
-{
-    for (int i = 0; i < run->s->eval.n_arms; i++)
-        if (strcmp(run->s->eval.arms[i], name) == 0)
-            return true;
-    return false;
 }
 
 /* Keep the prompts that both sides have: one may be too long for one model only. Both are in file
@@ -114,9 +102,9 @@ static ap_status open_roles(struct eval *e, struct ap_error *err)
     AP_TRY(ap_run_role(run, e->prompter, p, NULL, &e->untrained, err));
     AP_TRY(ap_run_role(run, e->prompter, p, ap_run_sft_stage(run), &e->sft, err));
     AP_TRY(ap_run_role(run, e->target, t, NULL, &e->base, err));
-    if (has_arm(run, "align"))
+    if (ap_run_has_arm(run, "align"))
         AP_TRY(ap_run_role(run, e->prompter, p, "align", &e->aligned, err));
-    if (has_arm(run, "rlhf"))
+    if (ap_run_has_arm(run, "rlhf"))
         AP_TRY(ap_run_role(run, e->target, t, "rlhf", &e->rlhf, err));
 out:
     return status;
@@ -125,8 +113,8 @@ out:
 /* ---- one arm ---- */
 
 /* Which roles an arm is made of; rewriter NULL: x goes to the target as it is. */
-static ap_status describe_arm(struct eval *e, const char *name, struct ap_arm *arm,
-                              const struct ap_role **rewriter, const struct ap_role **target)
+static void describe_arm(struct eval *e, const char *name, struct ap_arm *arm,
+                         const struct ap_role **rewriter, const struct ap_role **target)
 {
     const struct ap_settings *s = e->run->s;
     *arm = (struct ap_arm){.name = name,
@@ -153,7 +141,6 @@ static ap_status describe_arm(struct eval *e, const char *name, struct ap_arm *a
         arm->kl_reference = e->base.role;
         arm->kl_temperature = s->target.temperature > 0 ? s->target.temperature : 1;
     }
-    return AP_OK;
 }
 
 static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct ap_error *err)
@@ -169,7 +156,7 @@ static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct 
                                       .db = e->run->db,
                                       .sink = e->run->sink};
 
-    AP_TRY(describe_arm(e, name, &arm, &rewriter, &target));
+    describe_arm(e, name, &arm, &rewriter, &target);
     if (rewriter) {
         AP_TRY(ap_run_rewriter(e->run, e->prompter, rewriter, e->run->s->eval.temperature,
                                e->run->s->run.batch, &rewriter_target, err));
@@ -346,107 +333,7 @@ out:
     return status;
 }
 
-/* ---- statistics and pages ---- */
-
-static ap_status evaluate(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err)
-{
-    const struct ap_eval_settings *s = &run->s->eval;
-    return ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges, s->bootstrap,
-                       (uint64_t)run->s->run.seed, err);
-}
-
-static ap_status write_page(struct ap_run *run, const char *name, struct ap_buffer *text,
-                            struct ap_error *err)
-{
-    char *path = ap_path_join(run->dir.path, name);
-    ap_status status = path ? ap_file_write(path, text->data, text->len, err)
-                            : ap_fail(err, AP_MEMORY, "%s: out of memory", name);
-    ap_free(path);
-    ap_buffer_clear(text);
-    return status;
-}
-
-static ap_status write_tables(struct ap_run *run, const struct ap_evaluation *evaluation,
-                              struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    struct ap_buffer text = {0};
-    AP_TRY(ap_evaluation_json(evaluation, &text, err));
-    AP_TRY(write_page(run, "eval.json", &text, err));
-    AP_TRY(ap_evaluation_csv(evaluation, &text, err));
-    AP_TRY(write_page(run, "eval.csv", &text, err));
-out:
-    ap_buffer_free(&text);
-    return status;
-}
-
-/* The last two parts of a path: what a reader tells runs apart by. */
-static const char *short_name(const char *path)
-{
-    const char *at = path + strlen(path);
-    for (int n_parts = 0; at > path; at--)
-        if (at[-1] == '/' && ++n_parts == 2)
-            break;
-    return at;
-}
-
-ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    struct ap_evaluation *evaluation = NULL;
-    struct ap_buffer recipe = {0}, page = {0};
-
-    if (ap_stage_done(&run->dir, "eval")) {
-        if (!(evaluation = ap_calloc(1, sizeof(*evaluation)))) {
-            status = ap_fail(err, AP_MEMORY, "report.html: out of memory");
-            goto out;
-        }
-        AP_TRY(evaluate(run, evaluation, err));
-    }
-    AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
-    struct ap_report_source source = {.db = run->db,
-                                      .evaluation = evaluation,
-                                      .title = short_name(run->dir.path),
-                                      .recipe = recipe.data,
-                                      .version = AP_VERSION};
-    AP_TRY(ap_report_html(&source, &page, err));
-    AP_TRY(write_page(run, "report.html", &page, err));
-    if (evaluation)
-        AP_TRY(write_tables(run, evaluation, err));
-out:
-    ap_buffer_free(&recipe);
-    ap_buffer_free(&page);
-    ap_free(evaluation);
-    return status;
-}
-
-ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    struct ap_buffer out = {0};
-    struct ap_evaluation *evaluation = ap_calloc(1, sizeof(*evaluation));
-
-    *text = NULL;
-    if (!evaluation) {
-        status = ap_fail(err, AP_MEMORY, "summary: out of memory");
-        goto out;
-    }
-    if (!ap_stage_done(&run->dir, "eval")) {
-        status = ap_fail(err, AP_NOT_FOUND, "%s: there is no evaluation yet; run eval first",
-                         run->dir.path);
-        goto out;
-    }
-    AP_TRY(evaluate(run, evaluation, err));
-    AP_TRY(ap_evaluation_table(evaluation, &out, err));
-    AP_TRY(ap_buffer_puts(&out, "\n", err));
-    AP_TRY(ap_evaluation_sentences(evaluation, &out, err));
-    *text = out.data;
-    out = (struct ap_buffer){0};
-out:
-    ap_buffer_free(&out);
-    ap_free(evaluation);
-    return status;
-}
+/* ---- the stage ---- */
 
 ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
 {

@@ -1,0 +1,108 @@
+/* What is made of run.db's rows: the summary, eval.json, eval.csv and report.html. Runs no model.
+ * Entry points: ap_run_report, ap_run_summary. */
+#include "pipeline/run_inner.h"
+
+#include "base/memory.h"
+#include "eval/report.h"
+
+#include <string.h>
+
+static ap_status evaluate(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err)
+{
+    const struct ap_eval_settings *s = &run->s->eval;
+    return ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges, s->bootstrap,
+                       (uint64_t)run->s->run.seed, err);
+}
+
+static ap_status write_page(struct ap_run *run, const char *name, struct ap_buffer *text,
+                            struct ap_error *err)
+{
+    char *path = ap_path_join(run->dir.path, name);
+    ap_status status = path ? ap_file_write(path, text->data, text->len, err)
+                            : ap_fail(err, AP_MEMORY, "%s: out of memory", name);
+    ap_free(path);
+    ap_buffer_clear(text);
+    return status;
+}
+
+static ap_status write_tables(struct ap_run *run, const struct ap_evaluation *evaluation,
+                              struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_buffer text = {0};
+    AP_TRY(ap_evaluation_json(evaluation, &text, err));
+    AP_TRY(write_page(run, "eval.json", &text, err));
+    AP_TRY(ap_evaluation_csv(evaluation, &text, err));
+    AP_TRY(write_page(run, "eval.csv", &text, err));
+out:
+    ap_buffer_free(&text);
+    return status;
+}
+
+/* The last two parts of a path: what a reader tells runs apart by. */
+static const char *short_name(const char *path)
+{
+    const char *at = path + strlen(path);
+    for (int n_parts = 0; at > path; at--)
+        if (at[-1] == '/' && ++n_parts == 2)
+            break;
+    return at;
+}
+
+ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_evaluation *evaluation = NULL;
+    struct ap_buffer recipe = {0}, page = {0};
+
+    if (ap_stage_done(&run->dir, "eval")) {
+        if (!(evaluation = ap_calloc(1, sizeof(*evaluation)))) {
+            status = ap_fail(err, AP_MEMORY, "report.html: out of memory");
+            goto out;
+        }
+        AP_TRY(evaluate(run, evaluation, err));
+    }
+    AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
+    struct ap_report_source source = {.db = run->db,
+                                      .evaluation = evaluation,
+                                      .title = short_name(run->dir.path),
+                                      .recipe = recipe.data,
+                                      .version = AP_VERSION};
+    AP_TRY(ap_report_html(&source, &page, err));
+    AP_TRY(write_page(run, "report.html", &page, err));
+    if (evaluation)
+        AP_TRY(write_tables(run, evaluation, err));
+out:
+    ap_buffer_free(&recipe);
+    ap_buffer_free(&page);
+    ap_free(evaluation);
+    return status;
+}
+
+ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_buffer out = {0};
+    struct ap_evaluation *evaluation = ap_calloc(1, sizeof(*evaluation));
+
+    *text = NULL;
+    if (!evaluation) {
+        status = ap_fail(err, AP_MEMORY, "summary: out of memory");
+        goto out;
+    }
+    if (!ap_stage_done(&run->dir, "eval")) {
+        status = ap_fail(err, AP_NOT_FOUND, "%s: there is no evaluation yet; run eval first",
+                         run->dir.path);
+        goto out;
+    }
+    AP_TRY(evaluate(run, evaluation, err));
+    AP_TRY(ap_evaluation_table(evaluation, &out, err));
+    AP_TRY(ap_buffer_puts(&out, "\n", err));
+    AP_TRY(ap_evaluation_sentences(evaluation, &out, err));
+    *text = out.data;
+    out = (struct ap_buffer){0};
+out:
+    ap_buffer_free(&out);
+    ap_free(evaluation);
+    return status;
+}
