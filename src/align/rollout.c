@@ -42,6 +42,17 @@ ap_status ap_rollout_init(struct ap_rollout *r, int max_row, size_t max_token, s
                    max_row, max_token);
 }
 
+size_t ap_rollout_bytes(int max_row, size_t max_token)
+{
+    const struct ap_rollout *r = NULL;
+    size_t sum = ap_calloc_bytes((size_t)max_row, sizeof(*r->rows) + sizeof(*r->score_row)) +
+                 ap_calloc_bytes(max_token, sizeof(*r->ids));
+#define X(column) sum += ap_calloc_bytes(max_token, sizeof(*r->column));
+    COLUMNS(X)
+#undef X
+    return sum;
+}
+
 void ap_rollout_clear(struct ap_rollout *r)
 {
     for (int i = 0; i < r->n_row; i++) {

@@ -43,6 +43,8 @@ struct ap_rollout {
 
 ap_status ap_rollout_init(struct ap_rollout *r, int max_row, size_t max_token,
                           struct ap_error *err);
+/* Bytes of memory that such a table takes, texts aside. */
+size_t ap_rollout_bytes(int max_row, size_t max_token);
 /* Forget the rows, free their texts. */
 void ap_rollout_clear(struct ap_rollout *r);
 void ap_rollout_free(struct ap_rollout *r);

@@ -9,6 +9,8 @@
 #include <sys/mman.h>
 
 #define ALIGNMENT ((size_t)64) /* a cache line, and the widest vector */
+#define PAGE ((size_t)4096)
+#define OWN_PAGES ((size_t)128 << 10) /* from here on the C library maps a block of its own */
 
 static _Atomic uint64_t n_allocations;
 
@@ -28,6 +30,21 @@ void *ap_calloc(size_t n, size_t size)
     memset(p, 0, bytes ? bytes : 1);
     atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);
     return p;
+}
+
+/* x rounded up, SIZE_MAX when it overflows. */
+static size_t round_up(size_t x, size_t unit)
+{
+    return __builtin_add_overflow(x, unit - 1, &x) ? SIZE_MAX : x / unit * unit;
+}
+
+size_t ap_calloc_bytes(size_t n, size_t size)
+{
+    size_t bytes;
+    if (__builtin_mul_overflow(n, size, &bytes) ||
+        __builtin_add_overflow(bytes, 2 * sizeof(size_t) + ALIGNMENT, &bytes)) /* its header */
+        return SIZE_MAX;
+    return round_up(bytes, bytes < OWN_PAGES ? ALIGNMENT : PAGE);
 }
 
 void *ap_realloc(void *p, size_t old_n, size_t n, size_t size)
@@ -62,6 +79,23 @@ char *ap_strdup(const char *text)
     return ap_strndup(text, strlen(text));
 }
 
+size_t ap_arena_bytes(size_t size)
+{
+    return round_up(size ? size : 1, PAGE);
+}
+
+/* All pages now: by the kernel in one call, by touching each where it is older than that call. */
+static void take_pages(unsigned char *base, size_t size)
+{
+    madvise(base, size, MADV_HUGEPAGE); /* only a hint: an old kernel may refuse it */
+#ifdef MADV_POPULATE_WRITE
+    if (madvise(base, size, MADV_POPULATE_WRITE) == 0)
+        return;
+#endif
+    for (size_t i = 0; i < size; i += PAGE)
+        ((volatile unsigned char *)base)[i] = 0;
+}
+
 ap_status ap_arena_init(struct ap_arena *arena, size_t size, const char *name, struct ap_error *err)
 {
     *arena = (struct ap_arena){0};
@@ -73,7 +107,7 @@ ap_status ap_arena_init(struct ap_arena *arena, size_t size, const char *name, s
             "%s: no memory for %zu bytes (%.1f MiB); free some, or lower the batch or the "
             "context",
             name, size, (double)size / 1048576.0);
-    madvise(base, mapped, MADV_HUGEPAGE); /* only a hint: an old kernel may refuse it */
+    take_pages(base, mapped);
     atomic_fetch_add_explicit(&n_allocations, 1, memory_order_relaxed);
     arena->base = base;
     arena->size = size;

@@ -11,6 +11,13 @@
 /* n elements of size bytes, zeroed, 64-byte aligned; NULL when n*size overflows or memory is out.
  * n = 0 gives a valid pointer. Freed with ap_free (which takes NULL). */
 void *ap_calloc(size_t n, size_t size);
+/* Bytes of the process's memory that such a block takes; SIZE_MAX when n*size overflows. */
+size_t ap_calloc_bytes(size_t n, size_t size);
+/* Of two counts of bytes, SIZE_MAX when either is or the sum passes it. */
+static inline size_t ap_sum_bytes(size_t a, size_t b)
+{
+    return __builtin_add_overflow(a, b, &a) ? SIZE_MAX : a;
+}
 /* Grow p (from ap_calloc/ap_realloc or NULL) from old_n to n elements; the new ones are zeroed.
  * NULL on failure, p then untouched. */
 void *ap_realloc(void *p, size_t old_n, size_t n, size_t size);
@@ -23,7 +30,9 @@ char *ap_strdup(const char *text);
  * decode step does not move it. Atomic; the project's only file-scope counter. */
 uint64_t ap_memory_n_allocations(void);
 
-/* One block, bump-allocated. All pointers taken from it die with it. */
+/* One block, bump-allocated. All pointers taken from it die with it. Its pages are taken from the
+ * system at once, so that a run that has begun has what it was planned with
+ * (docs/decisions/0005-memory.md). */
 struct ap_arena {
     unsigned char *base; /* owned; page-aligned; NULL before init */
     size_t size, used;   /* bytes */
@@ -32,7 +41,9 @@ struct ap_arena {
 
 ap_status ap_arena_init(struct ap_arena *arena, size_t size, const char *name,
                         struct ap_error *err);
-/* 64-byte aligned, NOT zeroed after a rewind; NULL when it does not fit. */
+/* Bytes of the process's memory that an arena of this size takes. */
+size_t ap_arena_bytes(size_t size);
+/* 64-byte aligned, zeroed at first, NOT after a rewind; NULL when it does not fit. */
 void *ap_arena_take(struct ap_arena *arena, size_t n, size_t size);
 size_t ap_arena_mark(const struct ap_arena *arena);
 void ap_arena_rewind(struct ap_arena *arena, size_t mark);

@@ -19,6 +19,7 @@
 #include "base/memory.h"
 #include "gen/sampler.h"
 #include "gen/stop_text.h"
+#include "model/layout.h"
 
 #include <math.h>
 
@@ -44,8 +45,9 @@ struct ap_generator {
     int32_t end[END_MAX];
     int max_row;
     struct ap_kv *kv;
-    struct slot *slots; /* n_slot */
-    int32_t *ids;       /* [n_slot, context], the slots' */
+    struct ap_arena arena; /* everything below */
+    struct slot *slots;    /* n_slot */
+    int32_t *ids;          /* [n_slot, context], the slots' */
     float *logp;
     int32_t *row_id, *row_slot, *row_pos; /* [max_row], of one step */
     int32_t *drawn_slot, *drawn_row;      /* [n_slot]: running slots of the step, their rows */
@@ -98,65 +100,82 @@ static ap_status check_options(const struct ap_generator_options *o, struct ap_e
     return AP_OK;
 }
 
-static bool take_memory(struct ap_generator *g)
+static void lay_out(struct ap_generator *g, struct ap_layout *l)
 {
     size_t n_slot = (size_t)g->options.n_slot, max_row = (size_t)g->max_row;
     size_t n_vocab = (size_t)g->config.n_vocab, context = (size_t)g->options.context;
-    g->slots = ap_calloc(n_slot, sizeof(*g->slots));
-    g->ids = ap_calloc(n_slot * context, sizeof(*g->ids));
-    g->logp = ap_calloc(n_slot * context, sizeof(*g->logp));
-    g->row_id = ap_calloc(3 * max_row, sizeof(*g->row_id));
-    g->drawn_slot = ap_calloc(3 * n_slot, sizeof(*g->drawn_slot));
-    g->uniform = ap_calloc(n_slot, sizeof(*g->uniform));
-    g->drawn_logp = ap_calloc(2 * n_slot, sizeof(*g->drawn_logp));
-    g->logits = ap_calloc(n_slot * n_vocab, sizeof(*g->logits));
-    g->block = ap_calloc(n_slot * ap_sampler_n_block(g->config.n_vocab), sizeof(*g->block));
-    g->heap = ap_calloc(n_slot * n_vocab, sizeof(*g->heap));
-    if (!g->slots || !g->ids || !g->logp || !g->row_id || !g->drawn_slot || !g->uniform ||
-        !g->drawn_logp || !g->logits || !g->block || !g->heap)
-        return false;
-    g->row_slot = g->row_id + max_row;
-    g->row_pos = g->row_slot + max_row;
-    g->drawn_row = g->drawn_slot + n_slot;
-    g->drawn_id = g->drawn_row + n_slot;
-    g->lse = g->drawn_logp + n_slot;
-    for (size_t i = 0; i < n_slot; i++) {
+    g->slots = ap_layout_take(l, n_slot, sizeof(*g->slots));
+    g->ids = ap_layout_take(l, n_slot * context, sizeof(*g->ids));
+    g->logp = ap_layout_take(l, n_slot * context, sizeof(*g->logp));
+    g->row_id = ap_layout_take(l, max_row, sizeof(*g->row_id));
+    g->row_slot = ap_layout_take(l, max_row, sizeof(*g->row_slot));
+    g->row_pos = ap_layout_take(l, max_row, sizeof(*g->row_pos));
+    g->drawn_slot = ap_layout_take(l, n_slot, sizeof(*g->drawn_slot));
+    g->drawn_row = ap_layout_take(l, n_slot, sizeof(*g->drawn_row));
+    g->drawn_id = ap_layout_take(l, n_slot, sizeof(*g->drawn_id));
+    g->uniform = ap_layout_take(l, n_slot, sizeof(*g->uniform));
+    g->drawn_logp = ap_layout_take(l, n_slot, sizeof(*g->drawn_logp));
+    g->lse = ap_layout_take(l, n_slot, sizeof(*g->lse));
+    g->logits = ap_layout_take(l, n_slot * n_vocab, sizeof(*g->logits));
+    g->block = ap_layout_take(l, n_slot * ap_sampler_n_block(g->config.n_vocab), sizeof(*g->block));
+    g->heap = ap_layout_take(l, n_slot * n_vocab, sizeof(*g->heap));
+    for (size_t i = 0; g->slots && i < n_slot; i++) {
         g->slots[i].ids = g->ids + i * context;
         g->slots[i].logp = g->logp + i * context;
     }
-    return true;
+}
+
+/* A generator without memory. */
+static ap_status describe(struct ap_generator *g, const struct ap_config *config,
+                          const struct ap_generator_options *options, struct ap_error *err)
+{
+    ap_status status = check_options(options, err);
+    if (status != AP_OK)
+        return status;
+    *g = (struct ap_generator){.config = *config, .options = *options};
+    g->options.end = g->end;
+    for (int i = 0; i < options->n_end; i++)
+        g->end[i] = options->end[i];
+    g->max_row = options->n_slot > PREFILL_ROWS ? options->n_slot : PREFILL_ROWS;
+    return AP_OK;
+}
+
+ap_status ap_generator_bytes(size_t *out, const struct ap_config *config,
+                             const struct ap_generator_options *options, struct ap_error *err)
+{
+    struct ap_generator g;
+    struct ap_layout all = {0};
+    size_t kv = 0;
+    ap_status status = describe(&g, config, options, err);
+    if (status == AP_OK)
+        status = ap_kv_bytes(&kv, config, options->n_slot, options->context, g.max_row,
+                             options->max_rank, err);
+    if (status == AP_OK)
+        lay_out(&g, &all);
+    *out = ap_sum_bytes(kv, ap_layout_bytes(&all));
+    return status;
 }
 
 ap_status ap_generator_open(struct ap_generator **out, const struct ap_config *config,
                             const struct ap_generator_options *options, struct ap_error *err)
 {
-    *out = NULL;
-    ap_status status = check_options(options, err);
-    if (status != AP_OK)
-        return status;
+    struct ap_layout all = {0};
     struct ap_generator *g = ap_calloc(1, sizeof(*g));
+    ap_status status;
+    *out = NULL;
     if (!g)
         return ap_fail(err, AP_MEMORY, "generation: out of memory");
-    g->config = *config;
-    g->options = *options;
-    g->options.end = g->end;
-    for (int i = 0; i < options->n_end; i++)
-        g->end[i] = options->end[i];
-    g->max_row = options->n_slot > PREFILL_ROWS ? options->n_slot : PREFILL_ROWS;
-    if (!take_memory(g))
-        status = ap_fail(err, AP_MEMORY,
-                         "generation: out of memory for %d sequences of up to %d tokens; take a "
-                         "smaller batch or context",
-                         options->n_slot, options->context);
-    else
-        status = ap_kv_open(&g->kv, config, options->n_slot, options->context, g->max_row,
-                            options->max_rank, err);
-    if (status != AP_OK) {
-        ap_generator_close(g);
-        return status;
-    }
+    AP_TRY(describe(g, config, options, err));
+    lay_out(g, &all);
+    AP_TRY(ap_layout_commit(&all, &g->arena, "generation", err));
+    lay_out(g, &all);
+    AP_TRY(ap_kv_open(&g->kv, config, options->n_slot, options->context, g->max_row,
+                      options->max_rank, err));
     *out = g;
-    return AP_OK;
+    g = NULL;
+out:
+    ap_generator_close(g);
+    return status;
 }
 
 void ap_generator_close(struct ap_generator *g)
@@ -166,16 +185,7 @@ void ap_generator_close(struct ap_generator *g)
     for (int i = 0; g->slots && i < g->options.n_slot; i++)
         ap_stop_text_free(&g->slots[i].text);
     ap_kv_close(g->kv);
-    ap_free(g->slots);
-    ap_free(g->ids);
-    ap_free(g->logp);
-    ap_free(g->row_id);
-    ap_free(g->drawn_slot);
-    ap_free(g->uniform);
-    ap_free(g->drawn_logp);
-    ap_free(g->logits);
-    ap_free(g->block);
-    ap_free(g->heap);
+    ap_arena_free(&g->arena);
     ap_free(g);
 }
 

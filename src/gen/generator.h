@@ -54,6 +54,9 @@ struct ap_generator;
 /* Memory for the shape of `config`; any role of that shape may then generate. */
 ap_status ap_generator_open(struct ap_generator **out, const struct ap_config *config,
                             const struct ap_generator_options *options, struct ap_error *err);
+/* Bytes of memory that it takes, caches included; SIZE_MAX when they are past counting. */
+ap_status ap_generator_bytes(size_t *out, const struct ap_config *config,
+                             const struct ap_generator_options *options, struct ap_error *err);
 void ap_generator_close(struct ap_generator *g); /* NULL is fine */
 
 /* Every sample of every request, begun in order. All requests are checked before the first token

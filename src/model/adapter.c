@@ -44,48 +44,38 @@ static void name_row(struct ap_param *p, int layer, int target, char matrix)
              layer, target <= AP_LORA_O ? "self_attn" : "mlp", ap_lora_names[target], matrix);
 }
 
-static ap_status add_target(struct ap_adapter *a, int layer, int target, int *row,
-                            struct ap_error *err)
+static void add_target(struct ap_adapter *a, int layer, int target, int *row)
 {
     int n_out, n_in, at = layer * AP_LORA_N + target;
-    ap_status status;
     shape_of(&a->config, target, &n_out, &n_in);
     a->a[at] = (*row)++;
     a->b[at] = (*row)++;
     struct ap_param *p = &a->table.rows[a->a[at]], *q = &a->table.rows[a->b[at]];
     name_row(p, layer, target, 'A');
     name_row(q, layer, target, 'B');
-    AP_TRY(ap_param_describe(p, a->ops, "r and the base's inputs", a->rank, n_in, true, err));
-    AP_TRY(ap_param_describe(q, a->ops, "the base's outputs and r", n_out, a->rank, true, err));
-    AP_TRY(ap_param_own(p, err));
-    AP_TRY(ap_param_own(q, err));
-out:
-    return status;
+    ap_param_describe(p, "r and the base's inputs", a->rank, n_in, true);
+    ap_param_describe(q, "the base's outputs and r", n_out, a->rank, true);
 }
 
-static ap_status add_head(struct ap_adapter *a, int *row, struct ap_error *err)
+static void add_head(struct ap_adapter *a, int *row)
 {
     struct ap_param *p = &a->table.rows[*row];
     snprintf(p->name, sizeof(p->name), "base_model.model.score.weight");
     a->score = (*row)++;
-    ap_status status = ap_param_describe(p, a->ops, "one label, the base's hidden_size", 1,
-                                         a->config.width, true, err);
-    return status == AP_OK ? ap_param_own(p, err) : status;
+    ap_param_describe(p, "one label, the base's hidden_size", 1, a->config.width, true);
 }
 
-static ap_status add_rows(struct ap_adapter *a, bool with_head, struct ap_error *err)
+static void add_rows(struct ap_adapter *a, bool with_head)
 {
     int row = 0;
-    ap_status status = AP_OK;
     for (int l = 0; l < a->config.n_layer; l++)
         for (int t = 0; t < AP_LORA_N; t++) {
             a->a[l * AP_LORA_N + t] = a->b[l * AP_LORA_N + t] = -1;
-            if (a->targets[t] && status == AP_OK)
-                status = add_target(a, l, t, &row, err);
+            if (a->targets[t])
+                add_target(a, l, t, &row);
         }
-    if (status == AP_OK && with_head)
-        status = add_head(a, &row, err);
-    return status;
+    if (with_head)
+        add_head(a, &row);
 }
 
 static ap_status check_plan(const struct ap_adapter_plan *plan, int *n_targets,
@@ -105,7 +95,7 @@ static ap_status check_plan(const struct ap_adapter_plan *plan, int *n_targets,
     return AP_OK;
 }
 
-ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *config,
+static ap_status describe(struct ap_adapter **out, const struct ap_config *config,
                           const struct ap_adapter_plan *plan, struct ap_error *err)
 {
     struct ap_adapter *a = ap_calloc(1, sizeof(*a));
@@ -131,12 +121,30 @@ ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *confi
     }
     AP_TRY(ap_ops_cpu(&a->ops, err));
     AP_TRY(ap_params_init(&a->table, 2 * n_targets * config->n_layer + plan->with_head, err));
-    AP_TRY(add_rows(a, plan->with_head, err));
+    add_rows(a, plan->with_head);
     *out = a;
     a = NULL;
 out:
     ap_adapter_free(a);
     return status;
+}
+
+ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *config,
+                          const struct ap_adapter_plan *plan, struct ap_error *err)
+{
+    struct ap_adapter *a = NULL;
+    ap_status status = describe(&a, config, plan, err);
+    *out = NULL;
+    for (int i = 0; status == AP_OK && i < a->table.n; i++)
+        status = ap_param_own(&a->table.rows[i], err);
+    if (status == AP_OK)
+        status = ap_params_pack_new(a->ops, &a->table, err);
+    if (status != AP_OK) {
+        ap_adapter_free(a);
+        return status;
+    }
+    *out = a;
+    return AP_OK;
 }
 
 /* "all-linear", or names with commas between them. */
@@ -161,16 +169,33 @@ ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const char *text, struc
     return AP_OK;
 }
 
+static ap_status plan_of(struct ap_adapter_plan *plan, const struct ap_adapter_settings *settings,
+                         bool with_head, struct ap_error *err)
+{
+    *plan = (struct ap_adapter_plan){.rank = settings->rank,
+                                     .alpha = settings->alpha,
+                                     .rslora = settings->rslora,
+                                     .with_head = with_head};
+    return ap_lora_targets_parse(plan->targets, settings->targets, err);
+}
+
+ap_status ap_adapter_describe(struct ap_adapter **out, const struct ap_weights *base,
+                              const struct ap_adapter_settings *settings, bool with_head,
+                              struct ap_error *err)
+{
+    struct ap_adapter_plan plan;
+    ap_status status = plan_of(&plan, settings, with_head, err);
+    *out = NULL;
+    return status == AP_OK ? describe(out, &base->config, &plan, err) : status;
+}
+
 ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
                          const struct ap_adapter_settings *settings, bool with_head, uint64_t seed,
                          struct ap_error *err)
 {
-    struct ap_adapter_plan plan = {.rank = settings->rank,
-                                   .alpha = settings->alpha,
-                                   .rslora = settings->rslora,
-                                   .with_head = with_head};
+    struct ap_adapter_plan plan;
     *out = NULL;
-    ap_status status = ap_lora_targets_parse(plan.targets, settings->targets, err);
+    ap_status status = plan_of(&plan, settings, with_head, err);
     if (status == AP_OK)
         status = ap_adapter_make(out, &base->config, &plan, err);
     if (status != AP_OK)

@@ -65,6 +65,38 @@ static ap_status check_sizes(const struct ap_config *c, int n_slot, int capacity
     return AP_OK;
 }
 
+/* A cache without memory, and the sizes of its two arenas. */
+static ap_status describe(struct ap_kv *kv, const struct ap_config *config, int n_slot,
+                          int capacity, int max_row, int max_rank, struct ap_layout *all,
+                          struct ap_layout *room, struct ap_error *err)
+{
+    ap_status status = check_sizes(config, n_slot, capacity, max_row, max_rank, err);
+    if (status != AP_OK)
+        return status;
+    *kv = (struct ap_kv){.config = *config,
+                         .n_slot = n_slot,
+                         .capacity = (capacity + 15) / 16 * 16, /* ap_kv_layer asks for it */
+                         .max_row = max_row,
+                         .max_rank = max_rank,
+                         .n_thread = ap_threads()};
+    status = ap_ops_cpu(&kv->ops, err);
+    if (status != AP_OK)
+        return status;
+    lay_out(kv, all);
+    ap_block_room(room, config, max_row, max_rank, false);
+    return AP_OK;
+}
+
+ap_status ap_kv_bytes(size_t *out, const struct ap_config *config, int n_slot, int capacity,
+                      int max_row, int max_rank, struct ap_error *err)
+{
+    struct ap_kv kv;
+    struct ap_layout all = {0}, room = {0};
+    ap_status status = describe(&kv, config, n_slot, capacity, max_row, max_rank, &all, &room, err);
+    *out = ap_sum_bytes(ap_layout_bytes(&all), ap_layout_bytes(&room));
+    return status;
+}
+
 ap_status ap_kv_open(struct ap_kv **out, const struct ap_config *config, int n_slot, int capacity,
                      int max_row, int max_rank, struct ap_error *err)
 {
@@ -74,18 +106,9 @@ ap_status ap_kv_open(struct ap_kv **out, const struct ap_config *config, int n_s
     *out = NULL;
     if (!kv)
         return ap_fail(err, AP_MEMORY, "cache: out of memory");
-    AP_TRY(check_sizes(config, n_slot, capacity, max_row, max_rank, err));
-    *kv = (struct ap_kv){.config = *config,
-                         .n_slot = n_slot,
-                         .capacity = (capacity + 15) / 16 * 16, /* ap_kv_layer asks for it */
-                         .max_row = max_row,
-                         .max_rank = max_rank,
-                         .n_thread = ap_threads()};
-    AP_TRY(ap_ops_cpu(&kv->ops, err));
-    lay_out(kv, &all);
+    AP_TRY(describe(kv, config, n_slot, capacity, max_row, max_rank, &all, &room, err));
     AP_TRY(ap_layout_commit(&all, &kv->arena, "cache of keys and values", err));
     lay_out(kv, &all);
-    ap_block_room(&room, config, max_row, max_rank, false);
     AP_TRY(ap_layout_commit(&room, &kv->room, "scratch of a layer", err));
     *out = kv;
     kv = NULL;

@@ -29,6 +29,12 @@ static inline float *ap_layout_floats(struct ap_layout *l, size_t n_row, size_t 
     return ap_layout_take(l, n_row * width, sizeof(float));
 }
 
+/* Bytes of memory that an arena for what was added up takes; SIZE_MAX when it is past counting. */
+static inline size_t ap_layout_bytes(const struct ap_layout *l)
+{
+    return l->overflow ? SIZE_MAX : ap_arena_bytes(l->size);
+}
+
 /* The arena for what was added up. */
 static inline ap_status ap_layout_commit(struct ap_layout *l, struct ap_arena *arena,
                                          const char *name, struct ap_error *err)

@@ -36,8 +36,7 @@ struct ap_param *ap_params_find(const struct ap_param_table *t, const char *name
     return NULL;
 }
 
-ap_status ap_param_describe(struct ap_param *p, const struct ap_ops *ops, const char *keys,
-                            int n_out, int n_in, bool packed, struct ap_error *err)
+void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in, bool linear)
 {
     p->keys = keys;
     p->n_dim = n_in ? 2 : 1;
@@ -45,9 +44,36 @@ ap_status ap_param_describe(struct ap_param *p, const struct ap_ops *ops, const 
     p->shape[1] = n_in;
     p->n = (size_t)n_out * (size_t)(n_in ? n_in : 1);
     p->decay = n_in > 0;
-    if (packed && !(p->packed = ops->pack_new(n_out, n_in)))
-        return ap_fail(err, AP_MEMORY, "%s [%d,%d]: out of memory", p->name, n_out, n_in);
+    p->linear = linear;
+}
+
+ap_status ap_params_pack_new(const struct ap_ops *ops, struct ap_param_table *t,
+                             struct ap_error *err)
+{
+    for (int i = 0; i < t->n; i++) {
+        struct ap_param *p = &t->rows[i];
+        if (p->linear && !(p->packed = ops->pack_new(p->shape[0], p->shape[1])))
+            return ap_fail(err, AP_MEMORY, "%s [%d,%d]: out of memory", p->name, p->shape[0],
+                           p->shape[1]);
+    }
     return AP_OK;
+}
+
+size_t ap_params_packed_bytes(const struct ap_ops *ops, const struct ap_param_table *t)
+{
+    size_t sum = 0;
+    for (int i = 0; i < t->n; i++)
+        if (t->rows[i].linear)
+            sum += ops->pack_bytes(t->rows[i].shape[0], t->rows[i].shape[1]);
+    return sum;
+}
+
+size_t ap_params_own_bytes(const struct ap_param_table *t)
+{
+    size_t sum = 0;
+    for (int i = 0; i < t->n; i++)
+        sum += ap_calloc_bytes(t->rows[i].n, sizeof(*t->rows[i].own));
+    return sum;
 }
 
 ap_status ap_param_own(struct ap_param *p, struct ap_error *err)

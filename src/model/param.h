@@ -8,9 +8,11 @@
 ap_status ap_params_init(struct ap_param_table *t, int n, struct ap_error *err);
 void ap_params_free(const struct ap_ops *ops, struct ap_param_table *t);
 
-/* The next row's name, shape [n_out, n_in] (n_in 0: [n_out]) and packing. No values yet. */
-ap_status ap_param_describe(struct ap_param *p, const struct ap_ops *ops, const char *keys,
-                            int n_out, int n_in, bool packed, struct ap_error *err);
+/* A row's shape [n_out, n_in] (n_in 0: [n_out]) and kind. No memory yet. */
+void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in, bool linear);
+/* Memory for the packed form of the linear rows. */
+ap_status ap_params_pack_new(const struct ap_ops *ops, struct ap_param_table *t,
+                             struct ap_error *err);
 /* own: room for the values; what `data` held so far is copied in. */
 ap_status ap_param_own(struct ap_param *p, struct ap_error *err);
 /* own and a zeroed gradient for every row. */

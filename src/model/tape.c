@@ -97,6 +97,42 @@ static int block_rows(const struct ap_config *c, int max_row)
     return rows < (size_t)max_row ? (int)rows : max_row;
 }
 
+static struct ap_tape describe(const struct ap_config *config, int max_row, int max_rank,
+                               bool with_grad)
+{
+    return (struct ap_tape){.config = *config,
+                            .max_row = max_row,
+                            .max_rank = max_rank,
+                            .n_thread = ap_threads(),
+                            .with_grad = with_grad,
+                            .block = block_rows(config, max_row)};
+}
+
+/* Both arenas as ap_layouts with their sizes added up. */
+static ap_status measure(struct ap_tape *t, struct ap_layout *all, struct ap_layout *room,
+                         struct ap_error *err)
+{
+    ap_status status = ap_ops_cpu(&t->ops, err);
+    if (status != AP_OK)
+        return status;
+    if (t->max_row < 1 || t->max_rank < 0)
+        return ap_fail(err, AP_INVALID, "tape: %d rows, rank %d, expected at least 1 and 0",
+                       t->max_row, t->max_rank);
+    lay_out(t, all);
+    ap_block_room(room, &t->config, t->max_row, t->max_rank, t->with_grad);
+    return AP_OK;
+}
+
+ap_status ap_tape_bytes(size_t *out, const struct ap_config *config, int max_row, int max_rank,
+                        bool with_grad, struct ap_error *err)
+{
+    struct ap_tape t = describe(config, max_row, max_rank, with_grad);
+    struct ap_layout all = {0}, room = {0};
+    ap_status status = measure(&t, &all, &room, err);
+    *out = ap_sum_bytes(ap_layout_bytes(&all), ap_layout_bytes(&room));
+    return status;
+}
+
 ap_status ap_tape_open(struct ap_tape **out, const struct ap_config *config, int max_row,
                        int max_rank, bool with_grad, struct ap_error *err)
 {
@@ -106,22 +142,10 @@ ap_status ap_tape_open(struct ap_tape **out, const struct ap_config *config, int
     *out = NULL;
     if (!t)
         return ap_fail(err, AP_MEMORY, "tape: out of memory");
-    *t = (struct ap_tape){.config = *config,
-                          .max_row = max_row,
-                          .max_rank = max_rank,
-                          .n_thread = ap_threads(),
-                          .with_grad = with_grad,
-                          .block = block_rows(config, max_row)};
-    if (max_row < 1 || max_rank < 0) {
-        status = ap_fail(err, AP_INVALID, "tape: %d rows, rank %d, expected at least 1 and 0",
-                         max_row, max_rank);
-        goto out;
-    }
-    AP_TRY(ap_ops_cpu(&t->ops, err));
-    lay_out(t, &all);
+    *t = describe(config, max_row, max_rank, with_grad);
+    AP_TRY(measure(t, &all, &room, err));
     AP_TRY(ap_layout_commit(&all, &t->arena, "activations", err));
     lay_out(t, &all);
-    ap_block_room(&room, config, max_row, max_rank, with_grad);
     AP_TRY(ap_layout_commit(&room, &t->room, "scratch of a layer", err));
     *out = t;
     t = NULL;

@@ -25,6 +25,9 @@ struct ap_tape; /* opaque: activations, their gradients, scratch */
  * with_grad false: no memory for backward. */
 ap_status ap_tape_open(struct ap_tape **out, const struct ap_config *config, int max_row,
                        int max_rank, bool with_grad, struct ap_error *err);
+/* Bytes of memory that such a tape takes; SIZE_MAX when they are past counting. */
+ap_status ap_tape_bytes(size_t *out, const struct ap_config *config, int max_row, int max_rank,
+                        bool with_grad, struct ap_error *err);
 void ap_tape_close(struct ap_tape *t);
 int ap_tape_max_row(const struct ap_tape *t);
 
@@ -58,6 +61,9 @@ void ap_backward(struct ap_tape *t, const struct ap_role *role);
 struct ap_kv; /* opaque: caches of all layers for n_slot sequences of up to capacity positions */
 ap_status ap_kv_open(struct ap_kv **out, const struct ap_config *config, int n_slot, int capacity,
                      int max_row, int max_rank, struct ap_error *err);
+/* Bytes of memory that such caches take; SIZE_MAX when they are past counting. */
+ap_status ap_kv_bytes(size_t *out, const struct ap_config *config, int n_slot, int capacity,
+                      int max_row, int max_rank, struct ap_error *err);
 void ap_kv_close(struct ap_kv *kv);
 /* n_row tokens at (slot, pos), stored into the cache; rows of one slot ascend in pos. At most
  * max_row. Hidden states after the final norm stay in kv. Allocates nothing. */

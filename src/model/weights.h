@@ -18,7 +18,8 @@ struct ap_param {
     const float *data;        /* row-major; the mapped file, or `own` */
     float *own;               /* owned copy; NULL while mapped */
     float *grad;              /* n of them, NULL while frozen; every backward accumulates (+=) */
-    struct ap_packed *packed; /* of a linear weight; NULL otherwise */
+    bool linear;              /* a linear weight: has `packed` once its table has memory */
+    struct ap_packed *packed; /* NULL otherwise */
     bool decay;               /* weight decay applies (matrices, not norms and biases) */
 };
 
@@ -76,6 +77,18 @@ ap_status ap_weights_save(const struct ap_weights *w, const char *dir, struct ap
 ap_status ap_weights_restore(struct ap_weights *w, const char *dir, struct ap_error *err);
 void ap_weights_free(struct ap_weights *w); /* NULL is fine */
 
+/* The table of such weights without any memory for values: what the queries of bytes read. Not to
+ * be computed with. */
+ap_status ap_weights_describe(struct ap_weights **out, const struct ap_config *config, int context,
+                              struct ap_error *err);
+/* Bytes of its rope tables. */
+size_t ap_weights_rope_bytes(const struct ap_weights *w);
+/* Of the bytes that ap_weights_load takes for values, beside packed ones: in own memory, and mapped
+ * from the files. Reads config.json and the files' headers; `w` is the description of that
+ * config. */
+ap_status ap_weights_load_bytes(const struct ap_weights *w, const char *dir, size_t *own,
+                                size_t *mapped, struct ap_error *err);
+
 /* -- LoRA (Hu et al. 2021): y = x Wᵀ + s·(x Aᵀ) Bᵀ, s = alpha/r, rsLoRA alpha/√r -- */
 
 /* The linear maps of a layer. */
@@ -126,6 +139,15 @@ ap_status ap_adapter_copy(struct ap_adapter **out, const struct ap_adapter *a,
 ap_status ap_adapter_set_trainable(struct ap_adapter *a, struct ap_error *err);
 ap_status ap_adapter_restore(struct ap_adapter *a, const char *dir, struct ap_error *err);
 void ap_adapter_free(struct ap_adapter *a); /* NULL is fine */
+
+/* Its table without any memory for values, for the queries below. */
+ap_status ap_adapter_describe(struct ap_adapter **out, const struct ap_weights *base,
+                              const struct ap_adapter_settings *settings, bool with_head,
+                              struct ap_error *err);
+
+/* -- bytes that the rows of a table take, described or whole -- */
+size_t ap_params_own_bytes(const struct ap_param_table *t); /* values, and again a gradient */
+size_t ap_params_packed_bytes(const struct ap_ops *ops, const struct ap_param_table *t);
 
 /* -- on any table -- */
 struct ap_param *ap_params_find(const struct ap_param_table *t, const char *name); /* or NULL */

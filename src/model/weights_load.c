@@ -131,10 +131,15 @@ static const struct ap_safetensors *file_of(const struct ap_weights *w, const st
 }
 
 /* Zero-copy where the file's alignment allows to read floats in place. */
+static bool stays_mapped(const struct ap_tensor_view *v)
+{
+    return v->dtype == AP_F32 && (uintptr_t)v->data % sizeof(float) == 0;
+}
+
 static ap_status take_values(struct ap_param *p, const struct ap_tensor_view *v, const char *path,
                              struct ap_error *err)
 {
-    if (v && v->dtype == AP_F32 && (uintptr_t)v->data % sizeof(float) == 0) {
+    if (v && stays_mapped(v)) {
         ap_status status = ap_param_check(p, v, path, "config.json", err);
         if (status == AP_OK)
             p->data = v->data;
@@ -241,5 +246,29 @@ out:
     ap_free(s.shards);
     json_decref(s.map);
     ap_weights_free(w);
+    return status;
+}
+
+ap_status ap_weights_load_bytes(const struct ap_weights *w, const char *dir, size_t *own,
+                                size_t *mapped, struct ap_error *err)
+{
+    struct source s = {.dir = dir};
+    struct ap_weights *files = ap_calloc(1, sizeof(*files)); /* nothing but the files of it */
+    ap_status status =
+        files ? open_files(files, &s, err) : ap_fail(err, AP_MEMORY, "%s: out of memory", dir);
+    *own = *mapped = 0;
+    for (int i = 0; status == AP_OK && i < w->table.n; i++) {
+        const struct ap_param *p = &w->table.rows[i];
+        const struct ap_safetensors *f = file_of(files, &s, p->name);
+        const struct ap_tensor_view *v = f ? ap_safetensors_find(f, p->name) : NULL;
+        status = ap_param_check(p, v, f ? f->path : dir, "config.json", err);
+        if (status == AP_OK && stays_mapped(v))
+            *mapped += p->n * sizeof(float);
+        else
+            *own += ap_calloc_bytes(p->n, sizeof(float));
+    }
+    ap_free(s.shards);
+    json_decref(s.map);
+    ap_weights_free(files);
     return status;
 }

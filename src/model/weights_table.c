@@ -77,7 +77,7 @@ static int count_rows(const struct ap_config *c)
     return n * c->n_layer + 2 + (c->n_label || !c->tied); /* embedding, last norm, a head */
 }
 
-static ap_status add_layer(struct ap_weights *w, int l, int *row, struct ap_error *err)
+static void add_layer(struct ap_weights *w, int l, int *row)
 {
     for (size_t i = 0; i < AP_LEN(layer_tensors); i++) {
         const struct layer_tensor *t = &layer_tensors[i];
@@ -88,64 +88,71 @@ static ap_status add_layer(struct ap_weights *w, int l, int *row, struct ap_erro
         struct ap_param *p = &w->table.rows[*row];
         snprintf(p->name, sizeof(p->name), "model.layers.%d.%s", l, t->suffix);
         *index = (*row)++;
-        ap_status status = ap_param_describe(p, w->ops, t->keys, size_of(&w->config, t->n_out),
-                                             size_of(&w->config, t->n_in), t->n_in != NONE, err);
-        if (status != AP_OK)
-            return status;
+        ap_param_describe(p, t->keys, size_of(&w->config, t->n_out), size_of(&w->config, t->n_in),
+                          t->n_in != NONE);
     }
-    return AP_OK;
 }
 
 /* The row's index goes to *index. */
-static ap_status add_outer(struct ap_weights *w, const char *name, const char *keys, int n_out,
-                           int n_in, bool packed, int *index, int *row, struct ap_error *err)
+static void add_outer(struct ap_weights *w, const char *name, const char *keys, int n_out, int n_in,
+                      bool linear, int *index, int *row)
 {
     struct ap_param *p = &w->table.rows[*row];
     snprintf(p->name, sizeof(p->name), "%s", name);
     *index = (*row)++;
-    return ap_param_describe(p, w->ops, keys, n_out, n_in, packed, err);
+    ap_param_describe(p, keys, n_out, n_in, linear);
 }
 
-static ap_status add_rows(struct ap_weights *w, struct ap_error *err)
+static void add_rows(struct ap_weights *w)
 {
     const struct ap_config *c = &w->config;
     int row = 0;
-    ap_status status;
     w->head = w->score = -1;
-    AP_TRY(add_outer(w, "model.embed_tokens.weight", "vocab_size, hidden_size", c->n_vocab,
-                     c->width, c->tied && !c->n_label, &w->embed, &row, err));
+    add_outer(w, "model.embed_tokens.weight", "vocab_size, hidden_size", c->n_vocab, c->width,
+              c->tied && !c->n_label, &w->embed, &row);
     for (int l = 0; l < c->n_layer; l++)
-        AP_TRY(add_layer(w, l, &row, err));
-    AP_TRY(
-        add_outer(w, "model.norm.weight", "hidden_size", c->width, 0, false, &w->norm, &row, err));
+        add_layer(w, l, &row);
+    add_outer(w, "model.norm.weight", "hidden_size", c->width, 0, false, &w->norm, &row);
     if (c->n_label)
-        AP_TRY(add_outer(w, "score.weight", "one label, hidden_size", 1, c->width, true, &w->score,
-                         &row, err));
+        add_outer(w, "score.weight", "one label, hidden_size", 1, c->width, true, &w->score, &row);
     else if (!c->tied)
-        AP_TRY(add_outer(w, "lm_head.weight", "vocab_size, hidden_size", c->n_vocab, c->width, true,
-                         &w->head, &row, err));
-out:
-    return status;
+        add_outer(w, "lm_head.weight", "vocab_size, hidden_size", c->n_vocab, c->width, true,
+                  &w->head, &row);
 }
 
-static ap_status add_rope(struct ap_weights *w, int context, struct ap_error *err)
+/* How many positions the rope tables cover. */
+static ap_status set_context(struct ap_weights *w, int context, struct ap_error *err)
 {
-    size_t half = (size_t)w->config.head_dim / 2;
     if (context > w->config.max_position)
         return ap_fail(err, AP_LIMIT,
                        "context %d, expected at most %d (max_position_embeddings in config.json)",
                        context, w->config.max_position);
     w->context = context > 0 ? context : w->config.max_position;
-    w->rope_cos = ap_calloc((size_t)w->context * half, sizeof(float));
-    w->rope_sin = ap_calloc((size_t)w->context * half, sizeof(float));
+    return AP_OK;
+}
+
+static size_t rope_floats(const struct ap_weights *w)
+{
+    return (size_t)w->context * ((size_t)w->config.head_dim / 2);
+}
+
+size_t ap_weights_rope_bytes(const struct ap_weights *w)
+{
+    return 2 * ap_calloc_bytes(rope_floats(w), sizeof(float));
+}
+
+static ap_status add_rope(struct ap_weights *w, struct ap_error *err)
+{
+    w->rope_cos = ap_calloc(rope_floats(w), sizeof(float));
+    w->rope_sin = ap_calloc(rope_floats(w), sizeof(float));
     if (!w->rope_cos || !w->rope_sin)
         return ap_fail(err, AP_MEMORY, "rope tables of %d positions: out of memory", w->context);
     ap_rope_fill(w->rope_cos, w->rope_sin, &w->config, w->context);
     return AP_OK;
 }
 
-ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config, int context,
-                         struct ap_error *err)
+ap_status ap_weights_describe(struct ap_weights **out, const struct ap_config *config, int context,
+                              struct ap_error *err)
 {
     struct ap_weights *w = ap_calloc(1, sizeof(*w));
     ap_status status;
@@ -160,11 +167,29 @@ ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config
         status = ap_fail(err, AP_MEMORY, "weights: out of memory");
         goto out;
     }
-    AP_TRY(add_rows(w, err));
-    AP_TRY(add_rope(w, context, err));
+    add_rows(w);
+    AP_TRY(set_context(w, context, err));
     *out = w;
     w = NULL;
 out:
     ap_weights_free(w);
     return status;
+}
+
+ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config, int context,
+                         struct ap_error *err)
+{
+    struct ap_weights *w = NULL;
+    ap_status status = ap_weights_describe(&w, config, context, err);
+    *out = NULL;
+    if (status == AP_OK)
+        status = ap_params_pack_new(w->ops, &w->table, err);
+    if (status == AP_OK)
+        status = add_rope(w, err);
+    if (status != AP_OK) {
+        ap_weights_free(w);
+        return status;
+    }
+    *out = w;
+    return AP_OK;
 }

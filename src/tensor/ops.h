@@ -46,6 +46,8 @@ struct ap_ops {
     /* NULL: out of memory. Whose product it will be depends on N and K only, so that a row's bits
      * do not depend on how many come with it; oneDNN's only where it is seen to be exact. */
     struct ap_packed *(*pack_new)(int n_out, int n_in);
+    /* Bytes of memory that it takes. */
+    size_t (*pack_bytes)(int n_out, int n_in);
     void (*pack)(struct ap_packed *p, const float *w); /* fill from row-major w[N,K] */
     void (*pack_free)(struct ap_packed *p);            /* NULL is fine */
     void (*linear)(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate);

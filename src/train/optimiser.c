@@ -31,6 +31,16 @@ static ap_status add_row(struct ap_optimiser *o, int table, struct ap_param *par
                                       param->name, 2 * param->n);
 }
 
+size_t ap_optimiser_bytes(const struct ap_param_table *table)
+{
+    const struct ap_optimiser_row *row = NULL;
+    size_t sum = 0;
+    for (int i = 0; i < table->n; i++)
+        sum += ap_calloc_bytes(table->rows[i].n, sizeof(*row->m)) +
+               ap_calloc_bytes(table->rows[i].n, sizeof(*row->v));
+    return sum;
+}
+
 static ap_status add_rows(struct ap_optimiser *o, struct ap_error *err)
 {
     for (int i = 0; i < o->n_tables; i++)

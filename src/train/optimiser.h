@@ -12,6 +12,8 @@ ap_status ap_optimiser_open(struct ap_optimiser **out, const struct ap_ops *ops,
                             struct ap_param_table *const *tables, int n_tables,
                             const struct ap_optimiser_settings *settings, int64_t n_steps,
                             struct ap_error *err);
+/* Bytes of memory that the state of such rows takes once they train. */
+size_t ap_optimiser_bytes(const struct ap_param_table *table);
 void ap_optimiser_close(struct ap_optimiser *o);
 
 /* lr at a step (from 0): warm-up is linear from lr/(warm-up steps), then the schedule, which

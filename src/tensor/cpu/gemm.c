@@ -147,16 +147,26 @@ static struct region region_of(const struct grid *g, int task)
 
 /* -- packed weights -- */
 
+/* Floats of a row of inputs over all panels. */
+static size_t panel_columns(int n_out)
+{
+    return (size_t)n_blocks(n_out, AP_PANEL) * AP_PANEL;
+}
+
+size_t ap_gemm_pack_bytes(int n_out, int n_in)
+{
+    return ap_calloc_bytes(panel_columns(n_out), (size_t)n_in * sizeof(float)) +
+           ap_calloc_bytes(1, sizeof(struct ap_packed));
+}
+
 struct ap_packed *ap_gemm_pack_new(const struct ap_tiles *tiles, int n_out, int n_in)
 {
     assert(n_out > 0 && n_in > 0);
     struct ap_packed *p = ap_calloc(1, sizeof(*p));
-    size_t n;
     if (!p)
         return NULL;
     *p = (struct ap_packed){.n_out = n_out, .n_in = n_in, .tiles = tiles};
-    if (!__builtin_mul_overflow((size_t)n_blocks(n_out, AP_PANEL) * AP_PANEL, (size_t)n_in, &n))
-        p->panels = ap_calloc(n, sizeof(float));
+    p->panels = ap_calloc(panel_columns(n_out), (size_t)n_in * sizeof(float));
     if (!p->panels) {
         ap_free(p);
         return NULL;

@@ -51,6 +51,8 @@ struct ap_packed {
 
 /* Panels for these tiles; NULL: out of memory. */
 struct ap_packed *ap_gemm_pack_new(const struct ap_tiles *tiles, int n_out, int n_in);
+/* Bytes that panels take, by any tiles; oneDNN's layouts pad no more. */
+size_t ap_gemm_pack_bytes(int n_out, int n_in);
 void ap_gemm_pack(struct ap_packed *p, const float *w);
 void ap_gemm_linear(float *y, const float *x, const struct ap_packed *w, int n_row,
                     bool accumulate);

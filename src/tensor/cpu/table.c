@@ -84,10 +84,11 @@ static void base_dw(float *dw, const float *dy, const float *x, int n_row, int n
 
 #define TABLE(its_name, its_pack_new, its_dx, its_dw)                                              \
     {                                                                                              \
-        .name = its_name, .pack_new = its_pack_new, .pack = pack, .pack_free = pack_free,          \
-        .linear = linear, .linear_dx = its_dx, .linear_dw = its_dw, .bias = ap_cpu_bias,           \
-        .bias_db = ap_cpu_bias_db, .embed = ap_cpu_embed, .embed_backward = ap_cpu_embed_backward, \
-        .gather = ap_cpu_gather, .scatter_add = ap_cpu_scatter_add, .rmsnorm = ap_cpu_rmsnorm,     \
+        .name = its_name, .pack_new = its_pack_new, .pack_bytes = ap_gemm_pack_bytes,              \
+        .pack = pack, .pack_free = pack_free, .linear = linear, .linear_dx = its_dx,               \
+        .linear_dw = its_dw, .bias = ap_cpu_bias, .bias_db = ap_cpu_bias_db,                       \
+        .embed = ap_cpu_embed, .embed_backward = ap_cpu_embed_backward, .gather = ap_cpu_gather,   \
+        .scatter_add = ap_cpu_scatter_add, .rmsnorm = ap_cpu_rmsnorm,                              \
         .rmsnorm_backward = ap_cpu_rmsnorm_backward, .rope = ap_cpu_rope, .swiglu = ap_cpu_swiglu, \
         .swiglu_backward = ap_cpu_swiglu_backward, .attention_scratch = ap_cpu_attention_scratch,  \
         .attention = ap_cpu_attention, .attention_backward = ap_cpu_attention_backward,            \
