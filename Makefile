@@ -5,12 +5,15 @@
 #   make test       the quick tests
 #   make test-full  and the sanitizers, more shapes, fuzz smoke
 #   make bench      the benchmarks
+#   make install    PREFIX (default /usr/local), DESTDIR
+#   make deb        Debian packages, in build-deb/deb
 
 BUILD ?= build
 JOBS  ?= $(shell nproc)
 DEMO  ?= alignpro-demo
+PREFIX ?= /usr/local
 
-.PHONY: all deps demo test test-full test-sanitize bench experiment-demo clean
+.PHONY: all deps demo test test-full test-sanitize bench experiment-demo install deb clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) alignpro
@@ -43,5 +46,15 @@ test-full: test test-sanitize
 bench: deps $(BUILD)/build.ninja
 	@sh bench/run.sh $(BUILD)
 
+install: all
+	@ninja -C $(BUILD) -j $(JOBS) libalignpro manual
+	@cmake --install $(BUILD) --prefix $(PREFIX)
+
+deb: deps
+	@cmake -S . -B $(BUILD)-deb -G Ninja -DCMAKE_INSTALL_PREFIX=/usr >$(BUILD)-deb.log 2>&1 || { cat $(BUILD)-deb.log; exit 1; }
+	@ninja -C $(BUILD)-deb -j $(JOBS) alignpro libalignpro manual
+	@cd $(BUILD)-deb && cpack >cpack.log 2>&1 || { cat cpack.log; exit 1; }
+	@ls $(BUILD)-deb/deb/*.deb
+
 clean:
-	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-fuzz $(BUILD)*.log
+	rm -rf $(BUILD) $(BUILD)-sanitize $(BUILD)-deb $(BUILD)-fuzz $(BUILD)*.log

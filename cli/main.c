@@ -3,6 +3,8 @@
 #include "cli_model.h"
 #include "cli_run.h"
 
+#include "alignpro/version.h"
+
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -101,7 +103,7 @@ int main(int argc, char **argv)
         return CLI_USAGE;
     }
     if (strcmp(argv[1], "--version") == 0) {
-        puts("alignpro " AP_VERSION);
+        printf("alignpro %s\n", ap_version());
         return cli_finish(CLI_OK);
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)

@@ -2,9 +2,12 @@
 #ifndef ALIGNPRO_DEMO_H
 #define ALIGNPRO_DEMO_H
 
+#include "alignpro/api.h"
 #include "alignpro/error.h"
 
 #include <stdint.h>
+
+AP_API_BEGIN
 
 /* Write the world's files into dir (made when absent, with parents), a pure function of seed:
  *     corpus.jsonl       {"prompt", "response"}            what the target learns before anything
@@ -20,5 +23,7 @@ ap_status ap_demo_write_data(const char *dir, uint64_t seed, struct ap_error *er
 /* The demo's folder whole: the data in dir/data, and recipe.yaml, model configs and tokenizer in
  * dir. Files of the same names are replaced. */
 ap_status ap_demo_write(const char *dir, uint64_t seed, struct ap_error *err);
+
+AP_API_END
 
 #endif

@@ -6,6 +6,10 @@
 #ifndef ALIGNPRO_ERROR_H
 #define ALIGNPRO_ERROR_H
 
+#include "alignpro/api.h"
+
+AP_API_BEGIN
+
 #define AP_STATUS_LIST(X)                                                                          \
     X(OK, "ok")                                                                                    \
     X(INVALID, "invalid setting or argument")                                                      \
@@ -34,5 +38,7 @@ struct ap_error {
 
 /* Short English text of a status; never NULL. */
 const char *ap_status_text(ap_status status);
+
+AP_API_END
 
 #endif

@@ -5,7 +5,10 @@
 #ifndef ALIGNPRO_MODEL_H
 #define ALIGNPRO_MODEL_H
 
+#include "alignpro/api.h"
 #include "alignpro/text.h"
+
+AP_API_BEGIN
 
 struct ap_engine;
 
@@ -67,5 +70,7 @@ ap_status ap_engine_generate(struct ap_engine *e, const int32_t *prompt, size_t 
                              const struct ap_generation_options *options, struct ap_generation *out,
                              struct ap_error *err);
 void ap_generation_free(struct ap_generation *g);
+
+AP_API_END
 
 #endif

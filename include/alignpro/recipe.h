@@ -2,9 +2,12 @@
 #ifndef ALIGNPRO_RECIPE_H
 #define ALIGNPRO_RECIPE_H
 
+#include "alignpro/api.h"
 #include "alignpro/error.h"
 
 #include <stddef.h>
+
+AP_API_BEGIN
 
 struct ap_recipe;
 
@@ -18,5 +21,7 @@ void ap_recipe_close(struct ap_recipe *recipe);
 /* Help for a key ("align.kl"), a section ("align") or everything (NULL): type, range, default, one
  * line each. *text is allocated (ap_text_free). An unknown key is AP_NOT_FOUND with the nearest. */
 ap_status ap_recipe_help(const char *key, char **text, struct ap_error *err);
+
+AP_API_END
 
 #endif

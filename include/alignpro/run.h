@@ -3,16 +3,20 @@
  *   pretrain → reward → sft → align → rlhf → eval     (sft before reward unless its source is
  * best-of-n)
  *
- * One process holds a run directory at a time. */
+ * One process holds a run directory at a time. Operations bring their own threads (OpenMP): set
+ * OMP_WAIT_POLICY=passive before the program starts where other work shares the processors. */
 #ifndef ALIGNPRO_RUN_H
 #define ALIGNPRO_RUN_H
 
+#include "alignpro/api.h"
 #include "alignpro/error.h"
 #include "alignpro/progress.h"
 #include "alignpro/recipe.h"
 
 #include <stdbool.h>
 #include <stdint.h>
+
+AP_API_BEGIN
 
 struct ap_run;
 
@@ -52,5 +56,7 @@ struct ap_rewrite_options {
  * prompt that does not fit the context is AP_LIMIT. */
 ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewrite_options *options,
                      char **text, bool *ended, bool *fell_back, struct ap_error *err);
+
+AP_API_END
 
 #endif

@@ -4,11 +4,14 @@
 #ifndef ALIGNPRO_TEXT_H
 #define ALIGNPRO_TEXT_H
 
+#include "alignpro/api.h"
 #include "alignpro/error.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+AP_API_BEGIN
 
 struct ap_tokenizer;
 struct ap_template;
@@ -110,5 +113,7 @@ ap_status ap_template_answer(const struct ap_template *tpl, const char *answer, 
                              struct ap_error *err);
 /* The id that ends an assistant turn. */
 int32_t ap_template_end(const struct ap_template *tpl);
+
+AP_API_END
 
 #endif

@@ -2,6 +2,8 @@
  * Entry points: ap_run_report, ap_run_summary. */
 #include "pipeline/run_inner.h"
 
+#include "alignpro/version.h"
+
 #include "base/memory.h"
 #include "eval/report.h"
 
@@ -67,7 +69,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
                                       .evaluation = evaluation,
                                       .title = short_name(run->dir.path),
                                       .recipe = recipe.data,
-                                      .version = AP_VERSION};
+                                      .version = ap_version()};
     AP_TRY(ap_report_html(&source, &page, err));
     AP_TRY(write_page(run, "report.html", &page, err));
     if (evaluation)
