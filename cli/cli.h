@@ -51,5 +51,6 @@ json_t *cli_ids_json(const int32_t *ids, size_t n);
 
 int cli_tokenize(int argc, char **argv);
 int cli_render(int argc, char **argv);
+int cli_inspect(int argc, char **argv);
 
 #endif

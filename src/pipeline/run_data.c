@@ -25,11 +25,11 @@ static ap_status read_dataset(struct ap_run *run, const char *path, bool is_main
                                          .on_bad = on_bad,
                                          .on_bad_context = run};
     ap_status status = ap_dataset_read(out, path, &options, err);
-    if (status == AP_OK && (out->n_bad || out->n_ties))
-        ap_sink_note(
-            run->sink, "data",
-            "%s: %zu examples; %llu bad lines left out, %llu pairs without a winner dropped", path,
-            out->n, (unsigned long long)out->n_bad, (unsigned long long)out->n_ties);
+    if (status == AP_OK) {
+        char counts[400];
+        ap_dataset_counts(out, counts, sizeof(counts));
+        ap_sink_note(run->sink, "data", "%s: %s", path, counts);
+    }
     return status;
 }
 

@@ -46,13 +46,17 @@ out:
 ap_status ap_dataset_add(struct ap_dataset_reader *r, struct ap_example *e, struct ap_error *err)
 {
     struct ap_dataset *d = r->d;
-    if (e->chosen && !strcmp(e->chosen, e->rejected)) {
-        d->n_ties++;
-        return AP_OK;
-    }
-    if (r->options->limit && d->n >= r->options->limit) {
-        d->n_limited++;
-        return AP_OK;
+    if (e->chosen && !strcmp(e->chosen, e->rejected))
+        return ap_dataset_drop(r, AP_DROP_SAME);
+    if (r->options->limit && d->n >= r->options->limit)
+        return ap_dataset_drop(r, AP_DROP_LIMIT);
+    e->record = d->n;
+    ap_status status = hash_example(e, err);
+    if (status != AP_OK)
+        return status;
+    if (r->options->on_example) {
+        d->n++;
+        return r->options->on_example(r->options->on_example_context, e, err);
     }
     if (d->n == d->cap) {
         size_t cap = d->cap ? 2 * d->cap : 64;
@@ -64,11 +68,50 @@ ap_status ap_dataset_add(struct ap_dataset_reader *r, struct ap_example *e, stru
         d->examples = grown;
         d->cap = cap;
     }
-    e->record = d->n;
-    ap_status status = hash_example(e, err);
-    if (status == AP_OK)
-        d->examples[d->n++] = *e;
-    return status;
+    d->examples[d->n++] = *e;
+    return AP_OK;
+}
+
+void ap_dataset_passed(struct ap_dataset_reader *r)
+{
+    if (r->options->on_example && !r->n_scored && !r->n_documents)
+        ap_text_pool_free(r->d->storage);
+}
+
+ap_status ap_dataset_drop(struct ap_dataset_reader *r, ap_drop why)
+{
+    r->d->n_dropped[why]++;
+    return AP_OK;
+}
+
+const char *ap_drop_text(ap_drop drop)
+{
+    static const char *const text[] = {
+        [AP_DROP_TIE] = "equal scores",
+        [AP_DROP_SAME] = "identical answers",
+        [AP_DROP_UNPAIRED] = "fewer than two scored answers",
+        [AP_DROP_CONTEXT] = "answers to different chats",
+        [AP_DROP_TURNS] = "no user turn and answer at the end",
+        [AP_DROP_LIMIT] = "past data.limit",
+    };
+    return text[drop];
+}
+
+void ap_dataset_counts(const struct ap_dataset *d, char *out, size_t n_out)
+{
+    const char *lead = "; dropped: ";
+    size_t n = 0;
+    n += (size_t)snprintf(out, n_out, "%zu examples of %llu records", d->n,
+                          (unsigned long long)d->n_lines);
+    for (int i = 0; i < AP_DROP_N && n < n_out; i++) {
+        if (!d->n_dropped[i])
+            continue;
+        n += (size_t)snprintf(out + n, n_out - n, "%s%llu %s", lead,
+                              (unsigned long long)d->n_dropped[i], ap_drop_text((ap_drop)i));
+        lead = ", ";
+    }
+    if (d->n_bad && n < n_out)
+        snprintf(out + n, n_out - n, "; %llu malformed", (unsigned long long)d->n_bad);
 }
 
 void ap_dataset_free(struct ap_dataset *d)
@@ -136,9 +179,11 @@ static ap_status read_record(struct ap_dataset_reader *r, const char *text, size
         AP_TRY(ap_dataset_format_detect(&r->format, o, where, err));
         *fatal = false;
     }
+    r->d->format = r->format->name;
     AP_TRY(r->format->record(r, o, where, number, err));
 out:
     json_decref(o);
+    ap_dataset_passed(r);
     return status;
 }
 
@@ -217,6 +262,7 @@ ap_status ap_dataset_reader_init(struct ap_dataset_reader *r, struct ap_dataset 
     if (r->format && !r->format->record && options->opening < 1)
         return ap_fail(err, AP_INVALID, "data.opening is %d, expected at least 1 sentence",
                        options->opening);
+    d->format = r->format ? r->format->name : NULL;
     d->storage = ap_calloc(1, sizeof(*d->storage));
     return d->storage ? AP_OK : ap_fail(err, AP_MEMORY, "%s: no memory to read it", path);
 }
@@ -238,13 +284,13 @@ ap_status ap_dataset_reader_end(struct ap_dataset_reader *r, struct ap_error *er
                        "the first: %s",
                        r->path, (unsigned long long)d->n_bad, (unsigned long long)d->n_lines,
                        100 * r->options->bad_lines, r->first_bad);
-    if (d->n == 0)
-        return ap_fail(err, AP_FORMAT,
-                       "%s: no example is left of %llu records (%llu malformed, %llu ties); check "
-                       "data.format and data.score",
-                       r->path, (unsigned long long)d->n_lines, (unsigned long long)d->n_bad,
-                       (unsigned long long)d->n_ties);
-    return AP_OK;
+    if (d->n > 0)
+        return AP_OK;
+    char counts[400];
+    ap_dataset_counts(d, counts, sizeof(counts));
+    return ap_fail(err, AP_FORMAT,
+                   "%.500s: no example is left: %s; check data.format and data.score", r->path,
+                   counts);
 }
 
 static ap_status read_lines(struct ap_dataset_reader *r, struct ap_lines *lines,

@@ -21,13 +21,26 @@ struct ap_example {
     char *meta;              /* JSON text of the record's "meta" key, handed to judges unread */
 };
 
+/* Why something well-formed gives no example. Each is counted, and told with the other counts. */
+typedef enum ap_drop {
+    AP_DROP_TIE,      /* a pair of equal scores, or alike in `prefer` (whose example is kept) */
+    AP_DROP_SAME,     /* a pair of identical answers */
+    AP_DROP_UNPAIRED, /* fewer than two answers with a score */
+    AP_DROP_CONTEXT,  /* the chosen and the rejected answer are to different chats */
+    AP_DROP_TURNS,    /* a transcript that does not end in a user turn and its answer */
+    AP_DROP_LIMIT,    /* past `limit` */
+    AP_DROP_N
+} ap_drop;
+/* "equal scores". */
+const char *ap_drop_text(ap_drop drop);
+
 struct ap_dataset {
-    struct ap_example *examples; /* n of them */
+    struct ap_example *examples; /* n of them; NULL where on_example took them */
     size_t n, cap;
-    uint64_t n_lines;   /* records read: lines that are not blank, or documents of format text */
+    const char *format; /* which one it was: a name of data.format; NULL before the first record */
+    uint64_t n_lines;   /* records read: lines that are not blank, elements, or documents of text */
     uint64_t n_bad;     /* of them malformed */
-    uint64_t n_ties;    /* pairs dropped: equal scores, equal answers, or alike in `prefer` */
-    uint64_t n_limited; /* examples past `limit` */
+    uint64_t n_dropped[AP_DROP_N];
     struct ap_text_pool *storage; /* owns every string */
 };
 
@@ -49,6 +62,11 @@ struct ap_dataset_options {
     /* Called for every malformed line with its one-line message (file:line: …); may be NULL. */
     void (*on_bad)(void *context, const char *message);
     void *on_bad_context;
+    /* When set, each example is given to it instead of being kept, so that a file of any size is
+     * read in little memory (formats that wait for partners keep their texts to the end). The
+     * example's strings live until it returns. Another status than AP_OK ends the reading. */
+    ap_status (*on_example)(void *context, const struct ap_example *e, struct ap_error *err);
+    void *on_example_context;
 };
 
 /* A missing, empty or binary file, another schema, and too many bad lines are errors that name
@@ -56,6 +74,8 @@ struct ap_dataset_options {
 ap_status ap_dataset_read(struct ap_dataset *d, const char *path,
                           const struct ap_dataset_options *options, struct ap_error *err);
 void ap_dataset_free(struct ap_dataset *d);
+/* "387 examples of 500 records; dropped: 310 equal scores; 2 malformed": what there is, no more. */
+void ap_dataset_counts(const struct ap_dataset *d, char *out, size_t n_out);
 
 /* Split of a prompt hash for fractions that sum to 1: a prompt is in exactly one. */
 ap_split ap_split_of(uint64_t hash, double train, double valid);

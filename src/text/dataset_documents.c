@@ -67,10 +67,16 @@ static ap_status grow(struct ap_dataset_reader *r, struct ap_error *err)
     return AP_OK;
 }
 
+static bool wants_pairs(const struct ap_dataset_reader *r)
+{
+    return r->options->prefer && *r->options->prefer;
+}
+
 static ap_status cut_document(struct ap_dataset_reader *r, const char *text, size_t n,
                               struct ap_error *err)
 {
     struct ap_document doc = {0};
+    struct ap_example e = {0};
     int opening = r->options->opening;
     ap_status status;
     if (memchr(text, '\0', n) || !ap_utf8_valid(text, n))
@@ -83,10 +89,17 @@ static ap_status cut_document(struct ap_dataset_reader *r, const char *text, siz
                        "data.opening %d",
                        r->path, (unsigned long long)r->pending_line, opening);
     size_t from = end + ap_space_prefix(text + end, n - end);
-    AP_TRY(grow(r, err));
     AP_TRY(ap_dataset_keep(r, text, end, &doc.opening, err));
     AP_TRY(ap_dataset_keep(r, text + from, n - from, &doc.continuation, err));
-    r->document[r->n_documents++] = doc;
+    if (wants_pairs(r)) {
+        AP_TRY(grow(r, err));
+        r->document[r->n_documents++] = doc;
+        return AP_OK;
+    }
+    e.prompt = doc.opening;
+    e.answer = doc.continuation;
+    AP_TRY(ap_dataset_add(r, &e, err));
+    ap_dataset_passed(r);
 out:
     return status;
 }
@@ -184,18 +197,16 @@ static const struct ap_document *find_partner(const struct ap_dataset_reader *r,
 ap_status ap_documents_end(struct ap_dataset_reader *r, struct ap_error *err)
 {
     ap_status status = end_document(r, err);
-    if (status == AP_OK && r->options->prefer)
+    if (status == AP_OK && r->n_documents)
         status = match_documents(r, err);
     for (size_t i = 0; i < r->n_documents && status == AP_OK; i++) {
-        const struct ap_document *doc = &r->document[i], *other = NULL;
+        const struct ap_document *doc = &r->document[i], *other = find_partner(r, i);
         struct ap_example e = {.prompt = doc->opening, .answer = doc->continuation};
-        if (r->options->prefer) {
-            other = find_partner(r, i);
-            r->d->n_ties += other == NULL;
-        }
         if (other) {
             e.chosen = doc->preferred ? doc->continuation : other->continuation;
             e.rejected = doc->preferred ? other->continuation : doc->continuation;
+        } else {
+            ap_dataset_drop(r, AP_DROP_TIE);
         }
         status = ap_dataset_add(r, &e, err);
     }

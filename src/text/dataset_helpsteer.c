@@ -98,10 +98,8 @@ static ap_status link_prompts(struct ap_dataset_reader *r, struct ap_error *err)
 static ap_status add_pair(struct ap_dataset_reader *r, const struct ap_scored *a,
                           const struct ap_scored *b, struct ap_error *err)
 {
-    if (a->score == b->score) {
-        r->d->n_ties++;
-        return AP_OK;
-    }
+    if (a->score == b->score)
+        return ap_dataset_drop(r, AP_DROP_TIE);
     const struct ap_scored *better = a->score > b->score ? a : b, *worse = better == a ? b : a;
     struct ap_example e = {
         .prompt = a->prompt,
@@ -124,6 +122,8 @@ ap_status ap_helpsteer_end(struct ap_dataset_reader *r, struct ap_error *err)
                            "HelpSteer?",
                            r->path, (unsigned long long)r->scored[i].number, r->scored[i].n,
                            ANSWERS_MAX);
+        if (r->scored[i].n == 1)
+            ap_dataset_drop(r, AP_DROP_UNPAIRED);
         for (size_t a = i, b; (b = r->scored[a].next) != 0; a = r->scored[a].next)
             for (; b && status == AP_OK; b = r->scored[b].next)
                 status = add_pair(r, &r->scored[a], &r->scored[b], err);

@@ -63,6 +63,10 @@ ap_status ap_dataset_keep(struct ap_dataset_reader *r, const char *text, size_t 
 /* Take an example whose strings are in storage: numbers and hashes it, drops a pair of equal
  * answers, and keeps to the limit. */
 ap_status ap_dataset_add(struct ap_dataset_reader *r, struct ap_example *e, struct ap_error *err);
+/* A record is done with: where examples are not kept, neither are its strings, unless some wait. */
+void ap_dataset_passed(struct ap_dataset_reader *r);
+/* Count what gives no example. AP_OK. */
+ap_status ap_dataset_drop(struct ap_dataset_reader *r, ap_drop why);
 
 /* The format helpsteer (dataset_helpsteer.c). */
 ap_status ap_helpsteer_record(struct ap_dataset_reader *r, const json_t *o, const char *where,

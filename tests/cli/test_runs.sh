@@ -111,7 +111,7 @@ data schema.jsonl "data of another schema" "schema.jsonl:1"
 data broken.jsonl "too many bad lines" "data.bad_lines"
 rm -rf "$tmp/bad"
 try "$alignpro" reward "$recipe" --set run.dir=bad --set reward_train.path=broken.jsonl --set data.bad_lines=10%
-exits 0 "few bad lines"; err_has "broken.jsonl:25" "few bad lines"; err_has "1 bad lines left out" "few bad lines"
+exits 0 "few bad lines"; err_has "broken.jsonl:25" "few bad lines"; err_has "; 1 malformed" "few bad lines"
 
 # -- a directory that cannot be --
 echo text >"$tmp/file"

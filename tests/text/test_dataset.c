@@ -20,7 +20,7 @@ static void test_pairs(void **state)
         AUTO);
     assert_int_equal(d.n, 2);
     assert_int_equal(d.n_lines, 3);
-    assert_int_equal(d.n_ties, 1);
+    assert_int_equal(d.n_dropped[AP_DROP_SAME], 1);
     assert_int_equal(d.n_bad, 0);
     const struct ap_example *e = d.examples;
     assert_string_equal(e[0].prompt, "p");
@@ -98,7 +98,7 @@ static void test_helpsteer(void **state)
     struct ap_dataset d = read_good(*state, text, AUTO);
     /* p: 3-1, 3-3 (a tie), 1-3; q and r have one answer each */
     assert_int_equal(d.n, 2);
-    assert_int_equal(d.n_ties, 1);
+    assert_int_equal(d.n_dropped[AP_DROP_TIE], 1);
     assert_int_equal(d.n_lines, 5);
     assert_string_equal(d.examples[0].chosen, "p3");
     assert_string_equal(d.examples[0].rejected, "p1");
@@ -120,7 +120,7 @@ static void test_limit(void **state)
         read_good(*state, "{\"prompt\": \"a\"}\n{\"prompt\": \"b\"}\n{\"prompt\": \"c\"}\n",
                   (struct ap_dataset_options){.limit = 2});
     assert_int_equal(d.n, 2);
-    assert_int_equal(d.n_limited, 1);
+    assert_int_equal(d.n_dropped[AP_DROP_LIMIT], 1);
     assert_string_equal(d.examples[1].prompt, "b");
     ap_dataset_free(&d);
 }
@@ -156,7 +156,7 @@ static void test_documents_preferred(void **state)
     struct ap_dataset_options options = {.format = "text", .opening = 1, .prefer = "cake"};
     struct ap_dataset d = read_good(*state, documents, options);
     assert_int_equal(d.n, 3);
-    assert_int_equal(d.n_ties, 0);
+    assert_int_equal(d.n_dropped[AP_DROP_TIE], 0);
     /* documents 1 and 3 speak of cake: each is preferred to 2, and 2 is the rejected one of its own
      */
     assert_string_equal(d.examples[0].chosen, d.examples[0].answer);
@@ -168,7 +168,7 @@ static void test_documents_preferred(void **state)
     options.prefer = "nothing has this";
     d = read_good(*state, documents, options);
     assert_int_equal(d.n, 3);
-    assert_int_equal(d.n_ties, 3);
+    assert_int_equal(d.n_dropped[AP_DROP_TIE], 3);
     assert_null(d.examples[0].chosen);
     ap_dataset_free(&d);
 }
@@ -227,10 +227,10 @@ static void check_file(const char *name, struct ap_dataset_options options, size
         skip();
     check_ok(ap_dataset_read(&d, path, &options, &err), err);
     printf("%s: %zu examples of %llu records, %llu ties, %llu bad\n", name, d.n,
-           (unsigned long long)d.n_lines, (unsigned long long)d.n_ties,
+           (unsigned long long)d.n_lines, (unsigned long long)d.n_dropped[AP_DROP_TIE],
            (unsigned long long)d.n_bad);
     assert_int_equal(d.n, n);
-    assert_int_equal(d.n_ties, ties);
+    assert_int_equal(d.n_dropped[AP_DROP_TIE], ties);
     assert_int_equal(d.n_bad, 0);
     ap_dataset_free(&d);
 }
@@ -238,7 +238,7 @@ static void check_file(const char *name, struct ap_dataset_options options, size
 static void test_real_files(void **state)
 {
     (void)state;
-    check_file("datasets/helpsteer_500.jsonl", AUTO, 387, 310);
+    check_file("datasets/helpsteer_500.jsonl", AUTO, 387, 306);
     check_file("datasets/tinystories_sample_2MiB.txt",
                (struct ap_dataset_options){.opening = 1, .prefer = "happy", .bad_lines = 0.01}, 2317,
                0);

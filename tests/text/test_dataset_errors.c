@@ -161,7 +161,7 @@ static void test_short_documents(void **state)
 static void test_all_ties(void **state)
 {
     check_refused(*state, "{\"prompt\": \"p\", \"chosen\": \"a\", \"rejected\": \"a\"}\n", AUTO,
-                  AP_FORMAT, "no example is left", "1 ties");
+                  AP_FORMAT, "no example is left", "1 identical answers");
 }
 
 static void test_too_many_answers(void **state)

@@ -1,0 +1,22 @@
+/* What a file or a folder holds, told without loading it whole. */
+#ifndef ALIGNPRO_INSPECT_H
+#define ALIGNPRO_INSPECT_H
+
+#include "alignpro/error.h"
+
+#include <stdbool.h>
+
+struct ap_inspect_options {
+    const char *model;  /* data: folder of a tokenizer whose tokens lengths are counted in; NULL:
+                         * words between white space */
+    const char *format; /* data: as the recipe keys data.format and data.score; NULL: auto */
+    const char *score;
+    bool json; /* one JSON object for machines; else text of at most 100 columns */
+};
+
+/* The kind of thing is decided by what the path is: see src/pipeline/inspect.c. *text is allocated
+ * (ap_text_free) and ends in a newline. What is of no known kind is AP_UNSUPPORTED. */
+ap_status ap_inspect(const char *path, const struct ap_inspect_options *options, char **text,
+                     struct ap_error *err);
+
+#endif
