@@ -3,6 +3,7 @@
 #include "model/adapter.h"
 
 #include "base/memory.h"
+#include "model/module.h"
 #include "model/param.h"
 
 #include <math.h>
@@ -11,50 +12,25 @@
 
 #define RANK_MAX 4096
 
-const char *const ap_lora_names[AP_LORA_N] = {
-    [AP_LORA_Q] = "q_proj",       [AP_LORA_K] = "k_proj",       [AP_LORA_V] = "v_proj",
-    [AP_LORA_O] = "o_proj",       [AP_LORA_GATE] = "gate_proj", [AP_LORA_UP] = "up_proj",
-    [AP_LORA_DOWN] = "down_proj",
-};
-
-int ap_lora_find(const char *name, size_t n)
-{
-    for (int t = 0; t < AP_LORA_N; t++)
-        if (strlen(ap_lora_names[t]) == n && !memcmp(name, ap_lora_names[t], n))
-            return t;
-    return -1;
-}
-
-static void shape_of(const struct ap_config *c, int target, int *n_out, int *n_in)
-{
-    int query = c->n_head * c->head_dim, key = c->n_kv_head * c->head_dim;
-    const int shape[AP_LORA_N][2] = {
-        [AP_LORA_Q] = {query, c->width},       [AP_LORA_K] = {key, c->width},
-        [AP_LORA_V] = {key, c->width},         [AP_LORA_O] = {c->width, query},
-        [AP_LORA_GATE] = {c->n_ffn, c->width}, [AP_LORA_UP] = {c->n_ffn, c->width},
-        [AP_LORA_DOWN] = {c->width, c->n_ffn},
-    };
-    *n_out = shape[target][0];
-    *n_in = shape[target][1];
-}
-
 static void name_row(struct ap_param *p, int layer, int target, char matrix)
 {
     snprintf(p->name, sizeof(p->name), "base_model.model.model.layers.%d.%s.%s.lora_%c.weight",
-             layer, target <= AP_LORA_O ? "self_attn" : "mlp", ap_lora_names[target], matrix);
+             layer, ap_modules[target].parent, ap_modules[target].name, matrix);
 }
 
 static void add_target(struct ap_adapter *a, int layer, int target, int *row)
 {
     int n_out, n_in, at = layer * AP_LORA_N + target;
-    shape_of(&a->config, target, &n_out, &n_in);
+    ap_module_shape(&a->config, target, &n_out, &n_in);
     a->a[at] = (*row)++;
     a->b[at] = (*row)++;
     struct ap_param *p = &a->table.rows[a->a[at]], *q = &a->table.rows[a->b[at]];
     name_row(p, layer, target, 'A');
     name_row(q, layer, target, 'B');
-    ap_param_describe(p, "r and the base's inputs", a->rank, n_in, true);
-    ap_param_describe(q, "the base's outputs and r", n_out, a->rank, true);
+    ap_param_describe(p, "r and the base's inputs", a->rank, n_in);
+    ap_param_describe(q, "the base's outputs and r", n_out, a->rank);
+    ap_param_add_part(p, a->rank);
+    ap_module_add_parts(q, &a->config, target);
 }
 
 static void add_head(struct ap_adapter *a, int *row)
@@ -62,7 +38,8 @@ static void add_head(struct ap_adapter *a, int *row)
     struct ap_param *p = &a->table.rows[*row];
     snprintf(p->name, sizeof(p->name), "base_model.model.score.weight");
     a->score = (*row)++;
-    ap_param_describe(p, "one label, the base's hidden_size", 1, a->config.width, true);
+    ap_param_describe(p, "one label, the base's hidden_size", 1, a->config.width);
+    ap_param_add_part(p, 1);
 }
 
 static void add_rows(struct ap_adapter *a, bool with_head)
@@ -148,20 +125,21 @@ ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *confi
 }
 
 /* "all-linear", or names with commas between them. */
-ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const char *text, struct ap_error *err)
+ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const struct ap_config *config,
+                                const char *text, struct ap_error *err)
 {
     bool all = !strcmp(text, "all-linear");
+    char list[128];
     for (int t = 0; t < AP_LORA_N; t++)
-        targets[t] = all;
+        targets[t] = all && ap_module_is_there(config, t);
     for (const char *at = all ? "" : text; *at;) {
         at += strspn(at, ", ");
         size_t n = strcspn(at, ", ");
-        int target = ap_lora_find(at, n);
+        int target = ap_module_find(config, at, n);
         if (n && target < 0)
             return ap_fail(err, AP_INVALID,
-                           "adapter: \"%.*s\" is no target, expected all-linear, or some of q_proj "
-                           "k_proj v_proj o_proj gate_proj up_proj down_proj",
-                           (int)(n < 80 ? n : 80), at);
+                           "adapter: \"%.*s\" is no target, expected all-linear, or some of %s",
+                           (int)(n < 80 ? n : 80), at, ap_module_list(config, list, sizeof(list)));
         if (n)
             targets[target] = true;
         at += n;
@@ -169,14 +147,15 @@ ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const char *text, struc
     return AP_OK;
 }
 
-static ap_status plan_of(struct ap_adapter_plan *plan, const struct ap_adapter_settings *settings,
-                         bool with_head, struct ap_error *err)
+static ap_status plan_of(struct ap_adapter_plan *plan, const struct ap_config *config,
+                         const struct ap_adapter_settings *settings, bool with_head,
+                         struct ap_error *err)
 {
     *plan = (struct ap_adapter_plan){.rank = settings->rank,
                                      .alpha = settings->alpha,
                                      .rslora = settings->rslora,
                                      .with_head = with_head};
-    return ap_lora_targets_parse(plan->targets, settings->targets, err);
+    return ap_lora_targets_parse(plan->targets, config, settings->targets, err);
 }
 
 ap_status ap_adapter_describe(struct ap_adapter **out, const struct ap_weights *base,
@@ -184,7 +163,7 @@ ap_status ap_adapter_describe(struct ap_adapter **out, const struct ap_weights *
                               struct ap_error *err)
 {
     struct ap_adapter_plan plan;
-    ap_status status = plan_of(&plan, settings, with_head, err);
+    ap_status status = plan_of(&plan, &base->config, settings, with_head, err);
     *out = NULL;
     return status == AP_OK ? describe(out, &base->config, &plan, err) : status;
 }
@@ -195,7 +174,7 @@ ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
 {
     struct ap_adapter_plan plan;
     *out = NULL;
-    ap_status status = plan_of(&plan, settings, with_head, err);
+    ap_status status = plan_of(&plan, &base->config, settings, with_head, err);
     if (status == AP_OK)
         status = ap_adapter_make(out, &base->config, &plan, err);
     if (status != AP_OK)

@@ -11,10 +11,6 @@ struct ap_adapter_plan {
     bool targets[AP_LORA_N];
 };
 
-/* Names as PEFT's target_modules has them: "q_proj" … */
-extern const char *const ap_lora_names[AP_LORA_N];
-/* The target of n bytes of text, −1 when there is none. */
-int ap_lora_find(const char *name, size_t n);
 /* Rows with names, shapes and packings, their values zero. */
 ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *config,
                           const struct ap_adapter_plan *plan, struct ap_error *err);

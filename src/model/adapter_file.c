@@ -4,9 +4,11 @@
 
 #include "base/memory.h"
 #include "model/config_inner.h"
+#include "model/module.h"
 #include "model/param.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define CONFIG "adapter_config.json"
@@ -62,21 +64,22 @@ static ap_status check_fixed(const json_t *o, const char *path, struct ap_error 
     return AP_OK;
 }
 
-static ap_status read_targets(const json_t *o, const char *path, bool *targets,
-                              struct ap_error *err)
+static ap_status read_targets(const json_t *o, const char *path, const struct ap_config *base,
+                              bool *targets, struct ap_error *err)
 {
     const json_t *list = json_object_get(o, "target_modules");
     bool all = is_text(list, "all-linear");
-    const char *expected = "\"all-linear\" or a list of q_proj k_proj v_proj o_proj gate_proj "
-                           "up_proj down_proj";
+    char names[128], expected[192];
+    snprintf(expected, sizeof(expected), "\"all-linear\" or a list of %s",
+             ap_module_list(base, names, sizeof(names)));
     for (int t = 0; t < AP_LORA_N; t++)
-        targets[t] = all;
+        targets[t] = all && ap_module_is_there(base, t);
     if (!all && (!json_is_array(list) || !json_array_size(list)))
         return ap_config_unsupported(path, "target_modules", list, expected, err);
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *name = json_array_get(list, i);
         int target = json_is_string(name)
-                         ? ap_lora_find(json_string_value(name), json_string_length(name))
+                         ? ap_module_find(base, json_string_value(name), json_string_length(name))
                          : -1;
         if (target < 0)
             return ap_config_unsupported(path, "target_modules", name, expected, err);
@@ -106,7 +109,7 @@ static ap_status read_saved(const json_t *o, const char *path, bool *with_head,
 }
 
 static ap_status read_plan(struct ap_adapter_plan *plan, const json_t *o, const char *path,
-                           struct ap_error *err)
+                           const struct ap_config *base, struct ap_error *err)
 {
     ap_status status;
     *plan = (struct ap_adapter_plan){0};
@@ -115,7 +118,7 @@ static ap_status read_plan(struct ap_adapter_plan *plan, const json_t *o, const 
     AP_TRY(ap_config_int(o, "r", path, true, 1, 4096, &plan->rank, err));
     AP_TRY(ap_json_real(o, "lora_alpha", path, true, &plan->alpha, err));
     AP_TRY(ap_json_bool(o, "use_rslora", path, false, &plan->rslora, err));
-    AP_TRY(read_targets(o, path, plan->targets, err));
+    AP_TRY(read_targets(o, path, base, plan->targets, err));
     AP_TRY(read_saved(o, path, &plan->with_head, err));
     if (!(plan->alpha > 0) || !isfinite(plan->alpha))
         status = ap_fail(err, AP_FORMAT, "%s: lora_alpha is %g, expected a positive number", path,
@@ -124,8 +127,8 @@ out:
     return status;
 }
 
-static ap_status read_config(struct ap_adapter_plan *plan, const char *dir, bool classifier,
-                             struct ap_error *err)
+static ap_status read_config(struct ap_adapter_plan *plan, const char *dir,
+                             const struct ap_config *base, struct ap_error *err)
 {
     char *path = ap_path_join(dir, CONFIG);
     json_t *o = NULL;
@@ -136,8 +139,8 @@ static ap_status read_config(struct ap_adapter_plan *plan, const char *dir, bool
     if (!json_is_object(o))
         status = ap_fail(err, AP_FORMAT, "%s: is a list, expected an object", path);
     else
-        status = read_plan(plan, o, path, err);
-    if (status == AP_OK && classifier && is_text(json_object_get(o, "task_type"), "CAUSAL_LM"))
+        status = read_plan(plan, o, path, base, err);
+    if (status == AP_OK && base->n_label && is_text(json_object_get(o, "task_type"), "CAUSAL_LM"))
         status =
             ap_fail(err, AP_INVALID,
                     "%s: \"task_type\" is \"CAUSAL_LM\", but the base model is a sequence "
@@ -169,7 +172,7 @@ ap_status ap_adapter_load(struct ap_adapter **out, const struct ap_weights *base
     struct ap_adapter *a = NULL;
     ap_status status;
     *out = NULL;
-    AP_TRY(read_config(&plan, dir, base->score >= 0, err));
+    AP_TRY(read_config(&plan, dir, &base->config, err));
     AP_TRY(ap_adapter_make(&a, &base->config, &plan, err));
     AP_TRY(ap_adapter_restore(a, dir, err));
     *out = a;
@@ -184,7 +187,7 @@ static json_t *target_list(const struct ap_adapter *a)
     json_t *list = json_array();
     for (int t = 0; t < AP_LORA_N; t++)
         if (a->targets[t])
-            json_array_append_new(list, json_string(ap_lora_names[t]));
+            json_array_append_new(list, json_string(ap_modules[t].name));
     return list;
 }
 

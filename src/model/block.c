@@ -12,7 +12,7 @@ struct ap_block ap_block_view(const struct ap_role *role, int layer)
                          .ops = w->ops,
                          .norm1 = &w->table.rows[w->layers[layer].norm1],
                          .norm2 = &w->table.rows[w->layers[layer].norm2]};
-    for (int i = 0; i < AP_LORA_N; i++)
+    for (int i = 0; i < AP_MAP_N; i++)
         b.map[i] = ap_linear_view(role, layer, i);
     return b;
 }
@@ -94,9 +94,9 @@ void ap_block_qkv(const struct ap_block *b, const struct ap_acts *a, const int32
 {
     size_t mark = ap_arena_mark(room);
     const float *n = normed(b, b->norm1, a->x_in, a->rstd1, n_row, room);
-    ap_linear_forward(&b->map[AP_LORA_Q], a->q, n, n_row, false, room);
-    ap_linear_forward(&b->map[AP_LORA_K], a->k, n, n_row, false, room);
-    ap_linear_forward(&b->map[AP_LORA_V], a->v, n, n_row, false, room);
+    ap_linear_forward(&b->map[AP_MAP_Q], a->q, n, n_row, false, room);
+    ap_linear_forward(&b->map[AP_MAP_K], a->k, n, n_row, false, room);
+    ap_linear_forward(&b->map[AP_MAP_V], a->v, n, n_row, false, room);
     rope(b, a->q, a->k, pos, n_row, false);
     ap_arena_rewind(room, mark);
 }
@@ -113,14 +113,14 @@ void ap_block_rest(const struct ap_block *b, const struct ap_acts *a, float *x_o
     const struct ap_config *c = &b->weights->config;
     size_t mark = ap_arena_mark(room), n_ffn = (size_t)n_row * (size_t)c->n_ffn;
     copy_rows(a->x_mid, a->x_in, n_row, c->width);
-    ap_linear_forward(&b->map[AP_LORA_O], a->x_mid, a->att, n_row, true, room);
+    ap_linear_forward(&b->map[AP_MAP_O], a->x_mid, a->att, n_row, true, room);
     const float *n = normed(b, b->norm2, a->x_mid, a->rstd2, n_row, room);
-    ap_linear_forward(&b->map[AP_LORA_GATE], a->gate, n, n_row, false, room);
-    ap_linear_forward(&b->map[AP_LORA_UP], a->up, n, n_row, false, room);
+    ap_linear_forward(&b->map[AP_MAP_GATE], a->gate, n, n_row, false, room);
+    ap_linear_forward(&b->map[AP_MAP_UP], a->up, n, n_row, false, room);
     float *h = room_for(room, n_row, (size_t)c->n_ffn);
     b->ops->swiglu(h, a->gate, a->up, n_ffn);
     copy_rows(x_out, a->x_mid, n_row, c->width);
-    ap_linear_forward(&b->map[AP_LORA_DOWN], x_out, h, n_row, true, room);
+    ap_linear_forward(&b->map[AP_MAP_DOWN], x_out, h, n_row, true, room);
     ap_arena_rewind(room, mark);
 }
 
@@ -136,8 +136,8 @@ static void norm_backward(const struct ap_block *b, const struct ap_param *norm,
 static void ffn_backward(const struct ap_block *b, const struct ap_acts *a, float *dx, int n_row,
                          struct ap_arena *room)
 {
-    const struct ap_linear *gate = &b->map[AP_LORA_GATE], *up = &b->map[AP_LORA_UP];
-    const struct ap_linear *down = &b->map[AP_LORA_DOWN];
+    const struct ap_linear *gate = &b->map[AP_MAP_GATE], *up = &b->map[AP_MAP_UP];
+    const struct ap_linear *down = &b->map[AP_MAP_DOWN];
     size_t ffn = (size_t)b->weights->config.n_ffn, n_ffn = (size_t)n_row * ffn;
     size_t mark = ap_arena_mark(room);
     float *h = room_for(room, n_row, ffn), *dh = room_for(room, n_row, ffn);
@@ -163,9 +163,9 @@ static void qkv_backward(const struct ap_block *b, const struct ap_acts *a, floa
     rope(b, dq, dk, place->pos, n_row, true);
     float *n = normed(b, b->norm1, a->x_in, NULL, n_row, room);
     float *dn = room_for(room, n_row, (size_t)b->weights->config.width);
-    ap_linear_backward(&b->map[AP_LORA_Q], down ? dn : NULL, dq, n, n_row, false, room);
-    ap_linear_backward(&b->map[AP_LORA_K], down ? dn : NULL, dk, n, n_row, true, room);
-    ap_linear_backward(&b->map[AP_LORA_V], down ? dn : NULL, dv, n, n_row, true, room);
+    ap_linear_backward(&b->map[AP_MAP_Q], down ? dn : NULL, dq, n, n_row, false, room);
+    ap_linear_backward(&b->map[AP_MAP_K], down ? dn : NULL, dk, n, n_row, true, room);
+    ap_linear_backward(&b->map[AP_MAP_V], down ? dn : NULL, dv, n, n_row, true, room);
     if (down)
         norm_backward(b, b->norm1, dx, dn, a->x_in, a->rstd1, n_row);
 }
@@ -182,7 +182,7 @@ void ap_block_backward(const struct ap_block *b, const struct ap_acts *a, float 
     float *datt = room_for(room, n_row, query_width(c)),
           *dq = room_for(room, n_row, query_width(c));
     float *dk = room_for(room, n_row, key_width(c)), *dv = room_for(room, n_row, key_width(c));
-    ap_linear_backward(&b->map[AP_LORA_O], datt, dx, a->att, n_row, false, room);
+    ap_linear_backward(&b->map[AP_MAP_O], datt, dx, a->att, n_row, false, room);
     b->ops->attention_backward(dq, dk, dv, datt, a->q, a->k, a->v, a->att, a->lse, place->start,
                                place->n_seq, &shape, attention_scratch);
     qkv_backward(b, a, dx, dq, dk, dv, place, down, room);

@@ -25,7 +25,7 @@ struct ap_block {
     const struct ap_weights *weights;
     const struct ap_ops *ops;
     const struct ap_param *norm1, *norm2;
-    struct ap_linear map[AP_LORA_N];
+    struct ap_linear map[AP_MAP_N];
 };
 
 /* Where a step's rows are. */

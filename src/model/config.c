@@ -255,7 +255,8 @@ static ap_status read_object(struct ap_config *c, const json_t *o, const char *p
     c->rms_eps = (float)eps;
     AP_TRY(positive(o, "initializer_range", path, false, &c->initializer_range, err));
     AP_TRY(ap_json_bool(o, "tie_word_embeddings", path, false, &c->tied, err));
-    AP_TRY(ap_json_bool(o, "attention_bias", path, false, &c->attention_bias, err));
+    AP_TRY(ap_json_bool(o, "attention_bias", path, false, &c->qkv_bias, err));
+    c->o_bias = c->qkv_bias;
     AP_TRY(ap_json_bool(o, "mlp_bias", path, false, &c->mlp_bias, err));
     AP_TRY(read_rope(c, o, path, err));
     AP_TRY(read_tokens(c, o, path, err));

@@ -7,15 +7,21 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* How files spell configuration and tensors; what a layer computes is in the members below. */
+typedef enum ap_family { AP_LLAMA, AP_QWEN2, AP_PHI3, AP_FAMILY_N } ap_family;
+
 typedef enum ap_rope_kind { AP_ROPE_DEFAULT, AP_ROPE_LLAMA3 } ap_rope_kind;
 
 #define AP_EOS_MAX 8
 
 struct ap_config {
+    ap_family family;
     int n_vocab, width, n_layer, n_head, n_kv_head, head_dim, n_ffn;
     int max_position;
     float rms_eps;
-    bool tied, attention_bias, mlp_bias;
+    bool tied;
+    bool fused;                      /* qkv_proj and gate_up_proj hold what others keep apart */
+    bool qkv_bias, o_bias, mlp_bias; /* which linear maps have one */
     ap_rope_kind rope;
     double rope_theta;
     double rope_factor, rope_low, rope_high; /* llama3 */

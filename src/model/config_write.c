@@ -56,7 +56,7 @@ static json_t *config_object(const struct ap_config *c)
         c->n_layer, "num_attention_heads", c->n_head, "num_key_value_heads", c->n_kv_head,
         "head_dim", c->head_dim, "max_position_embeddings", c->max_position, "rms_norm_eps",
         short_decimal(c->rms_eps), "rope_theta", c->rope_theta, "initializer_range",
-        c->initializer_range, "tie_word_embeddings", c->tied, "attention_bias", c->attention_bias,
+        c->initializer_range, "tie_word_embeddings", c->tied, "attention_bias", c->qkv_bias,
         "mlp_bias", c->mlp_bias, "use_cache", true);
     if (!o)
         return NULL;

@@ -187,7 +187,7 @@ void ap_decode_logits(struct ap_kv *kv, const struct ap_role *role, const int32_
     for (int i = 0; i < n; i++)
         assert(row[i] >= 0 && row[i] < kv->n_row);
     kv->ops->gather(kv->picked, kv->hidden, row, n, kv->config.width);
-    kv->ops->linear(logits, kv->picked, ap_head_of(role)->packed, n, false);
+    kv->ops->linear(logits, kv->picked, ap_head_of(role)->part[0].packed, n, false);
 }
 
 void ap_kv_copy(struct ap_kv *kv, int from, int to, int n_pos)

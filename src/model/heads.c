@@ -23,7 +23,7 @@ static int block_size(const struct ap_tape *t, int n, int at)
 static void block_logits(struct ap_tape *t, const struct ap_param *head, const int32_t *row, int m)
 {
     t->ops->gather(t->picked, t->hidden, row, m, t->config.width);
-    t->ops->linear(t->logits, t->picked, head->packed, m, false);
+    t->ops->linear(t->logits, t->picked, head->part[0].packed, m, false);
 }
 
 void ap_logp_forward(struct ap_tape *t, const struct ap_role *role, const int32_t *row,
@@ -100,7 +100,7 @@ void ap_scalar_forward(struct ap_tape *t, const struct ap_role *role, const int3
     for (int at = 0; at < n; at += t->block) {
         int m = block_size(t, n, at);
         t->ops->gather(t->picked, t->hidden, row + at, m, t->config.width);
-        t->ops->linear(value + at, t->picked, head->packed, m, false);
+        t->ops->linear(value + at, t->picked, head->part[0].packed, m, false);
     }
 }
 

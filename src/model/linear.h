@@ -10,12 +10,13 @@ struct ap_linear {
     const struct ap_ops *ops;
     const struct ap_param *w, *bias;        /* bias NULL: none */
     const struct ap_param *lora_a, *lora_b; /* NULL: not adapted */
+    int part;                               /* the map's rows of w, bias and lora_b */
     float scale;                            /* s */
     bool train_base, train_lora;
 };
 
-/* index: enum ap_lora_target. */
-struct ap_linear ap_linear_view(const struct ap_role *role, int layer, int index);
+/* map: enum ap_layer_map. Maps of one fused module share lora_a. */
+struct ap_linear ap_linear_view(const struct ap_role *role, int layer, int map);
 
 /* y[M,N] = (accumulate: +=) of x[M,K]. room gives [M, r] and has it back. */
 void ap_linear_forward(const struct ap_linear *m, float *y, const float *x, int n_row,

@@ -5,6 +5,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define CHUNK ((size_t)1 << 16) /* values of one random stream */
@@ -21,8 +22,8 @@ void ap_params_free(const struct ap_ops *ops, struct ap_param_table *t)
     for (int i = 0; t->rows && i < t->n; i++) {
         ap_free(t->rows[i].own);
         ap_free(t->rows[i].grad);
-        if (ops)
-            ops->pack_free(t->rows[i].packed);
+        for (int k = 0; ops && k < t->rows[i].n_part; k++)
+            ops->pack_free(t->rows[i].part[k].packed);
     }
     ap_free(t->rows);
     *t = (struct ap_param_table){0};
@@ -36,7 +37,7 @@ struct ap_param *ap_params_find(const struct ap_param_table *t, const char *name
     return NULL;
 }
 
-void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in, bool linear)
+void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in)
 {
     p->keys = keys;
     p->n_dim = n_in ? 2 : 1;
@@ -44,17 +45,32 @@ void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in
     p->shape[1] = n_in;
     p->n = (size_t)n_out * (size_t)(n_in ? n_in : 1);
     p->decay = n_in > 0;
-    p->linear = linear;
+}
+
+void ap_param_add_part(struct ap_param *p, int n)
+{
+    const struct ap_part *last = p->n_part ? &p->part[p->n_part - 1] : NULL;
+    int first = last ? last->first + last->n : 0;
+    assert(p->n_part < AP_PARTS_MAX && first + n <= p->shape[0]);
+    p->part[p->n_part++] = (struct ap_part){.first = first, .n = n};
+}
+
+static ap_status pack_parts(const struct ap_ops *ops, struct ap_param *p, struct ap_error *err)
+{
+    for (int k = 0; k < p->n_part; k++)
+        if (!(p->part[k].packed = ops->pack_new(p->part[k].n, p->shape[1])))
+            return ap_fail(err, AP_MEMORY, "%s [%d,%d]: out of memory", p->name, p->shape[0],
+                           p->shape[1]);
+    return AP_OK;
 }
 
 ap_status ap_params_pack_new(const struct ap_ops *ops, struct ap_param_table *t,
                              struct ap_error *err)
 {
     for (int i = 0; i < t->n; i++) {
-        struct ap_param *p = &t->rows[i];
-        if (p->linear && !(p->packed = ops->pack_new(p->shape[0], p->shape[1])))
-            return ap_fail(err, AP_MEMORY, "%s [%d,%d]: out of memory", p->name, p->shape[0],
-                           p->shape[1]);
+        ap_status status = pack_parts(ops, &t->rows[i], err);
+        if (status != AP_OK)
+            return status;
     }
     return AP_OK;
 }
@@ -63,8 +79,8 @@ size_t ap_params_packed_bytes(const struct ap_ops *ops, const struct ap_param_ta
 {
     size_t sum = 0;
     for (int i = 0; i < t->n; i++)
-        if (t->rows[i].linear)
-            sum += ops->pack_bytes(t->rows[i].shape[0], t->rows[i].shape[1]);
+        for (int k = 0; k < t->rows[i].n_part; k++)
+            sum += ops->pack_bytes(t->rows[i].part[k].n, t->rows[i].shape[1]);
     return sum;
 }
 
@@ -131,8 +147,8 @@ void ap_params_zero_grad(struct ap_param_table *t)
 void ap_params_repack(const struct ap_ops *ops, struct ap_param_table *t)
 {
     for (int i = 0; i < t->n; i++)
-        if (t->rows[i].packed)
-            ops->pack(t->rows[i].packed, t->rows[i].data);
+        for (int k = 0; k < t->rows[i].n_part; k++)
+            ops->pack(t->rows[i].part[k].packed, ap_part_data(&t->rows[i], k));
 }
 
 static struct ap_random stream_of(uint64_t seed, int row, size_t chunk)

@@ -8,9 +8,11 @@
 ap_status ap_params_init(struct ap_param_table *t, int n, struct ap_error *err);
 void ap_params_free(const struct ap_ops *ops, struct ap_param_table *t);
 
-/* A row's shape [n_out, n_in] (n_in 0: [n_out]) and kind. No memory yet. */
-void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in, bool linear);
-/* Memory for the packed form of the linear rows. */
+/* A row's shape [n_out, n_in] (n_in 0: [n_out]). No memory yet. */
+void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in);
+/* The next n of a linear weight's rows are a part. */
+void ap_param_add_part(struct ap_param *p, int n);
+/* Memory for the packed form of all parts. */
 ap_status ap_params_pack_new(const struct ap_ops *ops, struct ap_param_table *t,
                              struct ap_error *err);
 /* own: room for the values; what `data` held so far is copied in. */

@@ -8,7 +8,7 @@ bool ap_config_same_shape(const struct ap_config *a, const struct ap_config *b)
 {
     return a->n_vocab == b->n_vocab && a->width == b->width && a->n_layer == b->n_layer &&
            a->n_head == b->n_head && a->n_kv_head == b->n_kv_head && a->head_dim == b->head_dim &&
-           a->n_ffn == b->n_ffn;
+           a->n_ffn == b->n_ffn && a->fused == b->fused;
 }
 
 ap_status ap_role_check(const struct ap_role *role, const struct ap_config *config, int max_rank,
@@ -33,7 +33,7 @@ const struct ap_param *ap_head_of(const struct ap_role *role)
 {
     const struct ap_weights *w = role->weights;
     const struct ap_param *head = &w->table.rows[w->head >= 0 ? w->head : w->embed];
-    assert(head->packed);
+    assert(head->n_part == 1);
     return head;
 }
 

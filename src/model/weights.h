@@ -10,18 +10,38 @@
 
 #define AP_NAME_MAX 160
 
-struct ap_param {
-    char name[AP_NAME_MAX];   /* as in the Hugging Face file */
-    const char *keys;         /* what the shape follows from, for messages; static */
-    int n_dim, shape[2];      /* [N, K] or [N] */
-    size_t n;                 /* elements */
-    const float *data;        /* row-major; the mapped file, or `own` */
-    float *own;               /* owned copy; NULL while mapped */
-    float *grad;              /* n of them, NULL while frozen; every backward accumulates (+=) */
-    bool linear;              /* a linear weight: has `packed` once its table has memory */
-    struct ap_packed *packed; /* NULL otherwise */
-    bool decay;               /* weight decay applies (matrices, not norms and biases) */
+/* Rows of a linear weight that are one map of a layer: all of them or, of a fused weight, a range.
+ */
+struct ap_part {
+    int first, n;
+    struct ap_packed *packed; /* of these rows; NULL until the table has memory */
 };
+
+#define AP_PARTS_MAX 3
+
+struct ap_param {
+    char name[AP_NAME_MAX]; /* as in the Hugging Face file */
+    const char *keys;       /* what the shape follows from, for messages; static */
+    int n_dim, shape[2];    /* [N, K] or [N] */
+    size_t n;               /* elements */
+    const float *data;      /* row-major; the mapped file, or `own` */
+    float *own;             /* owned copy; NULL while mapped */
+    float *grad;            /* n of them, NULL while frozen; every backward accumulates (+=) */
+    struct ap_part part[AP_PARTS_MAX]; /* of a linear weight, in order */
+    int n_part;                        /* 0: no linear weight */
+    bool decay;                        /* weight decay applies (matrices, not norms and biases) */
+};
+
+/* A part's first value, and its gradient's. */
+static inline const float *ap_part_data(const struct ap_param *p, int part)
+{
+    return p->data + (size_t)p->part[part].first * (size_t)p->shape[1];
+}
+
+static inline float *ap_part_grad(const struct ap_param *p, int part)
+{
+    return p->grad + (size_t)p->part[part].first * (size_t)p->shape[1];
+}
 
 struct ap_param_table {
     struct ap_param *rows;
@@ -30,18 +50,35 @@ struct ap_param_table {
 
 /* -- a model's weights -- */
 
-struct ap_layer_index { /* rows of the table; −1 where the model has none */
-    int norm1, q, k, v, o, norm2, gate, up, down;
-    int q_bias, k_bias, v_bias, o_bias, gate_bias, up_bias, down_bias;
+/* The linear maps that a layer computes. */
+enum ap_layer_map {
+    AP_MAP_Q,
+    AP_MAP_K,
+    AP_MAP_V,
+    AP_MAP_O,
+    AP_MAP_GATE,
+    AP_MAP_UP,
+    AP_MAP_DOWN,
+    AP_MAP_N
+};
+
+/* Where a map is: rows of the table (bias −1: none), and which part of them. */
+struct ap_map_index {
+    int weight, bias, part;
+};
+
+struct ap_layer_index {
+    int norm1, norm2; /* rows of the table */
+    struct ap_map_index map[AP_MAP_N];
 };
 
 struct ap_weights {
     struct ap_config config;
     const struct ap_ops *ops;
     struct ap_param_table table;
-    int embed, norm;               /* rows */
-    int head;                      /* −1 when tied (embed's packed is used) or a classifier */
-    int score;                     /* −1 for a causal LM */
+    int embed, norm; /* rows */
+    int head;        /* −1 when tied (the embedding's part is used) or a classifier */
+    int score;       /* −1 for a causal LM */
     struct ap_layer_index *layers; /* n_layer */
     float *rope_cos, *rope_sin;    /* [context, head_dim/2] */
     int context;                   /* positions the tables cover */
@@ -91,14 +128,17 @@ ap_status ap_weights_load_bytes(const struct ap_weights *w, const char *dir, siz
 
 /* -- LoRA (Hu et al. 2021): y = x Wᵀ + s·(x Aᵀ) Bᵀ, s = alpha/r, rsLoRA alpha/√r -- */
 
-/* The linear maps of a layer. */
+/* The linear modules of a layer, as files name them (module.h). A family has some of them: a fused
+ * one, or the maps in it. */
 enum ap_lora_target {
     AP_LORA_Q,
     AP_LORA_K,
     AP_LORA_V,
+    AP_LORA_QKV,
     AP_LORA_O,
     AP_LORA_GATE,
     AP_LORA_UP,
+    AP_LORA_GATE_UP,
     AP_LORA_DOWN,
     AP_LORA_N
 };
@@ -118,8 +158,9 @@ struct ap_adapter {
 };
 
 /* targets[t]: whether the text, "all-linear" or names separated by commas, has it. A name that is
- * none is AP_INVALID and lists those that are. */
-ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const char *text, struct ap_error *err);
+ * none of the model's is AP_INVALID and lists those that are. */
+ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const struct ap_config *config,
+                                const char *text, struct ap_error *err);
 /* A ~ kaiming-uniform(√5) as peft does, B = 0; with_head: a scalar head, zero. A target that is no
  * linear map of a layer is AP_INVALID by name. */
 ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
@@ -152,7 +193,7 @@ size_t ap_params_packed_bytes(const struct ap_ops *ops, const struct ap_param_ta
 /* -- on any table -- */
 struct ap_param *ap_params_find(const struct ap_param_table *t, const char *name); /* or NULL */
 void ap_params_zero_grad(struct ap_param_table *t);
-/* Pack the rows that have `packed` again, after their data changed. */
+/* Pack the parts of linear weights again, after their data changed. */
 void ap_params_repack(const struct ap_ops *ops, struct ap_param_table *t);
 
 #endif

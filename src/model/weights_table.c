@@ -1,95 +1,65 @@
-/* Which tensors a Llama has: names as Hugging Face spells them, shapes, what is packed
- * (weights_table.h). Another architecture brings another table of kinds. */
+/* Which tensors a model has: names as Hugging Face spells them, shapes, what is packed
+ * (weights_table.h). A layer's linear modules are module.c's. */
 #include "model/weights_table.h"
 
 #include "base/memory.h"
+#include "model/module.h"
 #include "model/param.h"
 
-#include <stddef.h>
 #include <stdio.h>
-
-enum dim { NONE, WIDTH, QUERY, KEY, FFN };
-enum when { ALWAYS, ATTENTION_BIAS, MLP_BIAS };
-
-struct layer_tensor {
-    const char *suffix; /* after "model.layers.N." */
-    const char *keys;
-    enum dim n_out, n_in;
-    enum when when;
-    size_t field; /* of struct ap_layer_index */
-};
-
-#define Q_KEYS "num_attention_heads·head_dim"
-#define KV_KEYS "num_key_value_heads·head_dim"
-#define AT(field) offsetof(struct ap_layer_index, field)
-
-static const struct layer_tensor layer_tensors[] = {
-    {"input_layernorm.weight", "hidden_size", WIDTH, NONE, ALWAYS, AT(norm1)},
-    {"self_attn.q_proj.weight", Q_KEYS ", hidden_size", QUERY, WIDTH, ALWAYS, AT(q)},
-    {"self_attn.q_proj.bias", Q_KEYS, QUERY, NONE, ATTENTION_BIAS, AT(q_bias)},
-    {"self_attn.k_proj.weight", KV_KEYS ", hidden_size", KEY, WIDTH, ALWAYS, AT(k)},
-    {"self_attn.k_proj.bias", KV_KEYS, KEY, NONE, ATTENTION_BIAS, AT(k_bias)},
-    {"self_attn.v_proj.weight", KV_KEYS ", hidden_size", KEY, WIDTH, ALWAYS, AT(v)},
-    {"self_attn.v_proj.bias", KV_KEYS, KEY, NONE, ATTENTION_BIAS, AT(v_bias)},
-    {"self_attn.o_proj.weight", "hidden_size, " Q_KEYS, WIDTH, QUERY, ALWAYS, AT(o)},
-    {"self_attn.o_proj.bias", "hidden_size", WIDTH, NONE, ATTENTION_BIAS, AT(o_bias)},
-    {"post_attention_layernorm.weight", "hidden_size", WIDTH, NONE, ALWAYS, AT(norm2)},
-    {"mlp.gate_proj.weight", "intermediate_size, hidden_size", FFN, WIDTH, ALWAYS, AT(gate)},
-    {"mlp.gate_proj.bias", "intermediate_size", FFN, NONE, MLP_BIAS, AT(gate_bias)},
-    {"mlp.up_proj.weight", "intermediate_size, hidden_size", FFN, WIDTH, ALWAYS, AT(up)},
-    {"mlp.up_proj.bias", "intermediate_size", FFN, NONE, MLP_BIAS, AT(up_bias)},
-    {"mlp.down_proj.weight", "hidden_size, intermediate_size", WIDTH, FFN, ALWAYS, AT(down)},
-    {"mlp.down_proj.bias", "hidden_size", WIDTH, NONE, MLP_BIAS, AT(down_bias)},
-};
-
-static int size_of(const struct ap_config *c, enum dim dim)
-{
-    switch (dim) {
-    case WIDTH:
-        return c->width;
-    case QUERY:
-        return c->n_head * c->head_dim;
-    case KEY:
-        return c->n_kv_head * c->head_dim;
-    case FFN:
-        return c->n_ffn;
-    case NONE:
-        break;
-    }
-    return 0;
-}
-
-static bool is_there(const struct ap_config *c, enum when when)
-{
-    return when == ALWAYS || (when == ATTENTION_BIAS ? c->attention_bias : c->mlp_bias);
-}
-
-static int *index_of(struct ap_layer_index *layer, size_t field)
-{
-    return (int *)((char *)layer + field);
-}
 
 static int count_rows(const struct ap_config *c)
 {
-    int n = 0;
-    for (size_t i = 0; i < AP_LEN(layer_tensors); i++)
-        n += is_there(c, layer_tensors[i].when);
+    int n = 2; /* norms */
+    for (int m = 0; m < AP_LORA_N; m++)
+        if (ap_module_is_there(c, m))
+            n += 1 + ap_module_has_bias(c, m);
     return n * c->n_layer + 2 + (c->n_label || !c->tied); /* embedding, last norm, a head */
+}
+
+/* The next row of the table; its index goes to *index. */
+static struct ap_param *next_row(struct ap_weights *w, int *row, int *index)
+{
+    *index = (*row)++;
+    return &w->table.rows[*index];
+}
+
+static void add_norm(struct ap_weights *w, int layer, const char *name, int *index, int *row)
+{
+    struct ap_param *p = next_row(w, row, index);
+    snprintf(p->name, sizeof(p->name), "model.layers.%d.%s.weight", layer, name);
+    ap_param_describe(p, "hidden_size", w->config.width, 0);
+}
+
+static void add_module(struct ap_weights *w, int layer, int module, int *row)
+{
+    const struct ap_module *m = &ap_modules[module];
+    struct ap_map_index index = {.bias = -1};
+    int n_out, n_in;
+    ap_module_shape(&w->config, module, &n_out, &n_in);
+    struct ap_param *p = next_row(w, row, &index.weight);
+    snprintf(p->name, sizeof(p->name), "model.layers.%d.%s.%s.weight", layer, m->parent, m->name);
+    ap_param_describe(p, m->weight_keys, n_out, n_in);
+    ap_module_add_parts(p, &w->config, module);
+    if (ap_module_has_bias(&w->config, module)) {
+        p = next_row(w, row, &index.bias);
+        snprintf(p->name, sizeof(p->name), "model.layers.%d.%s.%s.bias", layer, m->parent, m->name);
+        ap_param_describe(p, m->bias_keys, n_out, 0);
+    }
+    for (int k = 0; k < m->n; k++) {
+        index.part = k;
+        w->layers[layer].map[m->first + k] = index;
+    }
 }
 
 static void add_layer(struct ap_weights *w, int l, int *row)
 {
-    for (size_t i = 0; i < AP_LEN(layer_tensors); i++) {
-        const struct layer_tensor *t = &layer_tensors[i];
-        int *index = index_of(&w->layers[l], t->field);
-        *index = -1;
-        if (!is_there(&w->config, t->when))
-            continue;
-        struct ap_param *p = &w->table.rows[*row];
-        snprintf(p->name, sizeof(p->name), "model.layers.%d.%s", l, t->suffix);
-        *index = (*row)++;
-        ap_param_describe(p, t->keys, size_of(&w->config, t->n_out), size_of(&w->config, t->n_in),
-                          t->n_in != NONE);
+    add_norm(w, l, "input_layernorm", &w->layers[l].norm1, row);
+    for (int m = 0; m < AP_LORA_N; m++) {
+        if (m == AP_LORA_GATE)
+            add_norm(w, l, "post_attention_layernorm", &w->layers[l].norm2, row);
+        if (ap_module_is_there(&w->config, m))
+            add_module(w, l, m, row);
     }
 }
 
@@ -97,10 +67,11 @@ static void add_layer(struct ap_weights *w, int l, int *row)
 static void add_outer(struct ap_weights *w, const char *name, const char *keys, int n_out, int n_in,
                       bool linear, int *index, int *row)
 {
-    struct ap_param *p = &w->table.rows[*row];
+    struct ap_param *p = next_row(w, row, index);
     snprintf(p->name, sizeof(p->name), "%s", name);
-    *index = (*row)++;
-    ap_param_describe(p, keys, n_out, n_in, linear);
+    ap_param_describe(p, keys, n_out, n_in);
+    if (linear)
+        ap_param_add_part(p, n_out);
 }
 
 static void add_rows(struct ap_weights *w)

@@ -1,4 +1,4 @@
-/* The table of a Llama's weights, before any values are in it. */
+/* The table of a model's weights, before any values are in it. */
 #ifndef AP_MODEL_WEIGHTS_TABLE_H
 #define AP_MODEL_WEIGHTS_TABLE_H
 

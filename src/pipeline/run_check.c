@@ -26,9 +26,19 @@ static ap_status check_text(const struct ap_run *run, const struct ap_model_sett
     return status;
 }
 
-/* key: whose max_new_tokens it is; 0 for a model that writes nothing. */
+static ap_status check_targets(const struct ap_config *config, const char *key,
+                               const struct ap_adapter_settings *a, struct ap_error *err)
+{
+    bool unused[AP_LORA_N];
+    ap_status status = a->rank > 0 ? ap_lora_targets_parse(unused, config, a->targets, err) : AP_OK;
+    return status == AP_OK ? status : ap_fail_prefix(err, status, "%s.adapter.targets", key);
+}
+
+/* key: whose max_new_tokens it is, 0 for a model that writes nothing; and whose adapter, or NULL.
+ */
 static ap_status check_model(const struct ap_run *run, const char *name, const char *key,
-                             int max_new_tokens, struct ap_error *err)
+                             int max_new_tokens, const struct ap_adapter_settings *adapter,
+                             struct ap_error *err)
 {
     const struct ap_model_settings *m;
     struct ap_config config;
@@ -51,7 +61,9 @@ static ap_status check_model(const struct ap_run *run, const char *name, const c
                        "%s.max_new_tokens: got %d, which leaves no room for a prompt in a context "
                        "of %d tokens; lower it or raise run.context",
                        key, max_new_tokens, context);
-    return check_text(run, m, err);
+    if (adapter)
+        status = check_targets(&config, key, adapter, err);
+    return status == AP_OK ? check_text(run, m, err) : status;
 }
 
 static bool has_model_reward(const struct ap_run *run)
@@ -64,26 +76,20 @@ static ap_status check_models(const struct ap_run *run, struct ap_error *err)
     const struct ap_settings *s = run->s;
     ap_status status = AP_OK;
     if (s->pretrain.model[0])
-        AP_TRY(check_model(run, s->pretrain.model, "pretrain", 0, err));
+        AP_TRY(check_model(run, s->pretrain.model, "pretrain", 0, NULL, err));
     if (ap_recipe_has(run->recipe, "prompter"))
-        AP_TRY(check_model(run, s->prompter.model, "prompter", s->prompter.max_new_tokens, err));
+        AP_TRY(check_model(run, s->prompter.model, "prompter", s->prompter.max_new_tokens,
+                           &s->prompter.adapter, err));
     if (ap_recipe_has(run->recipe, "target"))
-        AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens, err));
+        AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens,
+                           &s->target.adapter, err));
     if (ap_recipe_has(run->recipe, "reward") && has_model_reward(run))
-        AP_TRY(check_model(run, s->reward.model, "reward", 0, err));
+        AP_TRY(check_model(run, s->reward.model, "reward", 0, &s->reward.adapter, err));
 out:
     return status;
 }
 
-/* ---- adapters and temperatures ---- */
-
-static ap_status check_targets(const char *key, const struct ap_adapter_settings *a,
-                               struct ap_error *err)
-{
-    bool unused[AP_LORA_N];
-    ap_status status = a->rank > 0 ? ap_lora_targets_parse(unused, a->targets, err) : AP_OK;
-    return status == AP_OK ? status : ap_fail_prefix(err, status, "%s.adapter.targets", key);
-}
+/* ---- temperatures ---- */
 
 /* Below a thousandth a softmax in f32 is a greedy choice with rounding noise. */
 static ap_status check_temperature(const char *key, double value, bool may_be_zero,
@@ -99,9 +105,6 @@ static ap_status check_values(const struct ap_run *run, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
     ap_status status = AP_OK;
-    AP_TRY(check_targets("prompter", &s->prompter.adapter, err));
-    AP_TRY(check_targets("target", &s->target.adapter, err));
-    AP_TRY(check_targets("reward", &s->reward.adapter, err));
     AP_TRY(check_temperature("target.temperature", s->target.temperature, !s->has_rlhf, err));
     AP_TRY(check_temperature("eval.temperature", s->eval.temperature, true, err));
     if (strcmp(s->prompter.meta_prompt, "default") != 0 && s->prompter.meta_prompt[0] &&

@@ -1,5 +1,6 @@
 /* What must agree to the last bit: batches, their order, threads, prefill, decoding, an adapter
  * that does nothing; and what must not be allocated. */
+#include "model/linear.h"
 #include "tiny.h"
 
 #define N_SEQ 4
@@ -250,6 +251,80 @@ static void test_adapter_off(void **state)
     ap_weights_free(w);
 }
 
+/* -- fused weights -- */
+
+/* Rows of a fused module's tensors are those of the modules that other families have, one after
+ * another: B by parts, A the same for all. */
+static void fuse(struct ap_param *fused, const struct ap_param *parts[], int n, bool shared)
+{
+    float *at = fused->own;
+    for (int k = 0; k < n; k++) {
+        memcpy(at, parts[k]->data, parts[k]->n * sizeof(float));
+        at += shared ? 0 : parts[k]->n;
+    }
+    assert_int_equal((size_t)(at - fused->own) + (shared ? fused->n : 0), fused->n);
+}
+
+static void fuse_module(const struct ap_role *to, const struct ap_role *from, int layer, int first,
+                        int n)
+{
+    const struct ap_param *w[3], *bias[3], *a[3], *b[3];
+    struct ap_linear m = ap_linear_view(to, layer, first);
+    for (int k = 0; k < n; k++) {
+        struct ap_linear one = ap_linear_view(from, layer, first + k);
+        w[k] = one.w;
+        bias[k] = one.bias;
+        b[k] = one.lora_b;
+        a[k] = ap_linear_view(from, layer, first).lora_a;
+        memcpy(one.lora_a->own, a[k]->data, a[k]->n * sizeof(float));
+    }
+    fuse((struct ap_param *)m.w, w, n, false);
+    fuse((struct ap_param *)m.bias, bias, n, false);
+    fuse((struct ap_param *)m.lora_b, b, n, false);
+    fuse((struct ap_param *)m.lora_a, a, n, true);
+}
+
+static void copy_same_names(struct ap_param_table *to, const struct ap_param_table *from)
+{
+    for (int i = 0; i < to->n; i++) {
+        struct ap_param *p = ap_params_find(from, to->rows[i].name);
+        if (p)
+            memcpy(to->rows[i].own, p->data, p->n * sizeof(float));
+    }
+}
+
+/* Whether a layer's maps are kept apart or fused changes no bit. */
+static void test_fused(void **state)
+{
+    struct ap_config c = tiny_config(), f = tiny_config();
+    f.fused = true;
+    struct ap_weights *w = tiny_weights(&c), *fused = tiny_weights(&f);
+    struct ap_adapter *a = tiny_adapter(w, false, true), *b = tiny_adapter(fused, false, true);
+    struct ap_role apart = {w, a}, together = {fused, b};
+    struct ap_tape *t = open_tape(&c, false), *u = open_tape(&f, false);
+    struct tiny_rows r;
+    (void)state;
+    copy_same_names(&fused->table, &w->table);
+    copy_same_names(&b->table, &a->table);
+    for (int l = 0; l < c.n_layer; l++) {
+        fuse_module(&together, &apart, l, AP_MAP_Q, 3);
+        fuse_module(&together, &apart, l, AP_MAP_GATE, 2);
+    }
+    ap_params_repack(w->ops, &a->table);
+    ap_params_repack(w->ops, &fused->table);
+    ap_params_repack(w->ops, &b->table);
+    tiny_fill(&r, &c, N_SEQ, 2);
+    forward(t, &apart, &r.rows);
+    forward(u, &together, &r.rows);
+    check_same(ap_tape_hidden(t), ap_tape_hidden(u), r.rows.n_row, c.width);
+    ap_tape_close(t);
+    ap_tape_close(u);
+    ap_adapter_free(a);
+    ap_adapter_free(b);
+    ap_weights_free(w);
+    ap_weights_free(fused);
+}
+
 /* -- accumulation, frozen weights, memory -- */
 
 static void test_frozen_base(void **state)
@@ -362,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_decode_mixed),
         cmocka_unit_test(test_adapter_off),
+        cmocka_unit_test(test_fused),
         cmocka_unit_test(test_frozen_base),
         cmocka_unit_test(test_steps_allocate_nothing),
         cmocka_unit_test(test_blocks_of_logits),

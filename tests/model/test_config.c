@@ -50,7 +50,7 @@ static void test_defaults(void **state)
     assert_true(c.n_vocab == 100 && c.width == 32 && c.n_ffn == 48 && c.n_layer == 2);
     assert_true(c.n_head == 4 && c.n_kv_head == 4 && c.head_dim == 8 && c.max_position == 2048);
     assert_true(c.rms_eps == 1e-6f && c.rope_theta == 10000 && c.rope == AP_ROPE_DEFAULT);
-    assert_true(!c.tied && !c.attention_bias && !c.mlp_bias && !c.n_label);
+    assert_true(!c.tied && !c.qkv_bias && !c.o_bias && !c.mlp_bias && !c.n_label);
     assert_true(c.bos == -1 && c.pad == -1 && c.n_eos == 0);
 }
 
@@ -73,7 +73,8 @@ static void test_spellings(void **state)
     assert_true(c.rope == AP_ROPE_LLAMA3 && c.rope_theta == 9 && c.rope_original == 64);
     c = good(state, ",\"head_dim\":16,\"num_key_value_heads\":2,\"tie_word_embeddings\":true,"
                     "\"attention_bias\":true,\"mlp_bias\":true,\"rms_norm_eps\":1e-5");
-    assert_true(c.head_dim == 16 && c.n_kv_head == 2 && c.tied && c.attention_bias && c.mlp_bias);
+    assert_true(c.head_dim == 16 && c.n_kv_head == 2 && c.tied && c.qkv_bias && c.o_bias &&
+                c.mlp_bias);
     c = good(state, ",\"eos_token_id\":[5,6,7],\"bos_token_id\":1,\"pad_token_id\":-1");
     assert_true(c.n_eos == 3 && c.eos[2] == 7 && c.bos == 1 && c.pad == -1);
     c = good(state, ",\"eos_token_id\":5,\"pad_token_id\":100");
@@ -189,7 +190,8 @@ static void check_rewritten(void **state, const char *more)
     assert_true(c.n_kv_head == again.n_kv_head && c.head_dim == again.head_dim);
     assert_true(c.n_ffn == again.n_ffn && c.max_position == again.max_position);
     assert_true(c.rms_eps == again.rms_eps && c.tied == again.tied);
-    assert_true(c.attention_bias == again.attention_bias && c.mlp_bias == again.mlp_bias);
+    assert_true(c.qkv_bias == again.qkv_bias && c.o_bias == again.o_bias &&
+                c.mlp_bias == again.mlp_bias);
     assert_true(c.rope == again.rope && c.rope_theta == again.rope_theta);
     assert_true(c.rope_factor == again.rope_factor && c.rope_low == again.rope_low);
     assert_true(c.rope_high == again.rope_high && c.rope_original == again.rope_original);

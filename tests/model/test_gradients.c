@@ -153,7 +153,7 @@ static void test_tied(void **state)
     struct ap_config c = tiny_config();
     (void)state;
     c.tied = true;
-    c.attention_bias = c.mlp_bias = false;
+    c.qkv_bias = c.o_bias = c.mlp_bias = false;
     c.n_kv_head = 4;
     c.rope = AP_ROPE_LLAMA3;
     c.rope_factor = 4;
@@ -163,6 +163,14 @@ static void test_tied(void **state)
     check_problem(c, false);
 }
 
+static void test_fused(void **state)
+{
+    struct ap_config c = tiny_config();
+    (void)state;
+    c.fused = true;
+    check_problem(c, true);
+}
+
 /* Every backward adds: twice the same is exactly double, in the head and below it. */
 static void test_accumulation(void **state)
 {
@@ -170,7 +178,7 @@ static void test_accumulation(void **state)
     (void)state;
     problem_open(&p, tiny_config(), true);
     gradients(&p);
-    struct ap_param *q = &p.w->table.rows[p.w->layers[0].q];
+    struct ap_param *q = &p.w->table.rows[p.w->layers[0].map[AP_MAP_Q].weight];
     float *once = ap_calloc(q->n, sizeof(float));
     memcpy(once, q->grad, q->n * sizeof(float));
     ap_params_zero_grad(&p.w->table);
@@ -188,6 +196,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_untied),
         cmocka_unit_test(test_tied),
+        cmocka_unit_test(test_fused),
         cmocka_unit_test(test_accumulation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@ static float *tape_logits(const struct bench *b, int n_row)
     const struct ap_param *head = &t->rows[b->w->head >= 0 ? b->w->head : b->w->embed];
     float *logits = ap_calloc((size_t)n_row * (size_t)b->w->config.n_vocab, sizeof(float));
     assert_non_null(logits);
-    b->w->ops->linear(logits, ap_tape_hidden(b->tape), head->packed, n_row, false);
+    b->w->ops->linear(logits, ap_tape_hidden(b->tape), head->part[0].packed, n_row, false);
     return logits;
 }
 

@@ -42,7 +42,7 @@ static void test_round_trip(void **state)
     struct ap_config c = tiny_config();
     check_round_trip(state, c);
     c.tied = true;
-    c.attention_bias = false;
+    c.qkv_bias = c.o_bias = false;
     check_round_trip(state, c);
     c.n_label = 1;
     check_round_trip(state, c);
@@ -72,7 +72,7 @@ static void test_random(void **state)
     check_near(sqrt(squares / (double)e->n), 0.02, 0, 0.02);
     assert_true(a->table.rows[a->norm].data[0] == 1);
     assert_true(a->table.rows[a->layers[1].norm2].data[15] == 1);
-    assert_true(a->table.rows[a->layers[1].q_bias].data[3] == 0);
+    assert_true(a->table.rows[a->layers[1].map[AP_MAP_Q].bias].data[3] == 0);
     assert_true(e->decay && !a->table.rows[a->norm].decay);
     ap_weights_free(a);
     ap_weights_free(b);

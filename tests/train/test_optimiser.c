@@ -241,17 +241,19 @@ static void test_packed_weights_follow(void **state)
     const float x[] = {1, 2};
     float y[3];
     model_make(&o);
-    o.rows[0].packed = ops()->pack_new(3, 2);
-    assert_non_null(o.rows[0].packed);
-    ops()->pack(o.rows[0].packed, o.matrix);
+    struct ap_packed *packed = ops()->pack_new(3, 2);
+    assert_non_null(packed);
+    o.rows[0].part[0] = (struct ap_part){0, 3, packed};
+    o.rows[0].n_part = 1;
+    ops()->pack(packed, o.matrix);
     struct ap_optimiser *optimiser = open_for(&o, &s);
     model_gradients(&o, 1);
     ap_optimiser_step(optimiser, 0, &u);
-    ops()->linear(y, x, o.rows[0].packed, 1, false);
+    ops()->linear(y, x, packed, 1, false);
     for (int i = 0; i < 3; i++)
         check_near((double)y[i], (double)(o.matrix[2 * i] + 2 * o.matrix[2 * i + 1]), 1e-6, 0);
     ap_optimiser_close(optimiser);
-    ops()->pack_free(o.rows[0].packed);
+    ops()->pack_free(packed);
 }
 
 static void test_a_step_allocates_nothing(void **state)
