@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Adapters that alignpro saves load in the real peft and mean the same there.
 
-    check_peft.py --alignpro BIN                              trains two small ones and checks them
+    check_peft.py --alignpro BIN                              trains small ones and makes wild ones
     check_peft.py --alignpro BIN --model DIR --adapter DIR    checks one that is there
 
 The first form makes a tiny random Llama with transformers and trains it by `alignpro sft` (LoRA of
 a causal model) and `alignpro reward` (LoRA and a scalar head in modules_to_save), in a temporary
-folder. A check compares `alignpro score --adapter` with peft's log-probabilities or scores on
+folder; and saves adapters of peft's own with patterns of ranks and alphas, expressions and lists of
+layers, on a tiny random model of each family. A check compares `alignpro score --adapter` with peft's log-probabilities or scores on
 random ids, and asks that the adapter changes something. Prints the largest absolute difference; the exit
 code is 1 above LIMIT. Needs torch, transformers and peft.
 """
@@ -34,7 +35,7 @@ prompter:
   model: small
   adapter: {{rank: 4, alpha: 12, targets: "{targets}", rslora: {rslora}}}
   meta_prompt: "{{prompt}}"
-target:   {{model: small}}
+target:   {{model: small, max_new_tokens: 64}}
 reward:   {{model: small, kind: classifier, adapter: {{rank: 4, targets: all-linear}}}}
 data:     {{path: pairs.jsonl, split: {{train: 0.8, valid: 0.1, test: 0.1}}}}
 sft:      {{source: file, path: rewrites.jsonl, epochs: 1, batch: 8, lr: 1e-2}}
@@ -82,7 +83,7 @@ def numbers(line):
     return torch.tensor(line["logprobs"] if "logprobs" in line else [line["score"]]).double()
 
 
-def check(binary, model, adapter):
+def check(binary, model, adapter, limit=LIMIT):
     adapted = load(model, adapter)
     config = adapted.get_base_model().config
     # a row of its own length each, so that a classifier needs no padding id
@@ -98,28 +99,72 @@ def check(binary, model, adapter):
     moved = max((w - b).abs().max().item() for w, b in zip(want, before))
     kind = "scores" if adapted.active_peft_config.task_type == "SEQ_CLS" else "log-probabilities"
     print(f"{adapter}: {kind} differ by {far:.2e} at most; the adapter moves them by {moved:.2e}")
-    return far <= LIMIT and moved > 10 * LIMIT
+    return far <= limit and moved > 10 * limit
+
+
+# -- adapters as they are in the wild, saved by peft --
+
+LLAMA = "q_proj k_proj v_proj o_proj gate_proj up_proj down_proj".split()
+PHI3 = "qkv_proj o_proj gate_up_proj down_proj".split()
+WILD = {
+    "ranks by name": lambda names: {
+        "target_modules": "all-linear",
+        "rank_pattern": {names[0]: 7, rf"layers\.1\.mlp\.{names[-1]}": 2, "mlp.*": 3},
+        "alpha_pattern": {"^model.layers.0.self_attn.o_proj": 2.5, f"1.self_attn.{names[0]}": 20},
+    },
+    "an expression": lambda names: {
+        "target_modules": rf".*layers\.[12]\..*({names[0]}|{names[-1]})",
+        "exclude_modules": rf".*2\.mlp.*",
+        "use_rslora": True,
+    },
+    "some layers": lambda names: {
+        "target_modules": [names[0], f"model.layers.2.mlp.{names[-1]}", "absent"],
+        "layers_to_transform": [0, 1],
+        "layers_pattern": "layers",
+        "exclude_modules": [f"0.self_attn.{names[0]}"],
+        "rank_pattern": {"down": 1, "down_proj": 9},
+    },
+}
+
+
+def check_wild(binary, family, names):
+    """Each kind of configuration on a random model, A and B both random."""
+    good = True
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+        tiny_model(folder / "model", family, num_hidden_layers=3)
+        for title, settings in WILD.items():
+            base = transformers.AutoModelForCausalLM.from_pretrained(folder / "model")
+            torch.manual_seed(2)
+            config = peft.LoraConfig(
+                r=4, lora_alpha=6, task_type="CAUSAL_LM", init_lora_weights=False, **settings(names)
+            )
+            peft.get_peft_model(base, config).save_pretrained(folder / title)
+            good &= check(binary, folder / "model", folder / title, 2e-5)
+    return good
 
 
 # -- two adapters of our own making --
 
 
-def tiny_model(folder):
-    config = transformers.LlamaConfig(
+def tiny_model(folder, family="llama", **more):
+    config = transformers.AutoConfig.for_model(
+        family,
         vocab_size=600,
         hidden_size=32,
         intermediate_size=64,
-        num_hidden_layers=2,
         num_attention_heads=4,
         num_key_value_heads=2,
         max_position_embeddings=256,
         bos_token_id=0,
         eos_token_id=1,
+        pad_token_id=None,
         initializer_range=0.2,
         tie_word_embeddings=False,
+        **{"num_hidden_layers": 2, **more},
     )
     torch.manual_seed(1)
-    transformers.LlamaForCausalLM(config).save_pretrained(folder)
+    transformers.AutoModelForCausalLM.from_config(config).save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json"):
         shutil.copy(DEMO / name, folder)
 
@@ -151,7 +196,9 @@ def check_own(binary):
         )
         finals = train(binary, folder, "all", "all-linear", "false")
         finals += train(binary, folder, "some", "q_proj,v_proj", "true")[:1]
-        return all([check(binary, folder / "model", final) for final in finals])
+        good = all([check(binary, folder / "model", final) for final in finals])
+    families = {"llama": LLAMA, "qwen2": LLAMA, "phi3": PHI3}
+    return all([check_wild(binary, family, names) for family, names in families.items()]) and good
 
 
 def main():

@@ -1,5 +1,5 @@
 /* LoRA adapters: made, copied, made trainable, freed (weights.h, adapter.h). PEFT's folder is in
- * adapter_file.c; the arithmetic in linear.c. */
+ * adapter_file.c, its rules in adapter_match.c; the arithmetic in linear.c. */
 #include "model/adapter.h"
 
 #include "base/memory.h"
@@ -10,26 +10,25 @@
 #include <stdio.h>
 #include <string.h>
 
-#define RANK_MAX 4096
-
 static void name_row(struct ap_param *p, int layer, int target, char matrix)
 {
-    snprintf(p->name, sizeof(p->name), "base_model.model.model.layers.%d.%s.%s.lora_%c.weight",
-             layer, ap_modules[target].parent, ap_modules[target].name, matrix);
+    char module[AP_MODULE_NAME_MAX];
+    snprintf(p->name, sizeof(p->name), "base_model.model.%s.lora_%c.weight",
+             ap_lora_module(module, layer, target), matrix);
 }
 
-static void add_target(struct ap_adapter *a, int layer, int target, int *row)
+static void add_target(struct ap_adapter *a, int at, int rank, int *row)
 {
-    int n_out, n_in, at = layer * AP_LORA_N + target;
+    int n_out, n_in, layer = at / AP_LORA_N, target = at % AP_LORA_N;
     ap_module_shape(&a->config, target, &n_out, &n_in);
     a->a[at] = (*row)++;
     a->b[at] = (*row)++;
     struct ap_param *p = &a->table.rows[a->a[at]], *q = &a->table.rows[a->b[at]];
     name_row(p, layer, target, 'A');
     name_row(q, layer, target, 'B');
-    ap_param_describe(p, "r and the base's inputs", a->rank, n_in);
-    ap_param_describe(q, "the base's outputs and r", n_out, a->rank);
-    ap_param_add_part(p, a->rank);
+    ap_param_describe(p, "r and the base's inputs", rank, n_in);
+    ap_param_describe(q, "the base's outputs and r", n_out, rank);
+    ap_param_add_part(p, rank);
     ap_module_add_parts(q, &a->config, target);
 }
 
@@ -42,32 +41,36 @@ static void add_head(struct ap_adapter *a, int *row)
     ap_param_add_part(p, 1);
 }
 
-static void add_rows(struct ap_adapter *a, bool with_head)
+static void add_rows(struct ap_adapter *a, const struct ap_adapter_plan *plan)
 {
     int row = 0;
-    for (int l = 0; l < a->config.n_layer; l++)
-        for (int t = 0; t < AP_LORA_N; t++) {
-            a->a[l * AP_LORA_N + t] = a->b[l * AP_LORA_N + t] = -1;
-            if (a->targets[t])
-                add_target(a, l, t, &row);
-        }
-    if (with_head)
+    for (int i = 0; i < plan->n; i++) {
+        int rank = plan->ranks[i];
+        a->a[i] = a->b[i] = -1;
+        if (!rank)
+            continue;
+        a->rank = rank > a->rank ? rank : a->rank;
+        a->alphas[i] = plan->alphas[i];
+        a->scales[i] = (float)(plan->alphas[i] / (plan->rslora ? sqrt(rank) : rank));
+        add_target(a, i, rank, &row);
+    }
+    if (plan->with_head)
         add_head(a, &row);
 }
 
-static ap_status check_plan(const struct ap_adapter_plan *plan, int *n_targets,
+static ap_status check_plan(const struct ap_adapter_plan *plan, int *n_adapted,
                             struct ap_error *err)
 {
-    if (plan->rank < 1 || plan->rank > RANK_MAX)
-        return ap_fail(err, AP_INVALID, "adapter: rank is %d, expected 1 to %d", plan->rank,
-                       RANK_MAX);
+    if (plan->r < 1 || plan->r > AP_LORA_RANK_MAX)
+        return ap_fail(err, AP_INVALID, "adapter: rank is %d, expected 1 to %d", plan->r,
+                       AP_LORA_RANK_MAX);
     if (!(plan->alpha > 0) || !isfinite(plan->alpha))
         return ap_fail(err, AP_INVALID, "adapter: alpha is %g, expected a positive number",
                        plan->alpha);
-    *n_targets = 0;
-    for (int t = 0; t < AP_LORA_N; t++)
-        *n_targets += plan->targets[t];
-    if (!*n_targets)
+    *n_adapted = 0;
+    for (int i = 0; i < plan->n; i++)
+        *n_adapted += plan->ranks[i] > 0;
+    if (!*n_adapted)
         return ap_fail(err, AP_INVALID, "adapter: no targets, expected \"all-linear\" or names");
     return AP_OK;
 }
@@ -76,29 +79,29 @@ static ap_status describe(struct ap_adapter **out, const struct ap_config *confi
                           const struct ap_adapter_plan *plan, struct ap_error *err)
 {
     struct ap_adapter *a = ap_calloc(1, sizeof(*a));
-    size_t n_map = (size_t)config->n_layer * AP_LORA_N;
-    int n_targets = 0;
+    size_t n = (size_t)plan->n;
+    int n_adapted = 0;
     ap_status status;
     *out = NULL;
     if (!a)
         return ap_fail(err, AP_MEMORY, "adapter: out of memory");
-    AP_TRY(check_plan(plan, &n_targets, err));
+    AP_TRY(check_plan(plan, &n_adapted, err));
     *a = (struct ap_adapter){.config = *config,
                              .score = -1,
-                             .rank = plan->rank,
+                             .r = plan->r,
                              .alpha = plan->alpha,
                              .rslora = plan->rslora,
-                             .a = ap_calloc(n_map, sizeof(int)),
-                             .b = ap_calloc(n_map, sizeof(int))};
-    a->scale = (float)(plan->rslora ? plan->alpha / sqrt(plan->rank) : plan->alpha / plan->rank);
-    memcpy(a->targets, plan->targets, sizeof(a->targets));
-    if (!a->a || !a->b) {
+                             .a = ap_calloc(n, sizeof(int)),
+                             .b = ap_calloc(n, sizeof(int)),
+                             .alphas = ap_calloc(n, sizeof(double)),
+                             .scales = ap_calloc(n, sizeof(float))};
+    if (!a->a || !a->b || !a->alphas || !a->scales) {
         status = ap_fail(err, AP_MEMORY, "adapter: out of memory");
         goto out;
     }
     AP_TRY(ap_ops_cpu(&a->ops, err));
-    AP_TRY(ap_params_init(&a->table, 2 * n_targets * config->n_layer + plan->with_head, err));
-    add_rows(a, plan->with_head);
+    AP_TRY(ap_params_init(&a->table, 2 * n_adapted + plan->with_head, err));
+    add_rows(a, plan);
     *out = a;
     a = NULL;
 out:
@@ -124,48 +127,17 @@ ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *confi
     return AP_OK;
 }
 
-/* "all-linear", or names with commas between them. */
-ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const struct ap_config *config,
-                                const char *text, struct ap_error *err)
-{
-    bool all = !strcmp(text, "all-linear");
-    char list[128];
-    for (int t = 0; t < AP_LORA_N; t++)
-        targets[t] = all && ap_module_is_there(config, t);
-    for (const char *at = all ? "" : text; *at;) {
-        at += strspn(at, ", ");
-        size_t n = strcspn(at, ", ");
-        int target = ap_module_find(config, at, n);
-        if (n && target < 0)
-            return ap_fail(err, AP_INVALID,
-                           "adapter: \"%.*s\" is no target, expected all-linear, or some of %s",
-                           (int)(n < 80 ? n : 80), at, ap_module_list(config, list, sizeof(list)));
-        if (n)
-            targets[target] = true;
-        at += n;
-    }
-    return AP_OK;
-}
-
-static ap_status plan_of(struct ap_adapter_plan *plan, const struct ap_config *config,
-                         const struct ap_adapter_settings *settings, bool with_head,
-                         struct ap_error *err)
-{
-    *plan = (struct ap_adapter_plan){.rank = settings->rank,
-                                     .alpha = settings->alpha,
-                                     .rslora = settings->rslora,
-                                     .with_head = with_head};
-    return ap_lora_targets_parse(plan->targets, config, settings->targets, err);
-}
-
 ap_status ap_adapter_describe(struct ap_adapter **out, const struct ap_weights *base,
                               const struct ap_adapter_settings *settings, bool with_head,
                               struct ap_error *err)
 {
     struct ap_adapter_plan plan;
-    ap_status status = plan_of(&plan, &base->config, settings, with_head, err);
+    ap_status status = ap_adapter_plan_even(&plan, &base->config, settings, with_head, err);
     *out = NULL;
-    return status == AP_OK ? describe(out, &base->config, &plan, err) : status;
+    if (status == AP_OK)
+        status = describe(out, &base->config, &plan, err);
+    ap_adapter_plan_free(&plan);
+    return status;
 }
 
 ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
@@ -174,9 +146,10 @@ ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
 {
     struct ap_adapter_plan plan;
     *out = NULL;
-    ap_status status = plan_of(&plan, &base->config, settings, with_head, err);
+    ap_status status = ap_adapter_plan_even(&plan, &base->config, settings, with_head, err);
     if (status == AP_OK)
         status = ap_adapter_make(out, &base->config, &plan, err);
+    ap_adapter_plan_free(&plan);
     if (status != AP_OK)
         return status;
     for (int i = 0; i < base->config.n_layer * AP_LORA_N; i++)
@@ -190,10 +163,12 @@ ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
 
 ap_status ap_adapter_copy(struct ap_adapter **out, const struct ap_adapter *a, struct ap_error *err)
 {
-    struct ap_adapter_plan plan = {
-        .rank = a->rank, .alpha = a->alpha, .rslora = a->rslora, .with_head = a->score >= 0};
-    memcpy(plan.targets, a->targets, sizeof(plan.targets));
-    ap_status status = ap_adapter_make(out, &a->config, &plan, err);
+    struct ap_adapter_plan plan;
+    *out = NULL;
+    ap_status status = ap_adapter_plan_of(&plan, a, err);
+    if (status == AP_OK)
+        status = ap_adapter_make(out, &a->config, &plan, err);
+    ap_adapter_plan_free(&plan);
     if (status != AP_OK)
         return status;
     for (int i = 0; i < a->table.n; i++)
@@ -217,5 +192,7 @@ void ap_adapter_free(struct ap_adapter *a)
     ap_params_free(a->ops, &a->table);
     ap_free(a->a);
     ap_free(a->b);
+    ap_free(a->alphas);
+    ap_free(a->scales);
     ap_free(a);
 }

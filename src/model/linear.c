@@ -24,7 +24,7 @@ struct ap_linear ap_linear_view(const struct ap_role *role, int layer, int map)
     if (a && a->a[module] >= 0) {
         m.lora_a = &a->table.rows[a->a[module]];
         m.lora_b = &a->table.rows[a->b[module]];
-        m.scale = a->scale;
+        m.scale = a->scales[module];
         m.train_lora = a->trainable;
     }
     return m;

@@ -149,11 +149,12 @@ struct ap_adapter {
     struct ap_param_table table;
     int *a, *b; /* [n_layer·AP_LORA_N] rows of A [r,K] and B [N,r]; −1 where not adapted */
     int score;  /* row of a scalar head [1, C], −1 without */
-    int rank;
-    double alpha;
+    int rank;       /* the largest of its matrices */
+    int r;          /* r and lora_alpha of its file, which rank_pattern and alpha_pattern */
+    double alpha;   /* depart from */
+    double *alphas; /* [n_layer·AP_LORA_N], as a and b */
+    float *scales;  /* s of each */
     bool rslora;
-    float scale;
-    bool targets[AP_LORA_N];
     bool trainable;
 };
 
@@ -166,7 +167,8 @@ ap_status ap_lora_targets_parse(bool targets[AP_LORA_N], const struct ap_config 
 ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
                          const struct ap_adapter_settings *settings, bool with_head, uint64_t seed,
                          struct ap_error *err);
-/* PEFT's folder: adapter_config.json, adapter_model.safetensors. Checked against the base; a
+/* PEFT's folder: adapter_config.json, adapter_model.safetensors. Which linear maps it has, and with
+ * which rank and alpha, goes by PEFT's own rules (adapter_match.c). Checked against the base; a
  * feature of PEFT that is not implemented is AP_UNSUPPORTED by key and value. lora_dropout is taken
  * as it is: it acts in training only, and training here has none. */
 ap_status ap_adapter_load(struct ap_adapter **out, const struct ap_weights *base, const char *dir,

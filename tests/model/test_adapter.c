@@ -2,14 +2,19 @@
  * refused by key and value. */
 #include "base/scratch.h"
 
+#include "model/adapter.h"
+#include "model/module.h"
 #include "tiny.h"
 
 static void check_equal(const struct ap_adapter *a, const struct ap_adapter *b)
 {
     assert_int_equal(a->table.n, b->table.n);
     assert_true(a->rank == b->rank && a->alpha == b->alpha && a->rslora == b->rslora);
-    assert_true(a->scale == b->scale && (a->score >= 0) == (b->score >= 0));
-    assert_memory_equal(a->targets, b->targets, sizeof(a->targets));
+    assert_true(a->r == b->r && (a->score >= 0) == (b->score >= 0));
+    for (int i = 0; i < a->config.n_layer * AP_LORA_N; i++) {
+        assert_true((a->a[i] < 0) == (b->a[i] < 0));
+        assert_true(a->alphas[i] == b->alphas[i] && a->scales[i] == b->scales[i]);
+    }
     for (int i = 0; i < a->table.n; i++) {
         const struct ap_param *p = ap_params_find(&b->table, a->table.rows[i].name);
         assert_non_null(p);
@@ -37,7 +42,7 @@ static void test_new(void **state)
     struct ap_adapter *a = make(w, 4, 10, "q_proj, down_proj", false, true);
     (void)state;
     assert_int_equal(a->table.n, 2 * 2 * 2 + 1);
-    check_near(a->scale, 2.5, 0, 0);
+    check_near(a->scales[AP_LORA_DOWN], 2.5, 0, 0);
     assert_true(a->a[AP_LORA_K] == -1 && a->a[AP_LORA_Q] >= 0 && a->score >= 0);
     const struct ap_param *p = &a->table.rows[a->a[AP_LORA_DOWN]];
     assert_true(p->shape[0] == 4 && p->shape[1] == 24);
@@ -51,7 +56,7 @@ static void test_new(void **state)
         assert_true(p->data[k] == 0);
     ap_adapter_free(a);
     a = make(w, 4, 10, "all-linear", true, false);
-    check_near(a->scale, 5, 0, 0);
+    check_near(a->scales[AP_LORA_DOWN], 5, 0, 0);
     assert_int_equal(a->table.n, 2 * 7 * 2);
     ap_adapter_free(a);
     ap_weights_free(w);
@@ -175,11 +180,11 @@ static void test_refused(void **state)
         "\"qalora_group_size\":16,\"task_type\":\"CAUSAL_LM\",\"init_lora_weights\":true",
         AP_OK, "", "");
     load_with(state, w, ",\"use_dora\":true", no, "\"use_dora\" is true", "adapter_config.json");
-    load_with(state, w, ",\"rank_pattern\":{\"q_proj\":8}", no,
-              "\"rank_pattern\" is {\"q_proj\":8}", "not implemented");
-    load_with(state, w, ",\"alpha_pattern\":{\"q_proj\":8}", no, "alpha_pattern", "8");
+    load_with(state, w, ",\"rank_pattern\":{\"q_proj\":8}", AP_FORMAT, "is F32 [4,16]",
+              "expected [8,16]");
     load_with(state, w, ",\"bias\":\"all\"", no, "\"bias\" is \"all\"", "\"none\"");
-    load_with(state, w, ",\"layers_to_transform\":[0]", no, "layers_to_transform", "[0]");
+    load_with(state, w, ",\"layers_to_transform\":[0]", AP_FORMAT, "layers.1.self_attn.q_proj",
+              "too many");
     load_with(state, w, ",\"fan_in_fan_out\":true", no, "fan_in_fan_out", "true");
     load_with(state, w, ",\"something_new\":{\"x\":1}", no, "something_new", "{\"x\":1}");
     load_with(state, w, ",\"init_lora_weights\":\"pissa\"", no, "init_lora_weights", "pissa");
@@ -187,7 +192,8 @@ static void test_refused(void **state)
     load_with(state, w, ",\"modules_to_save\":[\"lm_head\"]", no, "modules_to_save", "lm_head");
     load_with(state, w, ",\"target_modules\":[\"q_proj\",\"lm_head\"]", no, "target_modules",
               "lm_head");
-    load_with(state, w, ",\"target_modules\":\".*_proj\"", no, "target_modules", ".*_proj");
+    load_with(state, w, ",\"target_modules\":\".*k_proj\"", AP_FORMAT,
+              "k_proj.lora_A.weight is missing", "");
     load_with(state, w, ",\"modules_to_save\":[\"classifier\",\"score\"]", AP_FORMAT,
               "base_model.model.score.weight is missing", "adapter_model.safetensors");
     load_with(state, w, ",\"target_modules\":\"all-linear\"", AP_FORMAT,
@@ -210,6 +216,206 @@ static void test_refused(void **state)
     ap_weights_free(classifier);
     ap_weights_free(wide);
     ap_weights_free(shallow);
+    ap_adapter_free(a);
+    ap_weights_free(w);
+}
+
+/* ---- PEFT's rules ---- */
+
+/* The ranks of a two-layer base by an adapter_config.json, layer by layer: q k v o gate up down. */
+static void expect_ranks(const char *keys, const char *expected)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    struct ap_adapter_plan plan;
+    json_t *o = NULL;
+    char text[1024], got[128];
+    size_t used = 0;
+    snprintf(text, sizeof(text), "{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":10,%s}", keys);
+    check_ok(ap_json_parse(text, strlen(text), "config", &o, &err), err);
+    check_ok(ap_adapter_plan_read(&plan, o, "config", &c, &err), err);
+    for (int i = 0; i < plan.n; i++)
+        if (ap_module_is_there(&c, i % AP_LORA_N))
+            used += (size_t)snprintf(got + used, sizeof(got) - used, "%s%d",
+                                     i == AP_LORA_N ? " | "
+                                     : i            ? " "
+                                                    : "",
+                                     plan.ranks[i]);
+        else
+            assert_int_equal(plan.ranks[i], 0);
+    if (strcmp(got, expected) != 0)
+        fprintf(stderr, "%s: %s, expected %s\n", keys, got, expected);
+    assert_string_equal(got, expected);
+    ap_adapter_plan_free(&plan);
+    json_decref(o);
+}
+
+static void test_rules(void **state)
+{
+    (void)state;
+    expect_ranks("\"target_modules\":\"All-Linear\"", "4 4 4 4 4 4 4 | 4 4 4 4 4 4 4");
+    expect_ranks("\"target_modules\":[\"q_proj\",\"1.mlp.up_proj\",\"nothing\"]",
+                 "4 0 0 0 0 0 0 | 4 0 0 0 0 4 0");
+    expect_ranks("\"target_modules\":\".*layers\\\\.1\\\\..*(q|v)_proj\"",
+                 "0 0 0 0 0 0 0 | 4 0 4 0 0 0 0");
+    expect_ranks("\"target_modules\":\".*_proj\",\"exclude_modules\":\".*mlp.*\"",
+                 "4 4 4 4 0 0 0 | 4 4 4 4 0 0 0");
+    expect_ranks("\"target_modules\":\"all-linear\","
+                 "\"exclude_modules\":[\"o_proj\",\"model.layers.0.mlp.up_proj\"]",
+                 "4 4 4 0 4 0 4 | 4 4 4 0 4 4 4");
+    expect_ranks("\"target_modules\":[\"q_proj\"],\"layers_to_transform\":1",
+                 "0 0 0 0 0 0 0 | 4 0 0 0 0 0 0");
+    /* a whole name counts in every layer, as in peft */
+    expect_ranks("\"target_modules\":[\"v_proj\",\"model.layers.1.self_attn.q_proj\"],"
+                 "\"layers_to_transform\":[0],\"layers_pattern\":\"layers\"",
+                 "0 0 4 0 0 0 0 | 4 0 0 0 0 0 0");
+    expect_ranks("\"target_modules\":[\"q_proj\",\"model.layers.0.mlp.up_proj\"],"
+                 "\"layers_to_transform\":[0,1],\"layers_pattern\":[\"h\",\"blocks\"]",
+                 "0 0 0 0 0 4 0 | 0 0 0 0 0 0 0");
+    /* the first pattern that matches the end of a name counts */
+    expect_ranks("\"target_modules\":\"all-linear\",\"rank_pattern\":"
+                 "{\"0.mlp.up_proj\":2,\"up_proj\":3,\"layers.\\\\d.self_attn.[kv]_proj\":8,"
+                 "\"v_proj\":9,\"q\":7,\"^model.layers.1.mlp.down_proj\":5}",
+                 "4 8 8 4 4 2 4 | 4 8 8 4 4 3 5");
+}
+
+static void expect_refused(const char *keys, ap_status expected, const char *part)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    struct ap_adapter_plan plan;
+    json_t *o = NULL;
+    char text[1024];
+    snprintf(text, sizeof(text), "{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":10,%s}", keys);
+    check_ok(ap_json_parse(text, strlen(text), "config", &o, &err), err);
+    assert_int_equal(ap_adapter_plan_read(&plan, o, "config", &c, &err), expected);
+    check_holds(err.text, part);
+    ap_adapter_plan_free(&plan);
+    json_decref(o);
+}
+
+#define ALL "\"target_modules\":\"all-linear\","
+
+static void test_rules_refused(void **state)
+{
+    const ap_status no = AP_UNSUPPORTED;
+    (void)state;
+    expect_refused("\"target_modules\":null", no, "\"target_modules\" is null");
+    expect_refused("\"target_modules\":[]", no, "\"target_modules\" is []");
+    expect_refused("\"target_modules\":[\"q_proj\",3]", no, "is 3, expected a list of names");
+    expect_refused("\"target_modules\":[\"c_attn\"]", no, "may be for another kind of model");
+    expect_refused("\"target_modules\":\".*\"", no, "takes in lm_head");
+    expect_refused("\"target_modules\":[\"q_proj\",\"embed_tokens\"]", no, "model.embed_tokens");
+    expect_refused("\"target_modules\":\"(q_proj\"", no, "is no regular expression");
+    expect_refused("\"target_modules\":\"((.+)+)+[A-Z]\"", AP_LIMIT, "takes too long");
+    expect_refused("\"target_modules\":[\"q_proj\"],\"layers_to_transform\":[7]", no,
+                   "\"target_modules\" is [\"q_proj\"]");
+    expect_refused("\"target_modules\":\".*q_proj\",\"layers_to_transform\":[0]", no,
+                   "layers_to_transform");
+    expect_refused("\"target_modules\":[\"q_proj\"],\"layers_to_transform\":[\"0\"]", no,
+                   "\"layers_to_transform\" is [\"0\"]");
+    expect_refused(ALL "\"exclude_modules\":7", no, "\"exclude_modules\" is 7");
+    expect_refused(ALL "\"rank_pattern\":{\"q_proj\":0}", AP_FORMAT, "\"q_proj\" is not a rank");
+    expect_refused(ALL "\"rank_pattern\":{\"q_proj\":2.5}", AP_FORMAT, "not a rank from 1 to 4096");
+    expect_refused(ALL "\"rank_pattern\":[1]", no, "\"rank_pattern\" is [1], expected an object");
+    expect_refused(ALL "\"alpha_pattern\":{\"q_proj\":-1}", AP_FORMAT, "not a positive number");
+    expect_refused(ALL "\"alpha_pattern\":{\"[\":1}", no, "\"[\" is no regular expression");
+    expect_refused(ALL "\"init_lora_weights\":\"pissa_niter_16\"", no,
+                   "path_initial_model_for_weight_conversion");
+    expect_refused(ALL "\"use_dora\":true", no, "\"use_dora\" is true");
+    expect_refused(ALL "\"lora_bias\":true", no, "\"lora_bias\" is true");
+    expect_refused(ALL "\"trainable_token_indices\":[1]", no, "trainable_token_indices");
+    expect_refused(ALL "\"megatron_config\":{\"x\":1}", no, "megatron_config");
+    expect_refused(ALL "\"target_parameters\":[\"w\"]", no, "target_parameters");
+}
+
+/* Ranks and alphas of their own survive a save and a load; a copy has them too. */
+static void test_patterns_round_trip(void **state)
+{
+    static const char text[] =
+        "{\"peft_type\":\"LORA\",\"r\":4,\"lora_alpha\":10,\"target_modules\":[\"q_proj\","
+        "\"1.mlp.up_proj\"],\"rank_pattern\":{\"layers.1.self_attn.q_proj\":6},"
+        "\"alpha_pattern\":{\"up_proj\":2.5}}";
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    struct ap_adapter_plan plan;
+    struct ap_adapter *a;
+    json_t *o = NULL;
+    check_ok(ap_json_parse(text, strlen(text), "config", &o, &err), err);
+    check_ok(ap_adapter_plan_read(&plan, o, "config", &c, &err), err);
+    check_ok(ap_adapter_make(&a, &c, &plan, &err), err);
+    assert_int_equal(a->rank, 6);
+    check_near(a->scales[AP_LORA_Q], 2.5, 0, 0);
+    check_near(a->scales[AP_LORA_N + AP_LORA_Q], 10 / 6.0, 1e-6, 0);
+    check_near(a->scales[AP_LORA_N + AP_LORA_UP], 0.625, 0, 0);
+    check_round_trip(state, a, w);
+    ap_adapter_plan_free(&plan);
+    json_decref(o);
+    ap_weights_free(w);
+}
+
+/* ---- names of tensors ---- */
+
+static void rename_rows(struct ap_adapter *a, const char *from, const char *to)
+{
+    for (int i = 0; i < a->table.n; i++) {
+        char *name = a->table.rows[i].name, rest[AP_NAME_MAX], *at = strstr(name, from);
+        if (!at)
+            continue;
+        snprintf(rest, sizeof(rest), "%s%s", to, at + strlen(from));
+        snprintf(at, AP_NAME_MAX - (size_t)(at - name), "%s", rest);
+    }
+}
+
+static void expect_renamed(void **state, const struct ap_weights *w, const char *from,
+                           const char *to, ap_status expected, const char *part)
+{
+    struct ap_error err;
+    struct ap_adapter *a = make(w, 4, 10, "q_proj,down_proj", false, true), *loaded, *same;
+    tiny_stir(a->ops, &a->table, 17, 0.3);
+    check_ok(ap_adapter_copy(&same, a, &err), err);
+    rename_rows(a, from, to);
+    check_ok(ap_adapter_save(a, *state, NULL, &err), err);
+    assert_int_equal(ap_adapter_load(&loaded, w, *state, &err), expected);
+    if (expected == AP_OK)
+        check_equal(same, loaded);
+    else
+        check_holds(err.text, part);
+    ap_adapter_free(loaded);
+    ap_adapter_free(same);
+    ap_adapter_free(a);
+}
+
+static void test_names(void **state)
+{
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    expect_renamed(state, w, "lora_A.weight", "lora_A.default.weight", AP_OK, "");
+    expect_renamed(state, w, "lora_B.weight", "lora_B", AP_OK, "");
+    expect_renamed(state, w, "base_model.model.", "", AP_OK, "");
+    expect_renamed(state, w, "score.weight", "score.modules_to_save.default.weight", AP_OK, "");
+    expect_renamed(state, w, "0.self_attn.q_proj.lora_A.weight",
+                   "1.self_attn.q_proj.lora_A.default.weight", AP_FORMAT, "are the same matrix");
+    expect_renamed(state, w, "1.mlp.down_proj.lora_B", "1.mlp.down_proj.lora_magnitude_vector",
+                   AP_FORMAT, "1.mlp.down_proj.lora_B.weight is missing");
+    ap_weights_free(w);
+}
+
+static void test_pickle(void **state)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    struct ap_weights *w = tiny_weights(&c);
+    struct ap_adapter *a = make(w, 4, 10, "q_proj", false, false), *loaded;
+    char *path = scratch_path(state, "adapter_model.safetensors");
+    char *pickle = scratch_path(state, "adapter_model.bin");
+    check_ok(ap_adapter_save(a, *state, NULL, &err), err);
+    assert_int_equal(rename(path, pickle), 0);
+    assert_int_equal(ap_adapter_load(&loaded, w, *state, &err), AP_UNSUPPORTED);
+    check_holds(err.text, "has adapter_model.bin, expected adapter_model.safetensors");
+    ap_free(pickle);
+    ap_free(path);
     ap_adapter_free(a);
     ap_weights_free(w);
 }
@@ -245,6 +451,11 @@ int main(void)
         cmocka_unit_test(test_new_refused),
         cmocka_unit_test_setup_teardown(test_round_trip, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_spelling, scratch_setup, scratch_teardown),
+        cmocka_unit_test(test_rules),
+        cmocka_unit_test(test_rules_refused),
+        cmocka_unit_test_setup_teardown(test_patterns_round_trip, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_names, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_pickle, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_refused, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_config_refused, scratch_setup, scratch_teardown),
     };
