@@ -1,9 +1,10 @@
 /* Rewards: (x, y) in, a number out, always against the ORIGINAL prompt x. A model (scalar head (9)
- * or implicit reward (9a)) or a rule; commands and servers come behind the same interface. */
+ * or implicit reward (9a)), a rule, or a program of the user's. */
 #ifndef AP_ALIGN_REWARD_H
 #define AP_ALIGN_REWARD_H
 
 #include "align/lm.h"
+#include "base/progress.h"
 
 struct ap_scored {
     const struct ap_message *context; /* borrowed */
@@ -37,5 +38,20 @@ ap_status ap_reward_implicit(struct ap_reward *out, const struct ap_lm *lm,
  * equals pattern. */
 ap_status ap_reward_rule(struct ap_reward *out, const char *rule, const char *pattern,
                          double length, struct ap_error *err);
+
+struct ap_command {
+    char *const *words; /* one: a line for /bin/sh; several: a program and its arguments. n ≥ 1, at
+                           most AP_LIST_MAX */
+    int n;
+    const char *folder; /* absolute; where it works */
+    double timeout;     /* most seconds without an answer while questions are open */
+};
+/* A program that scores, docs/formats.md "A reward of your own". Started at once (so that one that
+ * is not there is found early), kept between calls, started once more when it ends in a call, its
+ * group killed at free. Copies command; borrows sink, which gets the first lines of its standard
+ * error. What breaks the protocol, a silence over the timeout and a second end are AP_FORMAT or
+ * AP_IO with the command's last words. Scores are as deterministic as the program is. */
+ap_status ap_reward_command(struct ap_reward *out, const struct ap_command *command,
+                            const struct ap_sink *sink, struct ap_error *err);
 
 #endif

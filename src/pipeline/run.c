@@ -20,7 +20,7 @@ static bool wants_pretrain(const struct ap_run *run)
 
 static bool wants_reward(const struct ap_run *run)
 {
-    return strcmp(run->s->reward.kind, "rule") != 0 && !run->s->reward.trained[0];
+    return ap_reward_is_model(&run->s->reward) && !run->s->reward.trained[0];
 }
 
 static bool wants_sft(const struct ap_run *run)

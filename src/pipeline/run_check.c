@@ -66,11 +66,6 @@ static ap_status check_model(const struct ap_run *run, const char *name, const c
     return status == AP_OK ? check_text(run, m, err) : status;
 }
 
-static bool has_model_reward(const struct ap_run *run)
-{
-    return strcmp(run->s->reward.kind, "rule") != 0;
-}
-
 static ap_status check_models(const struct ap_run *run, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
@@ -83,7 +78,7 @@ static ap_status check_models(const struct ap_run *run, struct ap_error *err)
     if (ap_recipe_has(run->recipe, "target"))
         AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens,
                            &s->target.adapter, err));
-    if (ap_recipe_has(run->recipe, "reward") && has_model_reward(run))
+    if (ap_recipe_has(run->recipe, "reward") && ap_reward_is_model(&s->reward))
         AP_TRY(check_model(run, s->reward.model, "reward", 0, &s->reward.adapter, err));
 out:
     return status;
@@ -203,7 +198,8 @@ static ap_status check_data(struct ap_run *run, struct ap_error *err)
     if (ap_recipe_has(run->recipe, "sft") && strcmp(s->sft.source, "file") == 0)
         AP_TRY(need(run, s->sft.path, AP_SPLIT_TRAIN, has_answer,
                     "has an answer to imitate: {\"prompt\", \"rewrite\"}", err));
-    if (ap_recipe_has(run->recipe, "reward") && has_model_reward(run) && !s->reward.trained[0])
+    if (ap_recipe_has(run->recipe, "reward") && ap_reward_is_model(&s->reward) &&
+        !s->reward.trained[0])
         AP_TRY(need(
             run, s->reward_train.path, AP_SPLIT_TRAIN, is_pair,
             "is a preference pair: {\"prompt\", \"chosen\", \"rejected\"} or scored answers", err));

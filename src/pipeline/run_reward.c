@@ -154,6 +154,11 @@ ap_status ap_run_reward_open(struct ap_run *run, bool fix, struct ap_run_reward 
     *out = (struct ap_run_reward){0};
     status = strcmp(r->kind, "rule") == 0
                  ? ap_reward_rule(&out->reward, r->rule, r->pattern, r->length, err)
+             : strcmp(r->kind, "command") == 0
+                 ? ap_reward_command(
+                       &out->reward,
+                       &(struct ap_command){r->command, r->n_command, r->folder, r->timeout},
+                       run->sink, err)
                  : open_model_reward(run, out, err);
     if (status == AP_OK && r->normalise)
         status = normalise(run, fix, &out->reward, err);

@@ -25,5 +25,7 @@ bool ap_recipe_has(const struct ap_recipe *recipe, const char *section);
 /* The model named in the recipe, or AP_INVALID that lists the known names. */
 ap_status ap_settings_model(const struct ap_settings *s, const char *name,
                             const struct ap_model_settings **out, struct ap_error *err);
+/* Whether a model gives it: a classifier, or an implicit reward. */
+bool ap_reward_is_model(const struct ap_reward_settings *r);
 
 #endif

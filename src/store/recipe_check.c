@@ -111,26 +111,57 @@ out:
 
 /* ---- sections ---- */
 
+bool ap_reward_is_model(const struct ap_reward_settings *r)
+{
+    return is(r->kind, "classifier") || is(r->kind, "implicit");
+}
+
+/* kind, model, rule and command must tell of one reward. */
+static ap_status check_reward_kind(const struct ap_recipe *recipe,
+                                   const struct ap_reward_settings *r, struct ap_error *err)
+{
+    const struct {
+        const char *kind, *key, *words;
+        bool given;
+    } own[] = {{"rule", "reward.rule", "a rule", r->rule[0] != '\0'},
+               {"command", "reward.command", "a command", r->n_command > 0}};
+    if (own[0].given && own[1].given) {
+        ap_fail(err, AP_INVALID,
+                "reward has both a rule and a command, expected one; remove the other");
+        return refuse(recipe, "reward.command", err);
+    }
+    for (size_t i = 0; i < AP_LEN(own); i++) {
+        if (is(r->kind, own[i].kind) != own[i].given) {
+            ap_fail(err, AP_INVALID, "reward.kind is %s %s %s; %s", r->kind,
+                    own[i].given ? "with" : "without", own[i].key,
+                    own[i].given ? "remove one of the two" : "add it");
+            return refuse(recipe, "reward.kind", err);
+        }
+        if (own[i].given && r->model[0]) {
+            ap_fail(err, AP_INVALID,
+                    "reward has both a model and %s, expected one; remove the other", own[i].words);
+            return refuse(recipe, own[i].key, err);
+        }
+    }
+    return AP_OK;
+}
+
 static ap_status check_reward(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_reward_settings *r = &recipe->settings.reward;
-    bool rule = is(r->kind, "rule");
-    if (rule != (r->rule[0] != '\0')) {
-        ap_fail(err, AP_INVALID, "reward.kind is %s %s reward.rule; %s", r->kind,
-                rule ? "without" : "with", rule ? "add the rule" : "remove one of the two");
-        return refuse(recipe, "reward.kind", err);
-    }
-    if (rule && r->model[0]) {
-        ap_fail(err, AP_INVALID,
-                "reward has both a model and a rule, expected one; remove the other");
-        return refuse(recipe, "reward.rule", err);
+    ap_status status = check_reward_kind(recipe, r, err);
+    if (status != AP_OK)
+        return status;
+    if (r->n_command > 0 && !r->command[0][strspn(r->command[0], " \t\n")]) {
+        ap_fail(err, AP_INVALID, "reward.command is empty, expected a program that scores");
+        return refuse(recipe, "reward.command", err);
     }
     if ((is(r->rule, "regex") || is(r->rule, "match")) && !r->pattern[0])
         return need(recipe, "reward.pattern", "the rule compares answers with it", err);
     if (is(r->rule, "length") && r->length <= 0)
         return need(recipe, "reward.length", "the rule compares answers with it", err);
-    if (present(recipe, "reward") && !rule && !r->model[0])
-        return need(recipe, "reward.model", "reward has no rule either", err);
+    if (present(recipe, "reward") && ap_reward_is_model(r) && !r->model[0])
+        return need(recipe, "reward.model", "reward has no rule or command either", err);
     return AP_OK;
 }
 
@@ -286,7 +317,7 @@ static ap_status check_data(const struct ap_recipe *recipe, struct ap_error *err
         return need(recipe, "data.path", "rlhf has no path of its own", err);
     if (present(recipe, "eval") && !s->eval.path[0])
         return need(recipe, "data.path", "eval has no path of its own", err);
-    if (present(recipe, "reward") && !is(s->reward.kind, "rule") && !s->reward.trained[0] &&
+    if (present(recipe, "reward") && ap_reward_is_model(&s->reward) && !s->reward.trained[0] &&
         !s->reward_train.path[0])
         return need(recipe, "data.path", "the reward has neither pairs to learn from nor trained",
                     err);

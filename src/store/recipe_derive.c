@@ -32,10 +32,13 @@ static ap_status derive_reward(struct ap_recipe *recipe, struct ap_error *err)
 {
     struct ap_reward_settings *reward = &recipe->settings.reward;
     ap_status status = AP_OK;
+    const char *kind = reward->rule[0] ? "rule" : reward->n_command > 0 ? "command" : "classifier";
     if (!reward->kind[0])
-        status = ap_setting_set_text(&reward->kind, reward->rule[0] ? "rule" : "classifier", err);
+        status = ap_setting_set_text(&reward->kind, kind, err);
+    if (status == AP_OK && reward->n_command > 0 && !reward->folder[0])
+        status = ap_setting_set_text(&reward->folder, recipe->folder, err);
     if (ap_recipe_origin(recipe, "reward.normalise")->kind == AP_ORIGIN_DEFAULT)
-        reward->normalise = status == AP_OK && strcmp(reward->kind, "rule") != 0;
+        reward->normalise = status == AP_OK && ap_reward_is_model(reward);
     return status;
 }
 

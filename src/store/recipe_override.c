@@ -41,7 +41,7 @@ static ap_status read_text(const struct ap_setting *row, const char *text, struc
         return ap_fail(err, AP_FORMAT, "holds bytes that are not UTF-8; write plain text");
     if (text[0] == '[' || text[0] == '"' || text[0] == '\'')
         return ap_recipe_read_value(text, n, raw, err);
-    if (is_list(row))
+    if (is_list(row) && !(row->flags & AP_SETTING_WHOLE))
         return split_list(text, as_text(row), raw, err);
     return ap_raw_add(raw, text, n, as_text(row), err);
 }

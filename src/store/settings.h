@@ -54,14 +54,18 @@ struct ap_target_settings {
 };
 
 struct ap_reward_settings {
-    char *model; /* "" with rule */
+    char *model; /* "" with a rule or a command */
     struct ap_adapter_settings adapter;
-    char *kind;     /* classifier | implicit | rule */
-    double beta;    /* implicit, math.md (9a) */
-    double floor;   /* ε of (9a) */
-    char *rule;     /* length | regex | match */
-    char *pattern;  /* regex: PCRE2; match: exact text */
-    double length;  /* length: wanted number of characters */
+    char *kind;                 /* classifier | implicit | rule | command */
+    double beta;                /* implicit, math.md (9a) */
+    double floor;               /* ε of (9a) */
+    char *rule;                 /* length | regex | match */
+    char *pattern;              /* regex: PCRE2; match: exact text */
+    double length;              /* length: wanted number of characters */
+    char *command[AP_LIST_MAX]; /* one text: a line for the shell; several: program, arguments */
+    int n_command;
+    char *folder;   /* where the command works; absolute */
+    double timeout; /* most seconds that it is silent with questions open */
     bool normalise; /* fix gain and bias on the target's bare answers, math.md (9) */
     char *trained;  /* folder of a reward that is trained already; "" to train one */
 };

@@ -95,9 +95,11 @@ static const struct ap_setting target_rows[] = {
 
 #define OWNER struct ap_reward_settings
 static const struct ap_setting reward_rows[] = {
-    ROW("model", TEXT, model, "", HELP("which of models: learns the reward; none with a rule")),
-    ROW("kind", CHOICE, kind, "auto", CHOICES("classifier|implicit|rule"), FLAGS(AP_SETTING_AUTO),
-        HELP("scalar head, math.md (9); implicit, (9a); or a rule. auto: rule when one is given")),
+    ROW("model", TEXT, model, "",
+        HELP("which of models: learns the reward; none with a rule or command")),
+    ROW("kind", CHOICE, kind, "auto", CHOICES("classifier|implicit|rule|command"),
+        FLAGS(AP_SETTING_AUTO),
+        HELP("scalar head, math.md (9); implicit, (9a); or auto: what the other keys say")),
     ROW("beta", REAL, beta, "0.2", RANGE(1e-6, 1e3),
         HELP("implicit: scale of the log-ratio, math.md (9a)")),
     ROW("floor", REAL, floor, "0.002", RANGE(0, 0.5),
@@ -105,8 +107,14 @@ static const struct ap_setting reward_rows[] = {
     ROW("rule", CHOICE, rule, "", CHOICES("length|regex|match"), HELP("a reward without a model")),
     ROW("pattern", TEXT, pattern, "", HELP("regex: a PCRE2 pattern; match: the exact answer")),
     ROW("length", REAL, length, "0", RANGE(0, 1e9), HELP("length: wanted number of characters")),
+    ROW("command", TEXT_LIST, command, "", LIST(n_command), FLAGS(AP_SETTING_WHOLE),
+        HELP("a program that scores JSON lines (docs/formats.md): a shell line, or its words")),
+    ROW("folder", PATH, folder, "", FLAGS(AP_SETTING_HARMLESS),
+        HELP("where the command works; empty for the recipe's own folder")),
+    ROW("timeout", REAL, timeout, "120", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most seconds that the command may take for one answer, its start included")),
     ROW("normalise", BOOL, normalise, "auto", FLAGS(AP_SETTING_AUTO),
-        HELP("fix mean 0 and variance 1 on bare answers, math.md (9); auto: not for rules")),
+        HELP("fix mean 0 and variance 1 on bare answers, math.md (9); auto: for models only")),
     ROW("trained", PATH, trained, "",
         HELP("folder of a reward that is trained already; empty to train one")),
 };

@@ -163,7 +163,8 @@ void ap_setting_expected(const struct ap_setting *row, char *out, size_t size)
         snprintf(out, size, "a name or a list of names");
         return;
     case AP_SETTING_TEXT_LIST:
-        snprintf(out, size, "a list of at most %d texts", AP_LIST_MAX);
+        snprintf(out, size, "%sa list of at most %d texts",
+                 row->flags & AP_SETTING_WHOLE ? "a text, or " : "", AP_LIST_MAX);
         return;
     case AP_SETTING_CHOICE_LIST:
         snprintf(out, size, "a list of: %s", choices);

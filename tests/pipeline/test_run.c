@@ -142,6 +142,26 @@ static void test_rloo_on_whole_models_with_a_rule(void **state)
     assert_true(access(in_folder(*state, "run/reward/normaliser.json"), R_OK) != 0);
 }
 
+/* The program stands beside the recipe, and the run directory's own recipe finds it, too. */
+static void test_rloo_with_a_command(void **state)
+{
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    put_text(*state, "score.sh",
+             "while IFS= read -r line; do id=${line#*:}; response=${line##*'\"response\":\"'}; "
+             "echo \"{\\\"id\\\": ${id%%,*}, \\\"score\\\": ${#response}}\"; done\n");
+    r.reward = "command: [sh, score.sh]";
+    r.sft = "source: best-of-n, n: 2, prompts: 8";
+    check_whole_run(*state, &r, false, true);
+    program_must(&p, *state, "eval", in_folder(*state, "run/recipe.yaml"), "--set", "eval.seeds=3");
+    put_text(*state, "score.sh", "echo no reason >&2; exit 4\n");
+    int code =
+        program_run(&p, *state, "eval", in_folder(*state, "recipe.yaml"), "--set", "eval.seeds=4");
+    check_refused(&p, code, 1, "reward command 'sh score.sh': ended twice (last: exit status 4)",
+                  "it said last: no reason");
+    check_holds(p.text, "reward    no reason");
+}
+
 static void test_ppo_with_adapters_and_a_whole_classifier(void **state)
 {
     struct tiny_recipe r = tiny_recipe_default;
@@ -337,6 +357,7 @@ int main(void)
         WITH_FOLDER(test_rloo_with_adapters_and_a_head),
         WITH_FOLDER(test_ppo_on_whole_models_with_an_implicit_reward),
         WITH_FOLDER(test_rloo_on_whole_models_with_a_rule),
+        WITH_FOLDER(test_rloo_with_a_command),
         WITH_FOLDER(test_ppo_with_adapters_and_a_whole_classifier),
         WITH_FOLDER(test_threads_and_batches_change_no_bit),
         WITH_FOLDER(test_stages_one_by_one_are_the_run),

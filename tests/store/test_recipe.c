@@ -147,6 +147,34 @@ static void overrides(void **state)
     ap_recipe_close(recipe);
 }
 
+/* One text is a shell line, commas and all; a list is a program and its arguments. */
+static void commands(void **state)
+{
+    (void)state;
+    const char *const set[] = {"reward.command=awk '{print 1, 2}' \"$HOME\""};
+    static const char text[] = "run: {dir: o}\nreward: {command: [./score, 'two words'], "
+                               "timeout: 0.5}\n";
+    struct ap_recipe *recipe = must_parse(text, NULL, 0), *other = must_parse(text, set, 1);
+    const struct ap_reward_settings *r = &ap_recipe_settings(recipe)->reward;
+    assert_string_equal(r->kind, "command");
+    assert_int_equal(r->n_command, 2);
+    assert_string_equal(r->command[1], "two words");
+    assert_string_equal(r->folder, "/base");
+    check_near(r->timeout, 0.5, 0, 0);
+    assert_false(r->normalise);
+    r = &ap_recipe_settings(other)->reward;
+    assert_int_equal(r->n_command, 1);
+    assert_string_equal(r->command[0], set[0] + strlen("reward.command="));
+    assert_true(ap_recipe_fingerprint(recipe) != ap_recipe_fingerprint(other));
+    ap_recipe_close(other);
+    const char *const harmless[] = {"reward.timeout=7", "reward.folder=/else"};
+    other = must_parse(text, harmless, 2);
+    assert_string_equal(ap_recipe_settings(other)->reward.folder, "/else");
+    assert_true(ap_recipe_fingerprint(recipe) == ap_recipe_fingerprint(other));
+    ap_recipe_close(other);
+    ap_recipe_close(recipe);
+}
+
 static void variables_in_paths(void **state)
 {
     (void)state;
@@ -203,6 +231,8 @@ static void resolved_reads_back(void **state)
     check_round_trip(RECIPE_FULL, NULL, 0);
     check_round_trip(RECIPE_FULL, odd, AP_LEN(odd));
     check_round_trip("reward: {rule: length, length: 100.5}\nrun: {dir: o}\n", NULL, 0);
+    check_round_trip("reward: {command: 'a \"b\", c'}\nrun: {dir: o}\n", NULL, 0);
+    check_round_trip("reward: {command: [a b, '', \"\\n\"]}\nrun: {dir: o}\n", NULL, 0);
     check_round_trip("models: {m: {config: c.json, init: random}}\nrun: {dir: o}\n"
                      "prompter: {model: m, adapter: {rank: 4, targets: [q_proj, v_proj]}}\n",
                      NULL, 0);
@@ -333,6 +363,7 @@ int main(void)
         cmocka_unit_test(defaults),
         cmocka_unit_test(values_that_follow),
         cmocka_unit_test(overrides),
+        cmocka_unit_test(commands),
         cmocka_unit_test(variables_in_paths),
         cmocka_unit_test(resolved_reads_back),
         cmocka_unit_test(resolved_says_origins),
