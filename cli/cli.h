@@ -44,6 +44,23 @@ ap_status cli_get_ids(const json_t *in, const char *key, struct ap_ids *ids, str
 ap_status cli_get_messages(const json_t *in, const char *key, struct ap_message **messages,
                            size_t *n, struct ap_error *err);
 
+/* How chats become text: rows for a command's getopt_long table, their help, and what takes one of
+ * them: true, false after a message, or *mine = false where the option is another's. */
+#define CLI_CHAT_OPTIONS                                                                           \
+    {"template", required_argument, NULL, 't'}, {"date", required_argument, NULL, 'd'},            \
+    {                                                                                              \
+        "special-in-content", required_argument, NULL, 's'                                         \
+    }
+#define CLI_CHAT_HELP                                                                              \
+    "  --template NAME|FILE  auto, plain, llama3, qwen2, phi3, or a .jinja file (its path has a\n" \
+    "                        . or a /) to go by (default: auto, the folder's own)\n"               \
+    "  --date DATE           what a template prints as today's date; never the clock\n"            \
+    "                        (default: 26 Jul 2024)\n"                                             \
+    "  --special-in-content markup|text\n"                                                         \
+    "                        a special token spelled in a message: markup parses it, as\n"         \
+    "                        transformers does; text keeps it text (default: markup)\n"
+bool cli_chat_option(struct ap_template_options *chat, const char *command, int option, bool *mine);
+
 /* out[key] = value, which is taken over; NULL is AP_MEMORY. */
 ap_status cli_put(json_t *out, const char *key, json_t *value, struct ap_error *err);
 /* An array of them; NULL when out of memory. */

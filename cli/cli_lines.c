@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include <errno.h>
+#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -107,11 +108,37 @@ ap_status cli_get_ids(const json_t *in, const char *key, struct ap_ids *ids, str
     return status;
 }
 
+/* What a chat of transformers may carry and no template here writes. */
+static ap_status refuse(const json_t *o, const char *const *keys, size_t n_keys, size_t number,
+                        struct ap_error *err)
+{
+    char message[32] = "";
+    if (number)
+        snprintf(message, sizeof(message), "message %zu: ", number);
+    for (size_t i = 0; i < n_keys; i++)
+        if (find(o, keys[i]))
+            return cli_error(err, AP_UNSUPPORTED,
+                             "%s\"%s\" is not supported; leave it out, only roles and contents are "
+                             "rendered",
+                             message, keys[i]);
+    return AP_OK;
+}
+
+static ap_status read_message(const json_t *o, size_t number, struct ap_message *out,
+                              struct ap_error *err)
+{
+    static const char *const tools[] = {"tool_calls", "tool_call_id", "function_call"};
+    ap_status status = refuse(o, tools, sizeof(tools) / sizeof(tools[0]), number, err);
+    if (status == AP_OK)
+        status = cli_get_text(o, "role", true, &out->role, NULL, err);
+    return status == AP_OK ? cli_get_text(o, "content", true, &out->content, NULL, err) : status;
+}
+
 ap_status cli_get_messages(const json_t *in, const char *key, struct ap_message **messages,
                            size_t *n, struct ap_error *err)
 {
+    static const char *const tools[] = {"tools", "documents", "functions"};
     const json_t *list = find(in, key);
-    ap_status status = AP_OK;
     *messages = NULL;
     *n = 0;
     if (!json_is_array(list) || json_array_size(list) == 0)
@@ -120,21 +147,44 @@ ap_status cli_get_messages(const json_t *in, const char *key, struct ap_message 
                          !list                  ? "missing"
                          : !json_is_array(list) ? "of another type"
                                                 : "empty");
+    ap_status status = refuse(in, tools, sizeof(tools) / sizeof(tools[0]), 0, err);
+    if (status != AP_OK)
+        return status;
     *messages = calloc(json_array_size(list), sizeof(**messages));
     if (!*messages)
         return cli_error(err, AP_MEMORY, "no memory for the messages");
-    for (size_t i = 0; i < json_array_size(list) && status == AP_OK; i++) {
-        const json_t *o = json_array_get(list, i);
-        status = cli_get_text(o, "role", true, &(*messages)[i].role, NULL, err);
-        if (status == AP_OK)
-            status = cli_get_text(o, "content", true, &(*messages)[i].content, NULL, err);
-        *n = i + 1;
-    }
+    for (; *n < json_array_size(list) && status == AP_OK; ++*n)
+        status = read_message(json_array_get(list, *n), *n + 1, *messages + *n, err);
     if (status != AP_OK) {
         free(*messages);
         *messages = NULL;
     }
     return status;
+}
+
+bool cli_chat_option(struct ap_template_options *chat, const char *command, int option, bool *mine)
+{
+    *mine = true;
+    switch (option) {
+    case 't':
+        if (strpbrk(optarg, "./"))
+            chat->file = optarg;
+        else
+            chat->name = optarg;
+        return true;
+    case 'd':
+        chat->date = optarg;
+        return true;
+    case 's':
+        chat->content_is_text = !strcmp(optarg, "text");
+        if (chat->content_is_text || !strcmp(optarg, "markup"))
+            return true;
+        cli_usage_error(command, "--special-in-content is '%s', expected markup or text", optarg);
+        return false;
+    default:
+        *mine = false;
+        return true;
+    }
 }
 
 ap_status cli_put(json_t *out, const char *key, json_t *value, struct ap_error *err)

@@ -45,18 +45,17 @@ int cli_model_option(struct ap_engine_options *options, const char *command, int
                      char **argv)
 {
     long long n;
+    bool mine;
+    if (!cli_chat_option(&options->chat, command, option, &mine))
+        return CLI_USAGE;
+    if (mine)
+        return CLI_OK;
     switch (option) {
     case 'm':
         options->model = optarg;
         return CLI_OK;
     case 'a':
         options->adapter = optarg;
-        return CLI_OK;
-    case 't':
-        options->template_file = optarg;
-        return CLI_OK;
-    case 'd':
-        options->date = optarg;
         return CLI_OK;
     case 'c':
         if (!cli_parse_int(command, "--context", optarg, 2, 1 << 30, &n))

@@ -7,14 +7,12 @@
 
 static int help(void)
 {
-    puts("usage: alignpro render --model DIR [--template FILE] [--date \"26 Jul 2024\"] [TEXT]\n"
+    puts("usage: alignpro render --model DIR [OPTION]... [TEXT]\n"
          "Chats to text and ids: {\"messages\", \"add_generation_prompt\"} lines in, {\"text\", "
          "\"ids\"}\n"
          "lines out. DIR needs tokenizer.json and tokenizer_config.json only.\n"
-         "  --model DIR       folder of the tokenizer; its own chat template, or plain\n"
-         "  --template FILE   a .jinja file to go by instead\n"
-         "  --date DATE       what a template prints as today's date; never the clock\n"
-         "  TEXT              one user message; its text for a model to answer");
+         "  --model DIR           folder of the tokenizer\n" CLI_CHAT_HELP
+         "  TEXT                  one user message; its text for a model to answer");
     return cli_finish(CLI_OK);
 }
 
@@ -74,31 +72,24 @@ int cli_render(int argc, char **argv)
 {
     static const struct option options[] = {
         {"model", required_argument, NULL, 'm'},
-        {"template", required_argument, NULL, 't'},
-        {"date", required_argument, NULL, 'd'},
+        CLI_CHAT_OPTIONS,
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
-    struct ap_template_options chosen = {.name = "auto"};
+    struct ap_template_options chosen = {0};
     const char *model = NULL;
     int option;
     optind = 0;
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
-        switch (option) {
-        case 'm':
-            model = optarg;
-            break;
-        case 't':
-            chosen.file = optarg;
-            break;
-        case 'd':
-            chosen.date = optarg;
-            break;
-        case 'h':
+        bool mine;
+        if (option == 'h')
             return help();
-        default:
+        if (!cli_chat_option(&chosen, "render", option, &mine))
+            return CLI_USAGE;
+        if (option == 'm')
+            model = optarg;
+        else if (!mine)
             return cli_option_error("render", option, argv);
-        }
     }
     if (!model)
         return cli_usage_error("render", "--model is missing, expected a folder");

@@ -13,13 +13,11 @@ AP_API_BEGIN
 struct ap_engine;
 
 struct ap_engine_options {
-    const char *model;         /* Hugging Face folder: causal LM or sequence classifier */
-    const char *adapter;       /* PEFT folder or NULL */
-    const char *template_name; /* as struct ap_template_options; NULL: auto */
-    const char *template_file; /* or NULL */
-    const char *date;          /* or NULL */
-    int context;               /* most tokens of a sequence; 0: max_position_embeddings */
-    int threads;               /* 0: all */
+    const char *model;   /* Hugging Face folder: causal LM or sequence classifier */
+    const char *adapter; /* PEFT folder or NULL */
+    struct ap_template_options chat;
+    int context; /* most tokens of a sequence; 0: max_position_embeddings */
+    int threads; /* 0: all */
 };
 
 /* A folder without a tokenizer, or with one that cannot be read, opens all the same: calls that

@@ -83,7 +83,7 @@ struct ap_message {
 };
 
 struct ap_template_options {
-    const char *name; /* "auto", "plain" (later: "llama3", "qwen2", "phi3") */
+    const char *name; /* "auto", "plain", "llama3", "qwen2", "phi3"; NULL: auto */
     const char *file; /* a .jinja file to recognise instead of the folder's own; NULL for none */
     const char *date; /* as a template prints it, "26 Jul 2024"; never the clock */
     /* Message contents are text, so that a special token's spelling in them stays text. Otherwise,
@@ -91,18 +91,23 @@ struct ap_template_options {
     bool content_is_text;
 };
 
-/* Chosen by what the tokenizer's folder carries (auto; plain where it carries none) or by name. An
- * unknown template is AP_UNSUPPORTED and names those that are known; a tokenizer without the tokens
- * that the template needs is AP_INVALID. Borrows t; copies the options. */
+/* auto: by the Jinja text of the file, or of what the tokenizer's folder carries
+ * (chat_template.jinja, or chat_template in tokenizer_config.json, the default one of a list);
+ * plain where it carries none. A text is recognised as a whole (docs/formats.md lists them), never
+ * interpreted. A name goes before it; where the text is a release of that same template, its
+ * details are kept. AP_UNSUPPORTED for an unknown text or name, with the known names; AP_INVALID
+ * for a tokenizer without the tokens that the template writes. Borrows t; copies the options. */
 ap_status ap_template_open(struct ap_template **out, const struct ap_tokenizer *t,
                            const struct ap_template_options *options, struct ap_error *err);
 void ap_template_close(struct ap_template *tpl);
 
-/* Text of a chat (allocated, ap_text_free) and, when ids is not NULL, its ids appended to ids.
+/* Text of a chat (allocated, ap_text_free) and, when ids is not NULL, its ids appended to ids; text
+ * or n may be NULL. AP_INVALID for no message and for another role than the three.
+ * llama3, qwen2, phi3: what transformers' apply_chat_template prints, and the ids of that as one
+ * text; checked against transformers 5 and tokenizers 0.23 (tools/check_templates.py).
  * plain: contents joined by newlines, with the joining newline at the end when a generation prompt
- * is asked for; the end token after an assistant turn; ids start with the BOS that the
- * post-processor adds, which the text does not show. text or n may be NULL. An answer's ids are
- * those of ap_template_answer: a chat that ends in one equals its prompt ++ its answer. */
+ * is asked for; the end token after an assistant turn, whose ids are those of ap_template_answer;
+ * ids start with the BOS that the post-processor adds, which the text does not show. */
 ap_status ap_template_render(const struct ap_template *tpl, const struct ap_message *messages,
                              size_t n_messages, bool add_generation_prompt, char **text, size_t *n,
                              struct ap_ids *ids, struct ap_error *err);

@@ -37,17 +37,12 @@ struct ap_engine {
 
 static void open_text(struct ap_engine *e, const struct ap_engine_options *options)
 {
-    struct ap_template_options choice = {
-        .name = options->template_name ? options->template_name : "auto",
-        .file = options->template_file,
-        .date = options->date,
-    };
     if (ap_tokenizer_open(&e->tokenizer, options->model, &e->no_tokenizer) != AP_OK) {
         e->tokenizer = NULL;
         e->no_chat = e->no_tokenizer;
         return;
     }
-    if (ap_template_open(&e->chat, e->tokenizer, &choice, &e->no_chat) != AP_OK)
+    if (ap_template_open(&e->chat, e->tokenizer, &options->chat, &e->no_chat) != AP_OK)
         e->chat = NULL;
 }
 

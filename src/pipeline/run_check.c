@@ -14,7 +14,7 @@ static ap_status check_text(const struct ap_run *run, const struct ap_model_sett
 {
     struct ap_tokenizer *tokenizer = NULL;
     struct ap_template *chat = NULL;
-    struct ap_template_options options = {.name = run->s->template_name, .date = run->s->date};
+    struct ap_template_options options = ap_run_chat(run);
     char *folder = ap_run_tokenizer_folder(m);
     ap_status status = folder ? ap_tokenizer_open(&tokenizer, folder, err)
                               : ap_fail(err, AP_MEMORY, "model %s: out of memory", m->name);

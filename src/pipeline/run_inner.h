@@ -60,6 +60,8 @@ ap_status ap_run_check(struct ap_run *run, struct ap_error *err);
 
 /* Where a model's tokenizer.json is. Allocated (ap_free). */
 char *ap_run_tokenizer_folder(const struct ap_model_settings *m);
+/* text.*, borrowed from the settings. */
+struct ap_template_options ap_run_chat(const struct ap_run *run);
 
 /* The most positions that a sequence of the data sets takes in this run. */
 int ap_run_positions(const struct ap_run *run);

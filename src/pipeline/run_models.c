@@ -19,6 +19,15 @@ char *ap_run_tokenizer_folder(const struct ap_model_settings *m)
     return m->path[0] ? ap_strdup(m->path) : ap_path_dir(m->config);
 }
 
+struct ap_template_options ap_run_chat(const struct ap_run *run)
+{
+    return (struct ap_template_options){
+        .name = run->s->template_name,
+        .date = run->s->date,
+        .content_is_text = !strcmp(run->s->special_in_content, "text"),
+    };
+}
+
 /* An upper bound of what a sequence of this run takes: a token is at least a byte, so caches never
  * cover more positions than the longest text has bytes. */
 int ap_run_positions(const struct ap_run *run)
@@ -60,7 +69,7 @@ static ap_status open_lm(struct ap_run *run, const char *name, const char *pretr
     ap_status status = AP_OK;
     const struct ap_model_settings *m;
     struct ap_weights *weights = NULL;
-    struct ap_template_options options = {.name = run->s->template_name, .date = run->s->date};
+    struct ap_template_options options = ap_run_chat(run);
     char *folder = NULL;
     int context = run->s->run.context;
 

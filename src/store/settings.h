@@ -155,7 +155,7 @@ struct ap_settings {
     struct ap_rl_settings align, rlhf;
     bool has_rlhf; /* the recipe has an rlhf section */
     struct ap_eval_settings eval;
-    char *template_name, *date;
+    char *template_name, *date, *special_in_content; /* text: */
     struct ap_run_settings run;
 };
 

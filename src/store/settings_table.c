@@ -247,6 +247,9 @@ static const struct ap_setting text_rows[] = {
     ROW("template", TEXT, template_name, "auto",
         HELP("chat template: auto is the model's own, plain where it has none")),
     ROW("date", TEXT, date, "26 Jul 2024", HELP("date that a template prints; never the clock")),
+    ROW("special_in_content", CHOICE, special_in_content, "markup", CHOICES("markup|text"),
+        HELP("a special token spelled in a message: markup parses it, as transformers does; text "
+             "keeps it text")),
 };
 #undef OWNER
 

@@ -15,8 +15,8 @@ void ap_chat_writer_free(struct ap_chat_writer *w)
     w->n = w->cap = 0;
 }
 
-static ap_status write_part(struct ap_chat_writer *w, const char *text, ap_segment_kind kind,
-                            struct ap_error *err)
+static ap_status write_part(struct ap_chat_writer *w, const char *text, size_t n,
+                            ap_segment_kind kind, struct ap_error *err)
 {
     if (w->n == w->cap) {
         size_t cap = w->cap ? 2 * w->cap : 16;
@@ -26,8 +26,8 @@ static ap_status write_part(struct ap_chat_writer *w, const char *text, ap_segme
         w->part = grown;
         w->cap = cap;
     }
-    w->part[w->n] = (struct ap_chat_part){w->text.len, strlen(text), kind};
-    ap_status status = ap_buffer_puts(&w->text, text, err);
+    w->part[w->n] = (struct ap_chat_part){w->text.len, n, kind};
+    ap_status status = ap_buffer_append(&w->text, text, n, err);
     if (status == AP_OK)
         w->n++;
     return status;
@@ -35,12 +35,13 @@ static ap_status write_part(struct ap_chat_writer *w, const char *text, ap_segme
 
 ap_status ap_chat_write_markup(struct ap_chat_writer *w, const char *text, struct ap_error *err)
 {
-    return write_part(w, text, AP_SEGMENT_MARKUP, err);
+    return write_part(w, text, strlen(text), AP_SEGMENT_MARKUP, err);
 }
 
-ap_status ap_chat_write_content(struct ap_chat_writer *w, const char *text, struct ap_error *err)
+ap_status ap_chat_write_content(struct ap_chat_writer *w, const char *text, size_t n,
+                                struct ap_error *err)
 {
-    return write_part(w, text, w->content_kind, err);
+    return write_part(w, text, n, w->content_kind, err);
 }
 
 ap_status ap_chat_flush(struct ap_chat_writer *w, struct ap_error *err)

@@ -22,7 +22,8 @@ struct ap_chat_writer {
 
 void ap_chat_writer_free(struct ap_chat_writer *w);
 ap_status ap_chat_write_markup(struct ap_chat_writer *w, const char *text, struct ap_error *err);
-ap_status ap_chat_write_content(struct ap_chat_writer *w, const char *text, struct ap_error *err);
+ap_status ap_chat_write_content(struct ap_chat_writer *w, const char *text, size_t n,
+                                struct ap_error *err);
 /* Encode what was written since the last flush, as one text. */
 ap_status ap_chat_flush(struct ap_chat_writer *w, struct ap_error *err);
 /* Flush, then put a token: its spelling into the text, its id behind the ids. */

@@ -32,8 +32,8 @@ size_t ap_space_suffix(const char *text, size_t n)
         uint32_t cp;
         while (start > 0 && end - start < 4 && ((unsigned char)text[start] & 0xC0) == 0x80)
             start--;
-        ap_utf8_decode(text + start, end - start, &cp);
-        if (!ap_is_space(cp))
+        size_t used = ap_utf8_decode(text + start, end - start, &cp);
+        if (!ap_is_space(cp) || used != end - start)
             break;
         end = start;
     }

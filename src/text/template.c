@@ -11,7 +11,8 @@
 
 #define JINJA_BYTES_MAX ((size_t)1 << 20)
 
-static const struct ap_template_kind *const kinds[] = {&ap_template_plain};
+static const struct ap_template_kind *const kinds[] = {&ap_template_plain, &ap_template_llama3,
+                                                       &ap_template_qwen2, &ap_template_phi3};
 
 static const struct ap_template_kind *find_named(const char *name)
 {
@@ -21,19 +22,7 @@ static const struct ap_template_kind *find_named(const char *name)
     return NULL;
 }
 
-static const struct ap_template_kind *recognise(const char *jinja)
-{
-    for (size_t i = 0; i < AP_LEN(kinds); i++) {
-        bool all = kinds[i]->marks != NULL;
-        for (const char *const *mark = kinds[i]->marks; all && *mark; mark++)
-            all = strstr(jinja, *mark) != NULL;
-        if (all)
-            return kinds[i];
-    }
-    return NULL;
-}
-
-/* "plain" or, with more rows, "plain, llama3". */
+/* "plain, llama3, …" */
 static const char *known_names(char *buffer, size_t size)
 {
     buffer[0] = '\0';
@@ -44,36 +33,84 @@ static const char *known_names(char *buffer, size_t size)
     return buffer;
 }
 
+/* By the text of the file, or of the tokenizer's folder: kind NULL where it is not known. *where:
+ * what the text is, for messages. */
+static ap_status read_text(struct ap_template *tpl, const char *file, const char **where,
+                           struct ap_error *err)
+{
+    const char *jinja = tpl->t->chat_template;
+    struct ap_buffer text = {0};
+    ap_status status = AP_OK;
+    *where = file ? file : tpl->t->where;
+    if (file) {
+        AP_TRY(ap_file_read(file, JINJA_BYTES_MAX, &text, err));
+        AP_TRY(ap_template_recognise(tpl, text.len ? text.data : "", text.len, err));
+    } else if (jinja) {
+        AP_TRY(ap_template_recognise(tpl, jinja, strlen(jinja), err));
+    } else {
+        tpl->kind = &ap_template_plain;
+    }
+out:
+    ap_buffer_free(&text);
+    return status;
+}
+
+/* A name decides; but where the model's own template is of that name, it is followed in its
+ * details, which the release that the name stands for may not share. */
 static ap_status choose(struct ap_template *tpl, const struct ap_template_options *o,
                         struct ap_error *err)
 {
-    const char *name = o->name ? o->name : "auto", *jinja = tpl->t->chat_template;
-    const char *where = tpl->t->where;
-    struct ap_buffer file = {0};
+    bool is_named = o->name && strcmp(o->name, "auto") != 0;
+    const struct ap_template_kind *named = is_named ? find_named(o->name) : NULL;
+    const char *where;
     char known[256];
-    ap_status status = AP_OK;
-    if (strcmp(name, "auto") != 0) {
-        tpl->kind = find_named(name);
-        return tpl->kind ? AP_OK
-                         : ap_fail(err, AP_UNSUPPORTED,
-                                   "text.template: \"%.64s\" is not known, expected auto or one of "
-                                   "%s",
-                                   name, known_names(known, sizeof(known)));
+    if (is_named && !named)
+        return ap_fail(err, AP_UNSUPPORTED,
+                       "text.template (--template): \"%.64s\" is not known, expected auto or one "
+                       "of %s",
+                       o->name, known_names(known, sizeof(known)));
+    ap_status status = read_text(tpl, o->file, &where, err);
+    if (status != AP_OK)
+        return status;
+    if (!is_named && !tpl->kind)
+        return ap_fail(err, AP_UNSUPPORTED,
+                       "%s: its chat template is not one of those known (%s); set text.template "
+                       "(--template) to the one to use",
+                       where, known_names(known, sizeof(known)));
+    if (is_named && tpl->kind != named) {
+        ap_free(tpl->system);
+        tpl->system = NULL;
+        tpl->variant = AP_TEMPLATE_CURRENT;
+        tpl->kind = named;
     }
-    if (o->file) {
-        AP_TRY(ap_file_read(o->file, JINJA_BYTES_MAX, &file, err));
-        jinja = file.len ? file.data : "";
-        where = o->file;
+    return AP_OK;
+}
+
+/* The tokens that the template writes must be the tokenizer's own: as plain text they would tell a
+ * model nothing. */
+static ap_status bind_tokens(struct ap_template *tpl, struct ap_error *err)
+{
+    const char *const *token = tpl->kind->tokens;
+    if (!token) {
+        tpl->end = ap_tokenizer_eos(tpl->t);
+        return tpl->end >= 0
+                   ? AP_OK
+                   : ap_fail(err, AP_INVALID,
+                             "%s: the template %s needs a token that ends an answer; set eos_token "
+                             "in tokenizer_config.json",
+                             tpl->t->where, tpl->kind->name);
     }
-    tpl->kind = jinja ? recognise(jinja) : &ap_template_plain;
-    if (!tpl->kind)
-        status = ap_fail(err, AP_UNSUPPORTED,
-                         "%s: its chat template is not one of those known (%s); set text.template "
-                         "to the one to use",
-                         where, known_names(known, sizeof(known)));
-out:
-    ap_buffer_free(&file);
-    return status;
+    for (; *token; token++) {
+        int32_t id = ap_vocab_find(&tpl->t->vocab, *token, strlen(*token), AP_VOCAB_ADDED);
+        if (id < 0)
+            return ap_fail(err, AP_INVALID,
+                           "%s: the template %s needs the added token %s, and there is none; set "
+                           "text.template (--template) to the one that the model was made for",
+                           tpl->t->where, tpl->kind->name, *token);
+        if (token == tpl->kind->tokens)
+            tpl->end = id;
+    }
+    return AP_OK;
 }
 
 ap_status ap_template_open(struct ap_template **out, const struct ap_tokenizer *t,
@@ -92,7 +129,7 @@ ap_status ap_template_open(struct ap_template **out, const struct ap_tokenizer *
     if (o->date && !(tpl->date = ap_strdup(o->date)))
         AP_TRY(ap_fail(err, AP_MEMORY, "no memory for a chat template"));
     AP_TRY(choose(tpl, o, err));
-    AP_TRY(tpl->kind->bind(tpl, err));
+    AP_TRY(bind_tokens(tpl, err));
 out:
     if (status == AP_OK)
         *out = tpl;
@@ -106,6 +143,7 @@ void ap_template_close(struct ap_template *tpl)
     if (!tpl)
         return;
     ap_free(tpl->date);
+    ap_free(tpl->system);
     ap_free(tpl);
 }
 
@@ -119,7 +157,7 @@ ap_status ap_template_write_answer(const struct ap_template *tpl, struct ap_chat
 {
     ap_status status = ap_chat_flush(w, err);
     if (status == AP_OK)
-        status = ap_chat_write_content(w, answer, err);
+        status = ap_chat_write_content(w, answer, strlen(answer), err);
     return status == AP_OK ? ap_chat_write_token(w, tpl->end, err) : status;
 }
 
@@ -151,7 +189,8 @@ static ap_status check_messages(const struct ap_message *messages, size_t n, str
             found = found || !strcmp(messages[i].role, known[k]);
         if (!found)
             return ap_fail(err, AP_INVALID,
-                           "message %zu has the role \"%.32s\", expected system, user or assistant",
+                           "message %zu has the role \"%.32s\", expected system, user or assistant "
+                           "(tools are not supported)",
                            i + 1, messages[i].role);
     }
     return AP_OK;

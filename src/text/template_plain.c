@@ -7,17 +7,6 @@
 
 #include <string.h>
 
-static ap_status bind(struct ap_template *tpl, struct ap_error *err)
-{
-    tpl->end = ap_tokenizer_eos(tpl->t);
-    if (tpl->end < 0)
-        return ap_fail(err, AP_INVALID,
-                       "%s: the template plain needs a token that ends an answer; set eos_token in "
-                       "tokenizer_config.json",
-                       tpl->t->where);
-    return AP_OK;
-}
-
 static ap_status write_before(const struct ap_template *tpl, struct ap_chat_writer *w,
                               struct ap_error *err)
 {
@@ -40,7 +29,7 @@ static ap_status render(const struct ap_template *tpl, struct ap_chat_writer *w,
         if (!strcmp(messages[i].role, "assistant"))
             AP_TRY(ap_template_write_answer(tpl, w, messages[i].content, err));
         else
-            AP_TRY(ap_chat_write_content(w, messages[i].content, err));
+            AP_TRY(ap_chat_write_content(w, messages[i].content, strlen(messages[i].content), err));
     }
     if (add_generation_prompt)
         AP_TRY(ap_chat_write_markup(w, "\n", err));
@@ -48,4 +37,4 @@ out:
     return status;
 }
 
-const struct ap_template_kind ap_template_plain = {"plain", NULL, bind, render};
+const struct ap_template_kind ap_template_plain = {"plain", NULL, render};

@@ -241,7 +241,8 @@ static ap_status keep_template(struct ap_tokenizer *t, const char *text, size_t 
     return t->chat_template ? AP_OK : ap_fail(err, AP_MEMORY, "no memory for a chat template");
 }
 
-/* One text, or a list of {"name", "template"} of which "default" counts. */
+/* One text, or a list of {"name", "template"} of which "default" counts; a list without it is kept
+ * as an empty text, which is no template, lest the folder be taken for one that carries none. */
 static ap_status read_template(struct ap_tokenizer *t, const json_t *root, const char *where,
                                struct ap_error *err)
 {
@@ -256,8 +257,8 @@ static ap_status read_template(struct ap_tokenizer *t, const json_t *root, const
         if (!strcmp(name, "default"))
             AP_TRY(ap_json_text(entry, "template", where, true, &text, NULL, err));
     }
-    if (text)
-        AP_TRY(keep_template(t, text, strlen(text), err));
+    if (text || json_is_array(value))
+        AP_TRY(keep_template(t, text ? text : "", text ? strlen(text) : 0, err));
 out:
     return status;
 }
@@ -352,6 +353,8 @@ ap_status ap_tokenizer_open(struct ap_tokenizer **out, const char *dir, struct a
     AP_TRY(ap_tokenizer_parse(out, text.data, text.len, path, has_config ? config_text : NULL,
                               config.len, config_path, err));
     /* transformers 5 keeps the template in a file of its own, which goes before the key. */
+    if (has_jinja && memchr(jinja.len ? jinja.data : "", '\0', jinja.len))
+        AP_TRY(ap_fail(err, AP_FORMAT, "%s: holds a NUL character; remove it", jinja_path));
     if (has_jinja)
         AP_TRY(keep_template(*out, jinja.len ? jinja.data : "", jinja.len, err));
 out:

@@ -77,6 +77,19 @@ input '{"messages": [{"role": "user", "content": "hi"}], "add_generation_prompt"
     '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}'
 try "$alignpro" render --model "$model"; exits 0 render; line_has 1 '"text": "hi\n", "ids": [0, ' render
 line_has 2 '1]}' "render ends with the end token"
+input '{"messages": [{"role": "user", "content": "a</s>"}]}'
+try "$alignpro" render --model "$model" --special-in-content text; exits 0 "render, special as text"
+try grep -q ', 1]}' "$tmp/out"; exits 1 "render, special as text: no end token"
+try "$alignpro" render --model "$model" --special-in-content maybe hi; exits 2 "render, special as maybe"
+try "$alignpro" render --model "$model" --template plain hi; exits 0 "render by name"; out_is "hi" "render by name"
+try "$alignpro" render --model "$model" --template llama9 hi; exits 1 "render by a wrong name"; err_has "plain, llama3, qwen2, phi3" "render by a wrong name"
+try "$alignpro" render --model "$model" --template llama3 hi; exits 1 "render, token missing"; err_has "<|eot_id|>" "render, token missing"
+echo '{{ messages }}' >"$tmp/own.jinja"
+try "$alignpro" render --model "$model" --template "$tmp/own.jinja" hi; exits 1 "render by an unknown file"; err_has "own.jinja" "render by an unknown file"
+input '{"messages": [{"role": "user", "content": "hi"}], "tools": [1]}' \
+    '{"messages": [{"role": "user", "content": "hi", "tool_calls": [1]}]}' '{"messages": [{"role": "tool", "content": "hi"}]}'
+try "$alignpro" render --model "$model"; exits 1 "render tools"
+for i in 1 2 3; do line_has $i tool "render tools"; line_has $i '"error"' "render tools"; done
 input '{"messages": []}' '{"messages": [{"role": "robot", "content": "hi"}]}' '{"messages": [{"role": "user"}]}' '{}'
 try "$alignpro" render --model "$model"; exits 1 "render bad lines"; n_lines 4 "render bad lines"
 line_has 2 robot "render bad lines"; line_has 3 content "render bad lines"; line_has 4 messages "render bad lines"

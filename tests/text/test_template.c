@@ -117,7 +117,7 @@ static void test_choice(void **state)
     assert_int_equal(ap_template_open(&tpl, f->t, &options, &err), AP_UNSUPPORTED);
     check_holds(err.text, "text.template");
     check_holds(err.text, "\"llama9\"");
-    check_holds(err.text, "plain");
+    check_holds(err.text, "plain, llama3, qwen2, phi3");
     assert_null(tpl);
     options = (struct ap_template_options){.name = "auto", .file = "/no/such.jinja"};
     assert_int_equal(ap_template_open(&tpl, f->t, &options, &err), AP_NOT_FOUND);
@@ -141,6 +141,33 @@ static void test_unknown_jinja(void **state)
     ap_template_close(tpl);
     ap_tokenizer_close(t);
     free(config);
+}
+
+/* transformers 4 kept several templates in a list; "default" is the one of chats. */
+static void test_list_of_templates(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *list, *text;
+    } cases[] = {
+        {"[{\"name\": \"rag\", \"template\": \"r\"}, {\"name\": \"default\", \"template\": \"d\"}]",
+         "d"},
+        {"[{\"name\": \"rag\", \"template\": \"r\"}]", ""},
+        {"[]", ""},
+    };
+    for (size_t i = 0; i < AP_LEN(cases); i++) {
+        struct ap_error err = {0};
+        struct ap_tokenizer *t = NULL;
+        struct ap_template *tpl = NULL;
+        char key[256];
+        snprintf(key, sizeof(key), "{\"chat_template\": %s, \"bos", cases[i].list);
+        char *config = edited(small_config, "{\"bos", key);
+        check_ok(parse_small(&t, small_tokenizer, config, &err), err);
+        assert_string_equal(ap_tokenizer_chat_template(t), cases[i].text);
+        assert_int_equal(ap_template_open(&tpl, t, NULL, &err), AP_UNSUPPORTED);
+        ap_tokenizer_close(t);
+        free(config);
+    }
 }
 
 static void test_no_end_token(void **state)
@@ -174,6 +201,11 @@ static void test_folder(void **state)
     check_ok(ap_tokenizer_open(&t, dir, &err), err);
     assert_string_equal(ap_tokenizer_chat_template(t), "from the file");
     ap_tokenizer_close(t);
+    char *jinja = ap_path_join(dir, name[2]);
+    check_ok(ap_file_write(jinja, "a\0b", 3, &err), err);
+    assert_int_equal(ap_tokenizer_open(&t, dir, &err), AP_FORMAT);
+    check_holds(err.text, "chat_template.jinja: holds a NUL");
+    ap_free(jinja);
     check_ok(ap_dir_remove(dir, &err), err);
 }
 
@@ -308,6 +340,7 @@ int main(void)
         WITH(test_bad_chats),
         WITH(test_choice),
         cmocka_unit_test(test_unknown_jinja),
+        cmocka_unit_test(test_list_of_templates),
         cmocka_unit_test(test_no_end_token),
         cmocka_unit_test(test_folder),
         WITH(test_sequence),
