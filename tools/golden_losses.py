@@ -156,6 +156,15 @@ def tv(c):  # (7)
     return {"tv": sum(abs(a - b) for a, b in zip(p, q)) / 2, "per_outcome": each}
 
 
+def adaptive(c):  # (14)
+    weight, steps = c["start"], []
+    for step in c["steps"]:
+        error = min(max(step["kl"] / c["target"] - 1, -0.2), 0.2)
+        weight *= 1 + error * c["n"] / c["horizon"]
+        steps.append({"kl": step["kl"], "weight": weight})
+    return {"steps": steps}
+
+
 def align_world(c):  # (1)-(6)
     prompts, rho, reward = tensor(c["prompts"]), tensor(c["rho_sft"]), tensor(c["reward"])
     target, bare = tensor(c["target_given_rewrite"]), tensor(c["target_bare"])
@@ -272,10 +281,17 @@ def inputs():
             for s in (0.5, 1.0, 3.0)
         ],
         "align_world": [world_case(draw, *world) for world in WORLDS],
+        "adaptive": {
+            "start": 0.05,
+            "target": 4.0,
+            "horizon": 1000,
+            "n": 96,
+            "steps": [{"kl": kl} for kl in (0.0, 3.5, 4.0, 4.3, 40.0, 1e-9)],
+        },
     }
 
 
-PARTS = {f.__name__: f for f in (sft, bradley_terry, ppo, rloo, tv, align_world)}
+PARTS = {f.__name__: f for f in (sft, bradley_terry, ppo, rloo, tv, align_world, adaptive)}
 
 
 def solve(cases):

@@ -78,6 +78,13 @@ double ap_kl_k3(double logp, double logp_ref)
     return expm1(-k1) + k1;
 }
 
+double ap_adaptive_kl(double lambda, double kl, double target, double horizon, int n)
+{
+    double error = kl / target - 1;
+    error = error > 0.2 ? 0.2 : error < -0.2 ? -0.2 : error; /* NaN comes through */
+    return lambda * (1 + error * n / horizon);
+}
+
 double ap_tv_term(double logp, double logq)
 {
     return fmax(0, -expm1(logq - logp));

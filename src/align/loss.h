@@ -48,6 +48,8 @@ double ap_loss_rloo(struct ap_rollout *r, const int32_t *rows, int n_rows, doubl
 double ap_kl_k1(double logp, double logp_ref);
 double ap_kl_k2(double logp, double logp_ref);
 double ap_kl_k3(double logp, double logp_ref);
+/* (14): λ after a step of n rewrites whose mean KL was kl. target, horizon > 0. */
+double ap_adaptive_kl(double lambda, double kl, double target, double horizon, int n);
 /* (7) one sample's term from log p and log q. */
 double ap_tv_term(double logp, double logq);
 

@@ -61,6 +61,7 @@ ap_status ap_ppo(struct ap_stage *stage, struct ap_policy *policy, struct ap_env
             "%s.rewrites is %d",
             stage->name, policy->value ? "a" : "no", stage->name, s->rewrites);
     AP_TRY(ap_rl_open(&w, stage, policy, env, s, err));
+    stage->kl = s->kl;
     AP_TRY(ap_stage_begin(stage, s->steps, policy->load, policy->self, &step, err));
     for (; step < s->steps; step++) {
         struct ap_rl_metrics m;
@@ -70,12 +71,13 @@ ap_status ap_ppo(struct ap_stage *stage, struct ap_policy *policy, struct ap_env
         AP_TRY(ap_rl_check_kl(stage, policy, r, step, err));
         AP_TRY(env->score(env->self, step, r, err));
         ap_rl_measure(r, &m);
+        m.lambda = s->kl_target > 0 ? stage->kl : NAN;
         if (ap_rl_too_far(stage, s, step, &m)) {
             AP_TRY(ap_rl_record(stage, env, r, step, &m, err));
             break;
         }
         AP_TRY(old_values(policy, r, w.rows, err));
-        ap_gae(r, s->kl, s->gamma, s->gae_lambda);
+        ap_gae(r, stage->kl, s->gamma, s->gae_lambda);
         m.explained_variance = explained_variance(r);
         ap_whiten(r->advantage, r->n_token);
 
@@ -109,6 +111,8 @@ ap_status ap_ppo(struct ap_stage *stage, struct ap_policy *policy, struct ap_env
             }
         }
         AP_TRY(ap_rl_record(stage, env, r, step, &m, err));
+        if (s->kl_target > 0)
+            stage->kl = ap_adaptive_kl(stage->kl, m.kl, s->kl_target, s->kl_horizon, r->n_row);
         AP_TRY(ap_stage_step(stage, step, m.loss, m.reward, m.kl, (int64_t)r->n_token, policy->save,
                              policy->self, err));
     }

@@ -197,7 +197,8 @@ ap_status ap_rl_check_ratio(const struct ap_stage *stage, const struct ap_policy
 
 void ap_rl_measure(const struct ap_rollout *r, struct ap_rl_metrics *m)
 {
-    *m = (struct ap_rl_metrics){.value_loss = NAN, .explained_variance = NAN, .lr = NAN};
+    *m = (struct ap_rl_metrics){
+        .value_loss = NAN, .explained_variance = NAN, .lr = NAN, .lambda = NAN};
     for (int i = 0; i < r->n_row; i++) {
         m->reward += r->rows[i].score / r->n_row;
         m->kl += r->rows[i].kl / r->n_row;
@@ -301,6 +302,7 @@ ap_status ap_rl_record(struct ap_stage *stage, const struct ap_environment *env,
                    {"lr", m->lr},
                    {"value_loss", m->value_loss},
                    {"explained_variance", m->explained_variance},
+                   {"lambda", m->lambda},
                    {"skipped", (double)stage->n_skipped}};
     ap_status status = AP_OK;
     if (!stage->db)

@@ -49,6 +49,7 @@ struct ap_rl_metrics {
     double loss, clip_fraction, grad_norm, value_loss; /* means over the updates that were made */
     double lr;                                         /* of the last update */
     double explained_variance;                         /* PPO: 1 − Var(G − V)/Var(G) */
+    double lambda;                                     /* of the step, where it adapts */
     int n_update;                                      /* made, not skipped */
 };
 /* Fills the means over the rollout, and zeroes or NaN for the rest. */

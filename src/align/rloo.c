@@ -21,6 +21,7 @@ ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_en
             "%s: rloo compares rewrites of one prompt, but %s.rewrites is %d; set 2 or more",
             stage->name, stage->name, s->rewrites);
     AP_TRY(ap_rl_open(&w, stage, policy, env, s, err));
+    stage->kl = s->kl;
     AP_TRY(ap_stage_begin(stage, s->steps, policy->load, policy->self, &step, err));
     for (; step < s->steps; step++) {
         struct ap_rl_metrics m;
@@ -30,11 +31,12 @@ ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_en
         AP_TRY(ap_rl_check_kl(stage, policy, r, step, err));
         AP_TRY(env->score(env->self, step, r, err));
         ap_rl_measure(r, &m);
+        m.lambda = s->kl_target > 0 ? stage->kl : NAN;
         if (ap_rl_too_far(stage, s, step, &m)) {
             AP_TRY(ap_rl_record(stage, env, r, step, &m, err));
             break;
         }
-        ap_rloo_advantage(r, s->kl, w.advantage);
+        ap_rloo_advantage(r, stage->kl, w.advantage);
 
         for (int64_t epoch = step * s->epochs; epoch < (step + 1) * s->epochs; epoch++) {
             ap_rl_order(stage, epoch, w.rows, r->n_row);
@@ -58,6 +60,8 @@ ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_en
             }
         }
         AP_TRY(ap_rl_record(stage, env, r, step, &m, err));
+        if (s->kl_target > 0)
+            stage->kl = ap_adaptive_kl(stage->kl, m.kl, s->kl_target, s->kl_horizon, r->n_row);
         AP_TRY(ap_stage_step(stage, step, m.loss, m.reward, m.kl, (int64_t)r->n_token, policy->save,
                              policy->self, err));
     }

@@ -1,7 +1,8 @@
 /* What every training stage shares (stage.h). Of a step the rows of run.db are written first and
  * the checkpoint after them, so that a checkpoint never stands before metrics that are lost.
  *
- *   CKPT/stage.json   {"n_bad": …, "n_skipped": …}, beside what the loop's own save writes */
+ *   CKPT/stage.json   {"n_bad": …, "n_skipped": …, "kl": λ}, beside what the loop's own save writes
+ */
 #include "align/stage.h"
 
 #include "base/clock.h"
@@ -30,9 +31,9 @@ static struct ap_event event_of(const struct ap_stage *s, ap_event_kind kind, in
 
 static ap_status save_counts(const struct ap_stage *s, const char *folder, struct ap_error *err)
 {
-    char text[128], *path = ap_path_join(folder, "stage.json");
-    int n = snprintf(text, sizeof(text), "{\"n_bad\": %d, \"n_skipped\": %lld}\n", s->n_bad,
-                     (long long)s->n_skipped);
+    char text[160], *path = ap_path_join(folder, "stage.json");
+    int n = snprintf(text, sizeof(text), "{\"n_bad\": %d, \"n_skipped\": %lld, \"kl\": %.17g}\n",
+                     s->n_bad, (long long)s->n_skipped, s->kl);
     ap_status status = path ? ap_file_write(path, text, (size_t)n, err)
                             : ap_fail(err, AP_MEMORY, "%s: out of memory", s->name);
     ap_free(path);
@@ -50,6 +51,7 @@ static ap_status load_counts(struct ap_stage *s, const char *folder, struct ap_e
     AP_TRY(ap_json_load(path, STATE_MAX, &o, err));
     AP_TRY(ap_json_int(o, "n_bad", path, true, 0, INT32_MAX, &n_bad, err));
     AP_TRY(ap_json_int(o, "n_skipped", path, true, 0, INT64_MAX, &s->n_skipped, err));
+    AP_TRY(ap_json_real(o, "kl", path, false, &s->kl, err));
     s->n_bad = (int)n_bad;
 out:
     json_decref(o);

@@ -20,6 +20,8 @@ struct ap_stage {
     int n_bad;         /* bad steps in a row; kept in checkpoints */
     int64_t n_skipped; /* in all; kept in checkpoints */
     int64_t n_steps;
+    double kl; /* λ of the next step, math.md (14): the loops that have one set it before begin;
+                  kept in checkpoints */
 };
 
 typedef ap_status (*ap_state_fn)(void *self, const char *folder, struct ap_error *err);

@@ -58,6 +58,11 @@ void ap_html_curves(struct ap_page *page, const struct ap_curves *curves)
                                   .x_label = "step",
                                   .y_label = "KL, nats",
                                   .from_zero = true});
+    put_rl(page, curves, "lambda",
+           &(struct ap_svg_chart){.title = "KL weight, adapted to the target",
+                                  .x_label = "step",
+                                  .y_label = "lambda",
+                                  .from_zero = true});
     for (size_t i = 0; i < curves->n; i++) {
         const struct ap_curve *c = &curves->items[i];
         if (strcmp(c->name, "loss") != 0 || c->n == 0)

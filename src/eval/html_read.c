@@ -45,13 +45,15 @@ struct curves_reader {
     struct ap_error *err;
 };
 
-/* Reward and KL of reinforcement learning, the loss of the stages that learn from examples. */
+/* Reward, KL and an adapted λ of reinforcement learning, the loss of the stages that learn from
+ * examples. */
 static bool is_shown(const char *stage, const char *name)
 {
     bool is_rl = strcmp(stage, "align") == 0 || strcmp(stage, "rlhf") == 0;
     if (strcmp(name, "loss") == 0)
         return !is_rl;
-    return is_rl && (strcmp(name, "reward") == 0 || strcmp(name, "kl") == 0);
+    return is_rl &&
+           (strcmp(name, "reward") == 0 || strcmp(name, "kl") == 0 || strcmp(name, "lambda") == 0);
 }
 
 static struct ap_curve *curve_for(struct ap_curves *c, const char *stage, const char *name)

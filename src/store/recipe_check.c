@@ -202,6 +202,28 @@ static ap_status check_pretrain(const struct ap_recipe *recipe, struct ap_error 
     return AP_OK;
 }
 
+/* math.md (14): λ is multiplied, so it cannot leave 0; and over one horizon in a step it could turn
+ * negative. */
+static ap_status check_adaptive(const struct ap_recipe *recipe, const char *section,
+                                const struct ap_rl_settings *rl, struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    double n = (double)rl->prompts * rl->rewrites;
+    if (rl->kl_target > 0 && rl->kl == 0) {
+        snprintf(key, sizeof(key), "%s.kl", section);
+        ap_fail(err, AP_INVALID, "%s is 0, expected more: %s.kl_target multiplies it", key,
+                section);
+        return refuse(recipe, key, err);
+    }
+    if (rl->kl_target > 0 && rl->kl_horizon < n) {
+        snprintf(key, sizeof(key), "%s.kl_horizon", section);
+        ap_fail(err, AP_INVALID, "%s is %g, expected at least prompts x rewrites = %g", key,
+                rl->kl_horizon, n);
+        return refuse(recipe, key, err);
+    }
+    return AP_OK;
+}
+
 static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
                           const struct ap_rl_settings *rl, struct ap_error *err)
 {
@@ -219,7 +241,7 @@ static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
                 rl->minibatches, (long long)rewrites);
         return refuse(recipe, key, err);
     }
-    return AP_OK;
+    return check_adaptive(recipe, section, rl, err);
 }
 
 static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err)

@@ -105,9 +105,10 @@ struct ap_reward_train_settings {
 };
 
 struct ap_rl_settings {
-    char *algorithm; /* rloo | ppo */
-    char *path;      /* prompts; "" for data.path */
-    double kl;       /* λ */
+    char *algorithm;              /* rloo | ppo */
+    char *path;                   /* prompts; "" for data.path */
+    double kl;                    /* λ, the first one where it adapts */
+    double kl_target, kl_horizon; /* math.md (14); a target of 0: λ stays */
     int rewrites, answers, prompts, steps;
     int epochs, minibatches;
     double clip, value_clip, value_weight, entropy_weight, gamma, gae_lambda;

@@ -378,6 +378,21 @@ static void test_kl_estimators(void **state)
     check_near(ap_kl_k3(1e-7, 0), 0.5e-14, 0, 1e-2);
 }
 
+/* math.md (14): up above the target, down below it, as it is on it; never by more than a fifth of
+ * n/horizon. */
+static void test_adaptive_kl(void **state)
+{
+    (void)state;
+    assert_true(ap_adaptive_kl(0.05, 4.01, 4, 1000, 64) > 0.05);
+    assert_true(ap_adaptive_kl(0.05, 3.99, 4, 1000, 64) < 0.05);
+    assert_true(ap_adaptive_kl(0.05, 4, 4, 1000, 64) == 0.05);
+    check_near(ap_adaptive_kl(0.05, 4.4, 4, 1000, 100), 0.05 * 1.01, 1e-15, 0);
+    check_near(ap_adaptive_kl(0.05, 1e9, 4, 1000, 100), 0.05 * 1.02, 1e-15, 0);
+    check_near(ap_adaptive_kl(0.05, 0, 4, 1000, 100), 0.05 * 0.98, 1e-15, 0);
+    assert_true(ap_adaptive_kl(0.05, 0, 4, 1000, 1000) > 0); /* the most that a recipe may ask */
+    assert_true(isnan(ap_adaptive_kl(0.05, NAN, 4, 1000, 1)));
+}
+
 static void test_tv_term(void **state)
 {
     (void)state;
@@ -413,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_rloo_gradient),
         cmocka_unit_test(test_rloo_advantages_sum_to_zero_and_ignore_a_shift),
         cmocka_unit_test(test_kl_estimators),
+        cmocka_unit_test(test_adaptive_kl),
         cmocka_unit_test(test_tv_term),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -212,6 +212,21 @@ static void test_golden_tv(void **state)
     json_decref(all);
 }
 
+static void test_golden_adaptive(void **state)
+{
+    json_t *o = open_golden(state, "adaptive"), *step;
+    double lambda = number(o, "start");
+    size_t k;
+    json_array_foreach(json_object_get(o, "steps"), k, step)
+    {
+        lambda = ap_adaptive_kl(lambda, number(step, "kl"), number(o, "target"),
+                                number(o, "horizon"), (int)number(o, "n"));
+        check_near(lambda, number(step, "weight"), EXACT, EXACT);
+    }
+    assert_true(k >= 5);
+    json_decref(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,11 +235,13 @@ int main(void)
         cmocka_unit_test_prestate(test_golden_ppo, own),
         cmocka_unit_test_prestate(test_golden_rloo, own),
         cmocka_unit_test_prestate(test_golden_tv, own),
+        cmocka_unit_test_prestate(test_golden_adaptive, own),
         cmocka_unit_test(test_golden_sft),
         cmocka_unit_test(test_golden_bradley_terry),
         cmocka_unit_test(test_golden_ppo),
         cmocka_unit_test(test_golden_rloo),
         cmocka_unit_test(test_golden_tv),
+        cmocka_unit_test(test_golden_adaptive),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -121,6 +121,7 @@ static void check_same_table(const struct run *a, const struct run *b)
     check_same_adam(&a->table.logits, &b->table.logits);
     check_same_adam(&a->table.values, &b->table.values);
     assert_int_equal(a->table.n_applied, b->table.n_applied);
+    assert_true(a->stage.kl == b->stage.kl);
 }
 
 /* -- resume -- */
@@ -193,10 +194,18 @@ static int remove_root(void **state)
     return status == AP_OK ? 0 : -1;
 }
 
+/* math.md (14): λ is state of the stage, too. */
+static void adapt(struct run *o)
+{
+    o->settings.kl_target = 0.05;
+    o->settings.kl_horizon = 20;
+}
+
 static void undisturbed(struct run *o, struct kept *k, const char *root, bool ppo)
 {
     struct ap_error err;
     run_open(o, ppo);
+    adapt(o);
     kept_open(k, o, root, "whole");
     check_ok(run_go(o, ppo, &err), err);
     assert_int_equal(o->recorder.n[AP_EVENT_BEGIN], 1);
@@ -214,6 +223,7 @@ static void check_stop_and_resume(const char *root, bool ppo)
     undisturbed(&whole, &kept_whole, root, ppo);
     for (int turn = 0; turn < 3; turn++) { /* stopped after step 4, after step 7, not at all */
         run_open(&part, ppo);
+        adapt(&part);
         kept_open(&kept_part, &part, root, "part");
         part.recorder.stop_at = turn == 0 ? 4 : turn == 1 ? 7 : 0;
         ap_status status = run_go(&part, ppo, &err);
@@ -256,6 +266,7 @@ static void test_killed_and_resumed_is_undisturbed(void **state)
     pid_t child = fork();
     if (child == 0) {
         run_open(&part, false);
+        adapt(&part);
         kept_open(&kept_part, &part, *state, "part");
         part.stage.checkpoint_every = 3;
         part.recorder.kill_at = 8;
@@ -265,6 +276,7 @@ static void test_killed_and_resumed_is_undisturbed(void **state)
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
     run_open(&part, false);
+    adapt(&part);
     kept_open(&kept_part, &part, *state, "part");
     check_ok(run_go(&part, false, &err), err);
     assert_int_equal(part.recorder.n[AP_EVENT_STEP], 3);
@@ -274,6 +286,61 @@ static void test_killed_and_resumed_is_undisturbed(void **state)
     kept_close(&kept_whole);
     run_close(&part);
     run_close(&whole);
+}
+
+struct lambdas {
+    double kl[STEPS], lambda[STEPS];
+    int n;
+};
+
+static ap_status take_lambda(void *context, const char *stage, int64_t step, const char *name,
+                             double value)
+{
+    struct lambdas *l = context;
+    (void)stage;
+    if (strcmp(name, "kl") == 0)
+        l->kl[step] = value;
+    if (strcmp(name, "lambda") == 0) {
+        l->lambda[step] = value;
+        l->n++;
+    }
+    return AP_OK;
+}
+
+/* From step to step λ rises where the KL was over its target and falls where it was below; it
+ * begins as the recipe says. Where nothing adapts, nothing is noted. */
+static void test_lambda_follows_the_kl(void **state)
+{
+    struct run o;
+    struct kept kept;
+    struct ap_error err;
+    for (int ppo = 0; ppo < 2; ppo++) {
+        struct lambdas l = {.n = 0};
+        int up = 0, down = 0;
+        assert_int_equal(ap_dir_remove(*state, NULL), AP_OK);
+        undisturbed(&o, &kept, *state, ppo);
+        check_ok(ap_database_each_metric(kept.db, take_lambda, &l, &err), err);
+        assert_int_equal(l.n, STEPS);
+        assert_true(l.lambda[0] == 0.1);
+        for (int i = 0; i + 1 < STEPS; i++) {
+            up += l.kl[i] > 0.05;
+            down += l.kl[i] < 0.05;
+            assert_true((l.lambda[i + 1] > l.lambda[i]) == (l.kl[i] > 0.05));
+        }
+        assert_true(up > 0 && down > 0);
+        kept_close(&kept);
+        run_close(&o);
+    }
+    struct lambdas l = {.n = 0};
+    assert_int_equal(ap_dir_remove(*state, NULL), AP_OK);
+    run_open(&o, false);
+    kept_open(&kept, &o, *state, "plain");
+    check_ok(run_go(&o, false, &err), err);
+    check_ok(ap_database_each_metric(kept.db, take_lambda, &l, &err), err);
+    assert_int_equal(l.n, 0);
+    assert_true(o.stage.kl == 0.1);
+    kept_close(&kept);
+    run_close(&o);
 }
 
 static void test_a_stage_without_a_directory_says_that_nothing_is_kept(void **state)
@@ -507,6 +574,7 @@ int main(void)
                                         remove_root),
         cmocka_unit_test_setup_teardown(test_stopped_and_resumed_is_undisturbed_with_a_critic,
                                         make_root, remove_root),
+        cmocka_unit_test_setup_teardown(test_lambda_follows_the_kl, make_root, remove_root),
         cmocka_unit_test_setup_teardown(test_killed_and_resumed_is_undisturbed, make_root,
                                         remove_root),
         cmocka_unit_test(test_a_stage_without_a_directory_says_that_nothing_is_kept),

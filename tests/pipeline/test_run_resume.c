@@ -104,7 +104,9 @@ static void check_under_fire(const struct pair *pair, uint64_t seed)
 static void test_killed_at_any_moment_rloo(void **state)
 {
     struct pair pair;
-    open_pair(&pair, state, &tiny_recipe_default);
+    struct tiny_recipe r = tiny_recipe_default;
+    r.algorithm = "rloo, kl_target: 0.001, kl_horizon: 20"; /* lambda is state, too */
+    open_pair(&pair, state, &r);
     check_under_fire(&pair, 1);
 }
 
@@ -112,7 +114,7 @@ static void test_killed_at_any_moment_ppo(void **state)
 {
     struct pair pair;
     struct tiny_recipe r = tiny_recipe_default;
-    r.algorithm = "ppo";
+    r.algorithm = "ppo, kl_target: 0.001, kl_horizon: 20";
     r.adapter = "none";
     r.reward = "model: target, adapter: none, kind: implicit";
     r.sft = "source: best-of-n, n: 2, prompts: 8";
