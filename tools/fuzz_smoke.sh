@@ -25,7 +25,7 @@ sources() { # the files of the layers that an entry needs and that link without 
 
 flags="-std=gnu17 -D_GNU_SOURCE -g -O1 -Isrc -Iinclude -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 case $(uname -m) in x86_64) flags="$flags -mavx2 -mfma -mf16c" ;; esac
-libraries=$(pkg-config --cflags --libs jansson libfyaml libpcre2-8 sqlite3 zlib)
+libraries=$(pkg-config --cflags --libs jansson libfyaml libpcre2-8 libutf8proc sqlite3 zlib)
 
 passed=0
 failed=0

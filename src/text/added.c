@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "base/utf8.h"
 #include "text/space.h"
 
 #include <assert.h>
@@ -18,6 +19,7 @@ void ap_added_free(struct ap_added *a)
 {
     ap_free(a->node);
     ap_free(a->token);
+    ap_pattern_free(&a->word);
     *a = (struct ap_added){0};
 }
 
@@ -60,8 +62,14 @@ static bool add_token(struct ap_added *a, struct ap_added_token token)
 ap_status ap_added_put(struct ap_added *a, const char *text, size_t n, struct ap_added_token token,
                        struct ap_error *err)
 {
+    static const char word[] = "[" AP_RUST_WORD "]";
     int32_t node = -1;
+    ap_status status = AP_OK;
     assert(n > 0 && n < INT32_MAX);
+    if (token.single_word && !a->word.code)
+        status = ap_pattern_init_regex(&a->word, word, sizeof(word) - 1, "single_word", err);
+    if (status != AP_OK)
+        return status;
     for (size_t i = 0; i < n; i++) {
         unsigned char byte = (unsigned char)text[i];
         int32_t first = i ? a->node[node].child : a->root[byte];
@@ -88,60 +96,124 @@ static const struct ap_added_token *match_at(const struct ap_added *a, struct ap
                                              size_t *end)
 {
     const struct ap_added_token *best = NULL;
-    bool markup = true;
     int32_t node = a->root[(unsigned char)s.text[at]];
     for (size_t i = at; node >= 0;) {
-        markup = markup && s.kind[i] == AP_SEGMENT_MARKUP;
         i++;
         if (a->node[node].token >= 0) {
-            const struct ap_added_token *token = &a->token[a->node[node].token];
-            if (markup || !token->special) {
-                best = token;
-                *end = i;
-            }
+            best = &a->token[a->node[node].token];
+            *end = i;
         }
         node = i < s.n ? find_child(a, a->node[node].child, (unsigned char)s.text[i]) : -1;
     }
     return best;
 }
 
-void ap_added_begin(struct ap_added_scan *scan, const struct ap_added *added, struct ap_span text)
+/* Whether a character of a word begins n bytes of text. */
+static ap_status is_word(struct ap_added_scan *scan, const char *text, size_t n, bool *word,
+                         struct ap_error *err)
 {
-    *scan = (struct ap_added_scan){.added = added, .text = text};
+    struct ap_search search;
+    uint32_t cp;
+    size_t start, end;
+    *word = false;
+    if (n == 0)
+        return AP_OK;
+    ap_search_begin(&search, scan->searcher, &scan->added->word, text,
+                    ap_utf8_decode(text, n, &cp));
+    return ap_search_next(&search, word, &start, &end, err);
 }
 
-bool ap_added_next(struct ap_added_scan *scan, struct ap_added_piece *piece)
+/* Whether the token at [start, end) stands for itself there. A special one does in markup only, a
+ * single word not beside a character of a word. */
+static ap_status counts(struct ap_added_scan *scan, const struct ap_added_token *token,
+                        size_t start, size_t end, bool *yes, struct ap_error *err)
 {
     struct ap_span s = scan->text;
+    size_t before = start;
+    bool word = false;
+    ap_status status = AP_OK;
+    *yes = !token->special || !memchr(s.kind + start, AP_SEGMENT_TEXT, end - start);
+    if (!*yes || !token->single_word)
+        return AP_OK;
+    while (before > 0 && ((unsigned char)s.text[--before] & 0xC0) == 0x80)
+        ;
+    status = is_word(scan, s.text + before, start - before, &word, err);
+    if (status == AP_OK && !word)
+        status = is_word(scan, s.text + end, s.n - end, &word, err);
+    *yes = !word;
+    return status;
+}
+
+/* Where the search goes on behind a token that does not count: behind all of it, as in the
+ * reference; but text that leads up to markup, or follows it, hides nothing of it. */
+static size_t behind(struct ap_span s, const struct ap_added_token *token, size_t start, size_t end)
+{
+    bool text = memchr(s.kind + start, AP_SEGMENT_TEXT, end - start) != NULL;
+    bool markup = memchr(s.kind + start, AP_SEGMENT_MARKUP, end - start) != NULL;
+    return token->special && text && markup ? start + 1 : end;
+}
+
+void ap_added_begin(struct ap_added_scan *scan, const struct ap_added *added,
+                    struct ap_searcher *searcher, struct ap_span text)
+{
+    *scan = (struct ap_added_scan){.added = added, .searcher = searcher, .text = text};
+}
+
+/* The next token that counts, with the white space that it takes in; NULL at the end. */
+static ap_status find_token(struct ap_added_scan *scan, const struct ap_added_token **found,
+                            size_t *start, size_t *end, struct ap_error *err)
+{
+    struct ap_span s = scan->text;
+    *found = NULL;
+    while (scan->from < s.n) {
+        bool yes = false;
+        *start = scan->from;
+        const struct ap_added_token *token = match_at(scan->added, s, *start, end);
+        if (!token) {
+            scan->from++;
+            continue;
+        }
+        ap_status status = counts(scan, token, *start, *end, &yes, err);
+        if (status != AP_OK)
+            return status;
+        scan->from = yes ? *end : behind(s, token, *start, *end);
+        if (!yes)
+            continue;
+        if (token->lstrip && *start > scan->given)
+            *start -= ap_space_suffix(s.text + scan->given, *start - scan->given);
+        if (token->rstrip)
+            *end += ap_space_prefix(s.text + *end, s.n - *end);
+        *found = token;
+        return AP_OK;
+    }
+    return AP_OK;
+}
+
+ap_status ap_added_next(struct ap_added_scan *scan, struct ap_added_piece *piece, bool *more,
+                        struct ap_error *err)
+{
+    const struct ap_added_token *token;
+    struct ap_span s = scan->text;
+    size_t start = s.n, end = s.n;
+    *more = scan->has_held;
     if (scan->has_held) {
         *piece = scan->held;
         scan->has_held = false;
-        return true;
+        return AP_OK;
     }
-    for (; scan->from < s.n; scan->from++) {
-        size_t start = scan->from, end = 0;
-        const struct ap_added_token *token = match_at(scan->added, s, start, &end);
-        if (!token)
-            continue;
-        scan->from = end;
-        if (token->lstrip && start > scan->given)
-            start -= ap_space_suffix(s.text + scan->given, start - scan->given);
-        if (token->rstrip)
-            end += ap_space_prefix(s.text + end, s.n - end);
-        bool gap = scan->given < start;
-        if (gap) {
-            *piece = (struct ap_added_piece){ap_span_slice(s, scan->given, start), -1};
-            scan->held = (struct ap_added_piece){ap_span_slice(s, start, end), token->id};
-        } else {
-            *piece = (struct ap_added_piece){ap_span_slice(s, start, end), token->id};
-        }
-        scan->has_held = gap;
-        scan->given = end;
-        return true;
-    }
-    if (scan->given >= s.n)
-        return false;
-    *piece = (struct ap_added_piece){ap_span_slice(s, scan->given, s.n), -1};
-    scan->given = s.n;
-    return true;
+    ap_status status = find_token(scan, &token, &start, &end, err);
+    if (status != AP_OK)
+        return status;
+    if (!token)
+        start = end = s.n;
+    *more = token || scan->given < s.n;
+    if (token)
+        scan->held = (struct ap_added_piece){ap_span_slice(s, start, end), token->id};
+    scan->has_held = token && scan->given < start;
+    if (!token || scan->has_held)
+        *piece = (struct ap_added_piece){ap_span_slice(s, scan->given, start), -1};
+    else
+        *piece = scan->held;
+    scan->given = end;
+    return AP_OK;
 }

@@ -5,6 +5,7 @@
 #define AP_TEXT_ADDED_H
 
 #include "text/marked.h"
+#include "text/pattern.h"
 
 #include <stdint.h>
 
@@ -14,6 +15,7 @@ struct ap_added_token {
     int32_t id;
     bool special;        /* recognised in markup only */
     bool lstrip, rstrip; /* takes the white space before, after it in */
+    bool single_word;    /* not beside a character of a word */
 };
 
 /* Children of a node are a list; the first level is a table by byte. */
@@ -29,6 +31,7 @@ struct ap_added {
     struct ap_added_token *token;
     size_t n_tokens, tokens_cap;
     int32_t root[256];
+    struct ap_pattern word; /* a character of a word; there where a token is single_word */
 };
 
 void ap_added_init(struct ap_added *a);
@@ -45,6 +48,7 @@ struct ap_added_piece {
 
 struct ap_added_scan {
     const struct ap_added *added;
+    struct ap_searcher *searcher;
     struct ap_span text;
     size_t from;   /* search goes on here */
     size_t given;  /* handed out up to here */
@@ -52,8 +56,10 @@ struct ap_added_scan {
     struct ap_added_piece held;
 };
 
-void ap_added_begin(struct ap_added_scan *scan, const struct ap_added *added, struct ap_span text);
-/* False at the end. No piece is empty. */
-bool ap_added_next(struct ap_added_scan *scan, struct ap_added_piece *piece);
+void ap_added_begin(struct ap_added_scan *scan, const struct ap_added *added,
+                    struct ap_searcher *searcher, struct ap_span text);
+/* *more is false at the end. No piece is empty. */
+ap_status ap_added_next(struct ap_added_scan *scan, struct ap_added_piece *piece, bool *more,
+                        struct ap_error *err);
 
 #endif

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/memory.h"
+#include "text/byte_level.h"
 
 #include <string.h>
 
@@ -50,44 +51,61 @@ void ap_text_free(char *text)
 struct encoder {
     const struct ap_tokenizer *t;
     struct ap_ids *ids;
-    struct ap_marked raw, work[2];
+    struct ap_marked raw;
+    struct ap_normalizer_work work;
+    struct ap_searcher searcher;
     struct ap_words words;
+    struct ap_buffer spelled;
     struct ap_bpe_scratch scratch;
 };
 
 static void encoder_free(struct encoder *e)
 {
     ap_marked_free(&e->raw);
-    ap_marked_free(&e->work[0]);
-    ap_marked_free(&e->work[1]);
+    ap_normalizer_work_free(&e->work);
+    ap_searcher_free(&e->searcher);
     ap_words_free(&e->words);
+    ap_buffer_free(&e->spelled);
     ap_bpe_scratch_free(&e->scratch);
 }
 
-static ap_status encode_words(struct encoder *e, struct ap_span s, struct ap_error *err)
+static ap_status encode_word(struct encoder *e, const char *word, size_t n, struct ap_error *err)
 {
-    ap_status status = ap_words_begin(&e->words, s.text, s.n, err);
-    while (status == AP_OK) {
-        const char *word;
-        size_t n;
-        bool more;
-        status = ap_words_next(&e->words, &word, &n, &more, err);
-        if (status != AP_OK || !more)
-            break;
-        status = ap_bpe_encode(&e->t->bpe, &e->scratch, word, n, e->ids, err);
+    if (!e->t->pretokenizer.byte_level)
+        return ap_bpe_encode(&e->t->bpe, &e->scratch, word, n, e->ids, err);
+    ap_buffer_clear(&e->spelled);
+    ap_status status = ap_byte_level_encode(&e->spelled, word, n, err);
+    return status == AP_OK ? ap_bpe_encode(&e->t->bpe, &e->scratch, e->spelled.data, e->spelled.len,
+                                           e->ids, err)
+                           : status;
+}
+
+static ap_status encode_words(struct encoder *e, struct ap_span s, bool first, struct ap_error *err)
+{
+    ap_status status = ap_words_split(&e->words, &e->t->pretokenizer, s.text, s.n, first, err);
+    for (size_t i = 0; i < e->words.pieces.n && status == AP_OK; i++) {
+        struct ap_piece piece = e->words.pieces.data[i];
+        status = encode_word(e, e->words.text + piece.start, piece.end - piece.start, err);
     }
     return status;
 }
 
-static ap_status encode_normalized(struct encoder *e, struct ap_span s, struct ap_error *err)
+static ap_status encode_normalized(struct encoder *e, struct ap_span s, bool first,
+                                   struct ap_error *err)
 {
     struct ap_added_scan scan;
     struct ap_added_piece piece;
+    bool more = true;
     ap_status status = AP_OK;
-    ap_added_begin(&scan, &e->t->added_normalized, s);
-    while (status == AP_OK && ap_added_next(&scan, &piece))
-        status =
-            piece.id >= 0 ? ap_ids_push(e->ids, piece.id, err) : encode_words(e, piece.span, err);
+    ap_added_begin(&scan, &e->t->added_normalized, &e->searcher, s);
+    while (status == AP_OK) {
+        status = ap_added_next(&scan, &piece, &more, err);
+        if (status != AP_OK || !more)
+            break;
+        status = piece.id >= 0
+                     ? ap_ids_push(e->ids, piece.id, err)
+                     : encode_words(e, piece.span, first && piece.span.text == s.text, err);
+    }
     return status;
 }
 
@@ -96,16 +114,21 @@ static ap_status encode_raw(struct encoder *e, struct ap_error *err)
     struct ap_added_scan scan;
     struct ap_added_piece piece;
     struct ap_span span;
+    bool more = true;
     ap_status status = AP_OK;
-    ap_added_begin(&scan, &e->t->added_raw, ap_marked_span(&e->raw));
-    while (status == AP_OK && ap_added_next(&scan, &piece)) {
+    ap_added_begin(&scan, &e->t->added_raw, &e->searcher, ap_marked_span(&e->raw));
+    while (status == AP_OK) {
+        status = ap_added_next(&scan, &piece, &more, err);
+        if (status != AP_OK || !more)
+            break;
         if (piece.id >= 0) {
             status = ap_ids_push(e->ids, piece.id, err);
             continue;
         }
-        status = ap_normalizer_run(&e->t->normalizer, piece.span, e->work, &span, err);
+        bool first = piece.span.text == e->raw.text.data;
+        status = ap_normalizer_run(&e->t->normalizer, piece.span, &e->work, &span, err);
         if (status == AP_OK)
-            status = encode_normalized(e, span, err);
+            status = encode_normalized(e, span, first, err);
     }
     return status;
 }
@@ -124,7 +147,7 @@ ap_status ap_tokenizer_encode(const struct ap_tokenizer *t, const struct ap_segm
 {
     struct encoder e = {.t = t, .ids = ids};
     size_t n_before = ids->n;
-    ap_status status = ap_words_init(&e.words, &t->pretokenizer, err);
+    ap_status status = AP_OK;
     for (size_t i = 0; i < n_segments && status == AP_OK; i++)
         status = ap_marked_segment(&e.raw, &segments[i], err);
     if (status == AP_OK && with_special)

@@ -64,7 +64,7 @@ struct added_entry {
     const char *content;
     size_t n;
     int64_t id;
-    bool special, normalized, lstrip, rstrip;
+    bool special, normalized, lstrip, rstrip, single_word;
 };
 
 static ap_status read_added_entry(struct added_entry *e, const json_t *o, const char *where,
@@ -72,7 +72,6 @@ static ap_status read_added_entry(struct added_entry *e, const json_t *o, const 
 {
     static const char *const known[] = {"id",     "content", "single_word", "lstrip",
                                         "rstrip", "special", "normalized"};
-    bool single_word = false;
     ap_status status;
     *e = (struct added_entry){0};
     AP_TRY(ap_json_text(o, "content", where, true, &e->content, &e->n, err));
@@ -82,12 +81,7 @@ static ap_status read_added_entry(struct added_entry *e, const json_t *o, const 
     AP_TRY(ap_json_bool(o, "normalized", where, true, &e->normalized, err));
     AP_TRY(ap_json_bool(o, "lstrip", where, false, &e->lstrip, err));
     AP_TRY(ap_json_bool(o, "rstrip", where, false, &e->rstrip, err));
-    AP_TRY(ap_json_bool(o, "single_word", where, false, &single_word, err));
-    if (single_word)
-        return ap_fail(err, AP_UNSUPPORTED,
-                       "%s: \"%.64s\" has \"single_word\" true; not "
-                       "implemented",
-                       where, e->content);
+    AP_TRY(ap_json_bool(o, "single_word", where, false, &e->single_word, err));
     if (e->n == 0 || e->n > AP_ADDED_TEXT_MAX)
         return ap_fail(err, AP_FORMAT, "%s: \"%.64s\" has %zu bytes, expected 1 to %d", where,
                        e->content, e->n, AP_ADDED_TEXT_MAX);
@@ -111,9 +105,11 @@ static ap_status register_added(struct ap_vocab *v, const struct added_entry *e,
 }
 
 static ap_status index_added(struct ap_tokenizer *t, const struct added_entry *e,
-                             struct ap_marked *raw, struct ap_marked work[2], struct ap_error *err)
+                             struct ap_marked *raw, struct ap_normalizer_work *work,
+                             struct ap_error *err)
 {
-    struct ap_added_token token = {(int32_t)e->id, e->special, e->lstrip, e->rstrip};
+    struct ap_added_token token = {(int32_t)e->id, e->special, e->lstrip, e->rstrip,
+                                   e->single_word};
     struct ap_span span;
     if (!e->normalized)
         return ap_added_put(&t->added_raw, e->content, e->n, token, err);
@@ -135,19 +131,19 @@ static ap_status index_added(struct ap_tokenizer *t, const struct added_entry *e
 static ap_status read_added(struct ap_tokenizer *t, const json_t *added, const char *where,
                             struct ap_error *err)
 {
-    struct ap_marked raw = {0}, work[2] = {0};
+    struct ap_marked raw = {0};
+    struct ap_normalizer_work work = {0};
     ap_status status = AP_OK;
     for (size_t i = 0; i < json_array_size(added); i++) {
         struct added_entry e;
         AP_TRY(read_added_entry(&e, json_array_get(added, i), where, err));
         AP_TRY(register_added(&t->vocab, &e, where, err));
-        AP_TRY(index_added(t, &e, &raw, work, err));
+        AP_TRY(index_added(t, &e, &raw, &work, err));
     }
     ap_vocab_finish(&t->vocab);
 out:
     ap_marked_free(&raw);
-    ap_marked_free(&work[0]);
-    ap_marked_free(&work[1]);
+    ap_normalizer_work_free(&work);
     return status;
 }
 
