@@ -82,8 +82,11 @@ static ap_status score_classifier(struct model_reward *m, double *out, struct ap
     ap_status status = ap_forward(m->tape, &m->policy, &rows, err);
     if (status != AP_OK)
         return status;
-    for (int s = 0; s < m->pack.n_seq; s++)
-        m->last[s] = m->pack.start[s + 1] - 1;
+    for (int s = 0; s < m->pack.n_seq; s++) {
+        int32_t start = m->pack.start[s];
+        m->last[s] = start + ap_last_real(&m->policy.weights->config, m->pack.ids + start,
+                                          m->pack.start[s + 1] - start);
+    }
     ap_scalar_forward(m->tape, &m->policy, m->last, m->pack.n_seq, m->logp);
     for (int s = 0; s < m->pack.n_seq; s++)
         out[s] = m->logp[s];

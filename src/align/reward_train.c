@@ -54,7 +54,8 @@ static void pack_sequence(struct reward_train *s, const struct ap_sequence *q)
     s->first[s->pack.n_seq] = s->pack.n_target;
     ap_pack_add_marked(&s->pack, q->ids, is_implicit(s) ? q->trained : NULL, q->n);
     s->first[s->pack.n_seq] = s->pack.n_target;
-    s->last[s->pack.n_seq - 1] = s->pack.n_row - 1;
+    s->last[s->pack.n_seq - 1] =
+        s->pack.n_row - q->n + ap_last_real(&s->o->role.weights->config, q->ids, q->n);
 }
 
 static ap_status forward_implicit(struct reward_train *s, struct ap_error *err)

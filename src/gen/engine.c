@@ -214,7 +214,7 @@ ap_status ap_engine_classify(struct ap_engine *e, const int32_t *ids, size_t n, 
     ap_status status = run_forward(e, ids, n, err);
     if (status != AP_OK)
         return status;
-    int32_t last = (int32_t)n - 1;
+    int32_t last = ap_last_real(&e->weights->config, ids, (int)n);
     float value;
     ap_scalar_forward(e->tape, &e->role, &last, 1, &value);
     *score = (double)value;

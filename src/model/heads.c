@@ -79,6 +79,14 @@ void ap_logp_backward(struct ap_tape *t, const struct ap_role *role, const int32
     }
 }
 
+int ap_last_real(const struct ap_config *c, const int32_t *ids, int n)
+{
+    int last = n - 1;
+    while (last > 0 && ids[last] == c->pad)
+        last--;
+    return last;
+}
+
 /* The adapter's head if it has one, else the model's; its gradient where it trains. */
 static const struct ap_param *scalar_head(const struct ap_role *role, float **dw)
 {

@@ -47,6 +47,9 @@ void ap_logp_forward(struct ap_tape *t, const struct ap_role *role, const int32_
 void ap_logp_backward(struct ap_tape *t, const struct ap_role *role, const int32_t *row,
                       const int32_t *target, int n, double temperature, const float *dlogp,
                       const float *dentropy);
+/* Where a classifier's head reads a sequence: its last token that is not config.json's pad_token_id,
+ * or 0 where all are, as transformers has it. n ≥ 1. (A chat of Phi-3 ends in that token.) */
+int ap_last_real(const struct ap_config *c, const int32_t *ids, int n);
 /* The scalar head (the adapter's, else the weights' score) at rows. Asserts that there is one. */
 void ap_scalar_forward(struct ap_tape *t, const struct ap_role *role, const int32_t *row, int n,
                        float *value);

@@ -9,9 +9,11 @@
 
 /* ---- models ---- */
 
-static ap_status check_text(const struct ap_run *run, const struct ap_model_settings *m,
+static ap_status check_text(struct ap_run *run, const struct ap_model_settings *m,
                             struct ap_error *err)
 {
+    static const struct ap_message empty = {"user", ""};
+    struct ap_ids ids = {0};
     struct ap_tokenizer *tokenizer = NULL;
     struct ap_template *chat = NULL;
     struct ap_template_options options = ap_run_chat(run);
@@ -20,6 +22,11 @@ static ap_status check_text(const struct ap_run *run, const struct ap_model_sett
                               : ap_fail(err, AP_MEMORY, "model %s: out of memory", m->name);
     if (status == AP_OK)
         status = ap_template_open(&chat, tokenizer, &options, err);
+    if (status == AP_OK)
+        status = ap_template_render(chat, &empty, 1, true, NULL, NULL, &ids, err);
+    if (ids.n > run->n_markup)
+        run->n_markup = ids.n;
+    ap_ids_free(&ids);
     ap_template_close(chat);
     ap_tokenizer_close(tokenizer);
     ap_free(folder);
@@ -36,7 +43,7 @@ static ap_status check_targets(const struct ap_config *config, const char *key,
 
 /* key: whose max_new_tokens it is, 0 for a model that writes nothing; and whose adapter, or NULL.
  */
-static ap_status check_model(const struct ap_run *run, const char *name, const char *key,
+static ap_status check_model(struct ap_run *run, const char *name, const char *key,
                              int max_new_tokens, const struct ap_adapter_settings *adapter,
                              struct ap_error *err)
 {
@@ -66,7 +73,7 @@ static ap_status check_model(const struct ap_run *run, const char *name, const c
     return status == AP_OK ? check_text(run, m, err) : status;
 }
 
-static ap_status check_models(const struct ap_run *run, struct ap_error *err)
+static ap_status check_models(struct ap_run *run, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
     ap_status status = AP_OK;

@@ -34,7 +34,8 @@ struct ap_run {
     struct ap_lm *lms[AP_MODELS_MAX]; /* in the order of s->models; NULL until asked for */
     struct ap_run_data data[AP_RUN_DATA_MAX];
     int n_data;
-    int n_position; /* most positions that a sequence of this run takes; fixed at open */
+    size_t n_markup; /* most ids that a template puts around one message; fixed by ap_run_check */
+    int n_position;  /* most positions that a sequence of this run takes; fixed at open */
 };
 
 /* A role together with the parts of it that are its own. */

@@ -45,7 +45,7 @@ int ap_run_positions(const struct ap_run *run)
                 n += strlen(e->context[c].content) + MARKUP_MAX;
             longest = n + answer > longest ? n + answer : longest;
         }
-    longest += strlen(ap_run_meta_prompt(run)) + 4 * MARKUP_MAX;
+    longest += strlen(ap_run_meta_prompt(run)) + 4 * MARKUP_MAX + run->n_markup;
     longest += (size_t)run->s->prompter.max_new_tokens + (size_t)run->s->target.max_new_tokens;
     return longest < 1 << 20 ? (int)longest : 1 << 20;
 }

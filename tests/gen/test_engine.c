@@ -39,6 +39,8 @@ static void add_tokenizer(const char *dir)
     }
 }
 
+enum { PAD = 7 };
+
 /* A folder with a random model; allocated path. */
 static char *make_model(void **state, const char *name, int n_label, bool with_tokenizer)
 {
@@ -47,6 +49,7 @@ static char *make_model(void **state, const char *name, int n_label, bool with_t
     struct ap_config c = text_config();
     char *dir = scratch_path(state, name);
     c.n_label = n_label;
+    c.pad = PAD;
     check_ok(ap_weights_random(&w, &c, 3, &err), err);
     check_ok(ap_weights_save(w, dir, &err), err);
     ap_weights_free(w);
@@ -124,6 +127,9 @@ static void test_classifier(void **state)
     check_ok(ap_engine_classify(e, ids, 3, &score, &err), err);
     check_ok(ap_engine_classify(e, ids, 2, &shorter, &err), err);
     assert_true(isfinite(score) && score != shorter);
+    ids[2] = PAD; /* the head reads the last token that is none, as transformers' does */
+    check_ok(ap_engine_classify(e, ids, 3, &score, &err), err);
+    assert_true(score == shorter);
     assert_int_equal(ap_engine_score(e, ids, 3, logp, &err), AP_INVALID);
     check_holds(err.text, "sequence classifier");
     assert_int_equal(ap_engine_generate(e, ids, 3, &options, &g, &err), AP_INVALID);
