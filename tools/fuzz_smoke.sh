@@ -17,13 +17,13 @@ fi
 sources() { # the files of the layers that an entry needs and that link without the tensor layer
     for layer in base $(sed -n 's/.*fuzz: *\(.*\)$/\1/p' "$1" | tr -d '*/'); do
         case $layer in
-        model) ls src/model/safetensors*.c src/model/config*.c src/model/adapter_plan.c src/model/adapter_match.c src/model/adapter_config.c src/model/module.c src/model/param.c ;;
+        model) ls src/model/safetensors*.c src/model/gguf.c src/model/gguf_type.c src/model/config*.c src/model/adapter_plan.c src/model/adapter_match.c src/model/adapter_config.c src/model/module.c src/model/param.c ;;
         *) ls src/"$layer"/*.c ;;
         esac
     done | sort -u
 }
 
-flags="-std=gnu17 -D_GNU_SOURCE -g -O1 -Isrc -Iinclude -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
+flags="-DAP_VERSION=\"fuzz\" -std=gnu17 -D_GNU_SOURCE -g -O1 -Isrc -Iinclude -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 case $(uname -m) in x86_64) flags="$flags -mavx2 -mfma -mf16c" ;; esac
 libraries=$(pkg-config --cflags --libs jansson libfyaml libpcre2-8 libutf8proc sqlite3 zlib)
 

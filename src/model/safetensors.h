@@ -37,6 +37,10 @@ const char *ap_tensor_text(const struct ap_tensor_view *v, char *out, size_t siz
 /* f32 copy of f32, f16 or bf16 data into out[v->n]; another dtype is AP_UNSUPPORTED. */
 ap_status ap_tensor_to_f32(const struct ap_tensor_view *v, float *out, struct ap_error *err);
 
+/* n floats as F32, F16 or BF16 into out, rounded to nearest, ties to even. false: a finite number
+ * is too large for the type and became infinite. */
+bool ap_tensor_from_f32(ap_dtype dtype, const float *in, void *out, size_t n);
+
 struct ap_tensor_out {
     const char *name;
     ap_dtype dtype;
@@ -44,6 +48,10 @@ struct ap_tensor_out {
     int64_t shape[AP_SHAPE_MAX];
     const void *data; /* row-major, little endian */
 };
+/* The same in pieces: the header; then the caller appends every tensor's bytes in the order given
+ * (`data` is not read) and commits. w must be zeroed, and aborted after an error. */
+ap_status ap_safetensors_begin(struct ap_writer *w, const char *path,
+                               const struct ap_tensor_out *tensors, int n, struct ap_error *err);
 /* In the order given, each name once. Atomic (base/file.h); __metadata__ {"format": "pt"}, which
  * transformers asks for. */
 ap_status ap_safetensors_write(const char *path, const struct ap_tensor_out *tensors, int n,

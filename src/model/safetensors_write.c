@@ -116,24 +116,33 @@ static ap_status make_header(struct ap_buffer *b, const struct ap_tensor_out *te
     return status;
 }
 
-ap_status ap_safetensors_write(const char *path, const struct ap_tensor_out *tensors, int n,
-                               struct ap_error *err)
+ap_status ap_safetensors_begin(struct ap_writer *w, const char *path,
+                               const struct ap_tensor_out *tensors, int n, struct ap_error *err)
 {
     struct ap_buffer header = {0};
-    struct ap_writer w = {0};
     unsigned char length[8];
     ap_status status;
     AP_TRY(make_header(&header, tensors, n, err));
     for (int i = 0; i < 8; i++)
         length[i] = (unsigned char)((uint64_t)header.len >> 8 * i);
-    AP_TRY(ap_writer_open(&w, path, err));
-    AP_TRY(ap_writer_append(&w, length, sizeof(length), err));
-    AP_TRY(ap_writer_append(&w, header.data, header.len, err));
+    AP_TRY(ap_writer_open(w, path, err));
+    AP_TRY(ap_writer_append(w, length, sizeof(length), err));
+    AP_TRY(ap_writer_append(w, header.data, header.len, err));
+out:
+    ap_buffer_free(&header);
+    return status;
+}
+
+ap_status ap_safetensors_write(const char *path, const struct ap_tensor_out *tensors, int n,
+                               struct ap_error *err)
+{
+    struct ap_writer w = {0};
+    ap_status status;
+    AP_TRY(ap_safetensors_begin(&w, path, tensors, n, err));
     for (int i = 0; i < n; i++)
         AP_TRY(ap_writer_append(&w, tensors[i].data, size_of(&tensors[i]), err));
     status = ap_writer_commit(&w, err);
 out:
     ap_writer_abort(&w);
-    ap_buffer_free(&header);
     return status;
 }
