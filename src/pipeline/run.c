@@ -103,8 +103,8 @@ static ap_status open_run(struct ap_run *run, struct ap_error *err)
     /* A recipe that names what is not there leaves no directory that its correction would not fit.
      */
     AP_TRY(read_data(run, err));
-    run->n_position = ap_run_positions(run);
     AP_TRY(ap_run_check(run, err));
+    run->n_position = ap_run_positions(run);
     AP_TRY(ap_run_dir_open(&run->dir, run->recipe, err));
     if (!(database = ap_path_join(run->dir.path, "run.db"))) {
         status = ap_fail(err, AP_MEMORY, "%s: out of memory", run->dir.path);
