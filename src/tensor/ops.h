@@ -35,6 +35,7 @@ struct ap_kv_layer {
 struct ap_attention_shape {
     int n_head, n_kv_head, head_dim; /* n_head is a multiple of n_kv_head */
     float scale;                     /* of the scores, before softmax */
+    int window; /* how many positions a row attends to, its own the last of them; 0: all */
 };
 
 /* One caller at a time: operations bring their own threads. None but pack_new allocates through our
@@ -100,7 +101,7 @@ struct ap_ops {
     /* Put k, v [M,Hkv·D] of rows at (slot, pos) into the cache. */
     void (*kv_store)(struct ap_kv_layer *cache, const float *k, const float *v, const int32_t *slot,
                      const int32_t *pos, int n_row);
-    /* Row i attends to cached positions 0 … pos[i] of slot[i]; the same bits as `attention`. */
+    /* Row i attends to cached positions up to pos[i] of slot[i]; the same bits as `attention`. */
     void (*attention_cached)(float *out, const float *q, const struct ap_kv_layer *cache,
                              const int32_t *slot, const int32_t *pos, int n_row,
                              const struct ap_attention_shape *s, float *scratch);

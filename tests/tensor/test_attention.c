@@ -12,7 +12,7 @@ struct batch {
 static struct batch batch_open(int n_head, int n_kv_head, int head_dim, const int *length,
                                int n_seq)
 {
-    struct batch b = {.s = {n_head, n_kv_head, head_dim, (float)(1.0 / sqrt(head_dim))},
+    struct batch b = {.s = {n_head, n_kv_head, head_dim, (float)(1.0 / sqrt(head_dim)), 0},
                       .n_seq = n_seq};
     for (int i = 0; i < n_seq; i++) {
         b.start[i + 1] = b.start[i] + length[i];
@@ -41,36 +41,41 @@ static void reference_row(const struct batch *b, int from, int i, int h, double 
     const struct ap_attention_shape *s = &b->s;
     int d = s->head_dim, kv = h / (s->n_head / s->n_kv_head);
     double p[512], most = -INFINITY, sum = 0.0;
-    for (int j = 0; j <= i; j++) {
+    int first = s->window && i + 1 > s->window ? i + 1 - s->window : 0;
+    for (int j = first; j <= i; j++) {
         p[j] = 0.0;
         for (int e = 0; e < d; e++)
             p[j] += (double)b->q[((from + i) * s->n_head + h) * d + e] *
                     (double)b->k[((from + j) * s->n_kv_head + kv) * d + e] * (double)s->scale;
         most = p[j] > most ? p[j] : most;
     }
-    for (int j = 0; j <= i; j++)
+    for (int j = first; j <= i; j++)
         sum += exp(p[j] - most);
     *lse = most + log(sum);
     for (int e = 0; e < d; e++) {
         out[e] = 0.0;
-        for (int j = 0; j <= i; j++)
+        for (int j = first; j <= i; j++)
             out[e] += exp(p[j] - *lse) * (double)b->v[((from + j) * s->n_kv_head + kv) * d + e];
     }
 }
 
 static const struct {
-    int n_head, n_kv_head, head_dim, n_seq, length[4];
+    int n_head, n_kv_head, head_dim, n_seq, length[4], window;
 } cases[] = {
-    {1, 1, 8, 1, {1}},       {8, 4, 8, 3, {20, 1, 33}}, {4, 4, 16, 2, {16, 17}},
-    {6, 2, 20, 2, {7, 40}},  {9, 3, 64, 2, {65, 12}},   {2, 1, 4, 3, {5, 6, 70}},
-    {3, 1, 13, 2, {31, 32}}, {8, 1, 32, 2, {18, 50}},
+    {1, 1, 8, 1, {1}, 0},           {8, 4, 8, 3, {20, 1, 33}, 0}, {4, 4, 16, 2, {16, 17}, 0},
+    {6, 2, 20, 2, {7, 40}, 0},      {9, 3, 64, 2, {65, 12}, 0},   {2, 1, 4, 3, {5, 6, 70}, 0},
+    {3, 1, 13, 2, {31, 32}, 0},     {8, 1, 32, 2, {18, 50}, 0},   {4, 2, 8, 2, {70, 9}, 1},
+    {8, 2, 16, 3, {5, 90, 45}, 16}, {2, 1, 13, 2, {131, 20}, 19}, {3, 3, 8, 2, {65, 33}, 64},
+    {1, 1, 20, 1, {200}, 40},       {2, 2, 4, 1, {30}, 30},
 };
 #define N_CASES (sizeof(cases) / sizeof(cases[0]))
 
 static struct batch case_open(size_t i)
 {
-    return batch_open(cases[i].n_head, cases[i].n_kv_head, cases[i].head_dim, cases[i].length,
-                      cases[i].n_seq);
+    struct batch b = batch_open(cases[i].n_head, cases[i].n_kv_head, cases[i].head_dim,
+                                cases[i].length, cases[i].n_seq);
+    b.s.window = cases[i].window;
+    return b;
 }
 
 static void test_against_double(void **state)
@@ -206,6 +211,24 @@ static void test_rows_are_exact(void **state)
     }
 }
 
+/* A window as long as the sequence is none at all, to the last bit. */
+static void test_wide_window(void **state)
+{
+    (void)state;
+    struct batch b = case_open(5);
+    size_t n = (size_t)b.n_row * b.s.n_head * b.s.head_dim;
+    float *windowed = zeros(n);
+    test_ops()->attention(b.out, b.lse, b.q, b.k, b.v, b.start, b.n_seq, &b.s, b.scratch);
+    b.s.window = b.longest;
+    test_ops()->attention(windowed, b.lse, b.q, b.k, b.v, b.start, b.n_seq, &b.s, b.scratch);
+    check_same_bits(windowed, b.out, n);
+    b.s.window = b.longest - 1;
+    test_ops()->attention(windowed, b.lse, b.q, b.k, b.v, b.start, b.n_seq, &b.s, b.scratch);
+    assert_memory_not_equal(windowed, b.out, n * sizeof(float));
+    ap_free(windowed);
+    batch_close(&b);
+}
+
 static void test_later_nan_stays_later(void **state)
 {
     (void)state;
@@ -285,11 +308,9 @@ static void test_backward(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_against_double),
-        cmocka_unit_test(test_cache_has_the_same_bits),
-        cmocka_unit_test(test_copy_of_a_slot),
-        cmocka_unit_test(test_rows_are_exact),
-        cmocka_unit_test(test_later_nan_stays_later),
+        cmocka_unit_test(test_against_double), cmocka_unit_test(test_cache_has_the_same_bits),
+        cmocka_unit_test(test_copy_of_a_slot), cmocka_unit_test(test_rows_are_exact),
+        cmocka_unit_test(test_wide_window),    cmocka_unit_test(test_later_nan_stays_later),
         cmocka_unit_test(test_backward),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,8 +1,9 @@
 /* Causal attention, forward: over packed sequences, and over a cache of keys and values. Both go
  * through attend(), so the training forward and decoding give the same bits: a score is one chain
  * over the head's width, the sum of probabilities has sixteen lanes, an output is one chain over
- * positions, and positions past a row's own never enter. Not here: backward (attention_backward.c).
- * Entry points: the ap_cpu_* functions below, in cpu.h. */
+ * positions, and positions past a row's own never enter. Those before a row's window have
+ * probability zero; whole panels of them are left out, which changes no bit. Not here: backward
+ * (attention_backward.c). Entry points: the ap_cpu_* functions below, in cpu.h. */
 #include "tensor/cpu/attention.h"
 
 #include "tensor/cpu/cpu.h"
@@ -92,7 +93,8 @@ static void scale_output(float *out, float a, int n)
         out[i] *= a;
 }
 
-/* Query rows that read the same keys and values. Row r sees n + step·r positions. */
+/* Query rows that read the same keys and values. Row r sees n + step·r positions, of them those in
+ * its window. */
 struct queries {
     float *out, *lse; /* lse may be NULL */
     const float *q;
@@ -100,16 +102,38 @@ struct queries {
     int n_row, n, step;  /* step 0 or 1 */
 };
 
+/* What all rows of a tile may leave out: whole panels before the first one's window. */
+static int skipped(const struct queries *a, const struct ap_attention_shape *s)
+{
+    return ap_attention_first(s, a->n) / AP_PANEL * AP_PANEL;
+}
+
+/* Scores before the rows' windows, of those that were computed from position `base` on. */
+static void hide_front(const struct queries *a, const struct ap_attention_shape *s, int base,
+                       float *p, size_t pitch)
+{
+    for (int r = 0; r < a->n_row; r++)
+        for (int j = ap_attention_first(s, base + a->n + a->step * r) - base; j > 0; j--)
+            p[(size_t)r * pitch + (size_t)j - 1] = -INFINITY;
+}
+
 /* kt: keys as panels of sixteen positions; v: rows v_row apart; p: [TILE, pitch]. */
-static void attend(const struct queries *a, const float *kt, const float *v, size_t v_row,
-                   int head_dim, float scale, float *p, size_t pitch)
+static void attend(const struct queries *all, const float *kt, const float *v, size_t v_row,
+                   const struct ap_attention_shape *s, float *p, size_t pitch)
 {
     float most[TILE], total[TILE];
+    struct queries tile = *all, *a = &tile;
+    int base = skipped(a, s), head_dim = s->head_dim;
+    kt += (size_t)base * (size_t)head_dim;
+    v += (size_t)base * v_row;
+    a->n -= base;
     int longest = a->n + a->step * (a->n_row - 1);
     ap_block_product(p, pitch, a->q, a->row, 1, kt, AP_PANEL, (size_t)head_dim * AP_PANEL, a->n_row,
                      ap_attention_padded(longest), head_dim, false);
+    if (s->window)
+        hide_front(a, s, base, p, pitch);
     for (int r = 0; r < a->n_row; r++)
-        most[r] = scale_row(p + (size_t)r * pitch, a->n + a->step * r, scale);
+        most[r] = scale_row(p + (size_t)r * pitch, a->n + a->step * r, s->scale);
     for (int r = 0; r < a->n_row; r++)
         total[r] = exp_row(p + (size_t)r * pitch, ap_attention_padded(a->n + a->step * r), most[r]);
     for (int r = 0; a->lse && r < a->n_row; r++)
@@ -153,8 +177,7 @@ static void attend_sequence(const struct packed_rows *a, int from, int to, int k
                 .n = i - from + 1,
                 .step = 1,
             };
-            attend(&tile, room->kt, a->v + kv_at, kv_row, s->head_dim, s->scale, room->p,
-                   room->pitch);
+            attend(&tile, room->kt, a->v + kv_at, kv_row, s, room->p, room->pitch);
         }
     }
 }
@@ -271,7 +294,7 @@ static void attend_cached(const struct cached_rows *a, int row, int n_row, int s
             .n = pos + 1,
             .step = n_row > 1,
         };
-        attend(&tile, c->k + base, c->v + base, d, s->head_dim, s->scale, p, pitch);
+        attend(&tile, c->k + base, c->v + base, d, s, p, pitch);
     }
 }
 

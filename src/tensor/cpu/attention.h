@@ -57,6 +57,12 @@ static inline bool ap_attention_worth_threads(const struct ap_attention_shape *s
     return ap_worth_threads((size_t)n_row * (size_t)longest, (size_t)s->n_head * s->head_dim / 4);
 }
 
+/* The first position that a row of n positions sees. */
+static inline int ap_attention_first(const struct ap_attention_shape *s, int n)
+{
+    return s->window > 0 && n > s->window ? n - s->window : 0;
+}
+
 /* x[n, D] with rows `row` apart to panels; positions past n in the last one are zero. */
 void ap_attention_panels(float *out, const float *x, size_t row, int n, int head_dim);
 

@@ -1,7 +1,8 @@
 /* Causal attention, backward, over packed sequences: the probabilities are computed again from lse,
  * a block of query rows at a time (as in FlashAttention, Dao et al. 2022). With s = scale·q·k, p =
  * exp(s − lse), δ = dout·out: dv_j = Σ_i p_ij dout_i      ds_ij = scale·p_ij (dout_i·v_j − δ_i)
- * dq_i = Σ_j ds_ij k_j      dk_j = Σ_i ds_ij q_i Entry point: ap_cpu_attention_backward, in cpu.h.
+ * dq_i = Σ_j ds_ij k_j      dk_j = Σ_i ds_ij q_i; p and ds are zero outside a row's window. Entry
+ * point: ap_cpu_attention_backward, in cpu.h.
  */
 #include "tensor/cpu/attention.h"
 
@@ -18,8 +19,7 @@ struct head {
     float *dq, *dk, *dv;
     const float *dout, *q, *k, *out, *lse;
     size_t q_row, kv_row, lse_row;
-    int head_dim;
-    float scale;
+    const struct ap_attention_shape *shape;
 };
 
 static float dot(const float *a, const float *b, int n)
@@ -47,8 +47,8 @@ AP_INLINE void gradient_step(float *p, float *ds, float scale, float lse, float 
     AP_EACH(v, n) ap_vstore(ds + v * AP_VEC_N, g[v] * scale);
 }
 
-/* Of n positions that the row sees; the others, up to `padded`, become zero in both. */
-static void row_gradient(float *p, float *ds, int n, int padded, float scale, float lse,
+/* Of positions first … n − 1 that the row sees; the others, up to `padded`, become zero in both. */
+static void row_gradient(float *p, float *ds, int first, int n, int padded, float scale, float lse,
                          float delta)
 {
     const int wide = 4 * AP_VEC_N;
@@ -57,6 +57,8 @@ static void row_gradient(float *p, float *ds, int n, int padded, float scale, fl
         gradient_step(p + j, ds + j, scale, lse, delta, 4);
     for (; j < seen; j += AP_LANES)
         gradient_step(p + j, ds + j, scale, lse, delta, AP_LANE_VECS);
+    for (j = 0; j < first; j++)
+        p[j] = ds[j] = 0.0f;
     for (j = n; j < padded; j++)
         p[j] = ds[j] = 0.0f;
 }
@@ -75,30 +77,34 @@ static void add_columns(float *c, size_t c_row, const float *a, size_t pitch, co
     }
 }
 
-static void backward_block(const struct head *a, const struct ap_attention_room *room, int t0,
+/* Rows row0, … of the sequence. Positions count from `base`: whole panels before all windows of the
+ * block are left out. */
+static void backward_block(const struct head *a, const struct ap_attention_room *room, int row0,
                            int n_row)
 {
-    size_t pitch = room->pitch, at = (size_t)t0 * a->q_row;
-    int padded = ap_attention_padded(t0 + n_row), d = a->head_dim;
-    size_t panel = (size_t)d * AP_PANEL;
+    const struct ap_attention_shape *s = a->shape;
+    int base = ap_attention_first(s, row0 + 1) / AP_PANEL * AP_PANEL, t0 = row0 - base;
+    int padded = ap_attention_padded(t0 + n_row), d = s->head_dim;
+    size_t pitch = room->pitch, at = (size_t)row0 * a->q_row, kv = (size_t)base * a->kv_row;
+    size_t panel = (size_t)d * AP_PANEL, front = (size_t)base * (size_t)d;
     const float *q = a->q + at, *dout = a->dout + at, *out = a->out + at;
-    ap_block_product(room->p, pitch, q, a->q_row, 1, room->kt, AP_PANEL, panel, n_row, padded, d,
-                     false);
-    ap_block_product(room->ds, pitch, dout, a->q_row, 1, room->vt, AP_PANEL, panel, n_row, padded,
-                     d, false);
+    ap_block_product(room->p, pitch, q, a->q_row, 1, room->kt + front, AP_PANEL, panel, n_row,
+                     padded, d, false);
+    ap_block_product(room->ds, pitch, dout, a->q_row, 1, room->vt + front, AP_PANEL, panel, n_row,
+                     padded, d, false);
     for (int r = 0; r < n_row; r++) {
         size_t row = (size_t)r * a->q_row;
-        row_gradient(room->p + (size_t)r * pitch, room->ds + (size_t)r * pitch, t0 + r + 1, padded,
-                     a->scale, a->lse[(size_t)(t0 + r) * a->lse_row],
-                     dot(dout + row, out + row, d));
+        row_gradient(room->p + (size_t)r * pitch, room->ds + (size_t)r * pitch,
+                     ap_attention_first(s, row0 + r + 1) - base, t0 + r + 1, padded, s->scale,
+                     a->lse[(size_t)(row0 + r) * a->lse_row], dot(dout + row, out + row, d));
     }
     for (int r = 0; r < n_row; r += TILE) {
         int n = n_row - r < TILE ? n_row - r : TILE;
         ap_block_product(a->dq + at + (size_t)r * a->q_row, a->q_row, room->ds + (size_t)r * pitch,
-                         pitch, 1, a->k, a->kv_row, AP_PANEL, n, d, t0 + r + n, false);
+                         pitch, 1, a->k + kv, a->kv_row, AP_PANEL, n, d, t0 + r + n, false);
     }
-    add_columns(a->dv, a->kv_row, room->p, pitch, dout, a->q_row, t0, n_row, d);
-    add_columns(a->dk, a->kv_row, room->ds, pitch, q, a->q_row, t0, n_row, d);
+    add_columns(a->dv + kv, a->kv_row, room->p, pitch, dout, a->q_row, t0, n_row, d);
+    add_columns(a->dk + kv, a->kv_row, room->ds, pitch, q, a->q_row, t0, n_row, d);
 }
 
 static void backward_head(const struct head *a, const struct ap_attention_room *room, int n)
@@ -144,8 +150,7 @@ void ap_cpu_attention_backward(float *dq, float *dk, float *dv, const float *dou
                 .q_row = q_row,
                 .kv_row = kv_row,
                 .lse_row = s->n_head,
-                .head_dim = s->head_dim,
-                .scale = s->scale,
+                .shape = s,
             };
             backward_head(&head, &room, n);
         }
