@@ -201,7 +201,7 @@ int main(int argc, char **argv)
     } else {
         status = ap_config_read_file(&config, s.config, &err);
         if (status == AP_OK)
-            status = ap_weights_random(&w, &config, 1, &err);
+            status = ap_weights_random(&w, &config, 0, 1, &err);
     }
     if (status != AP_OK)
         return fail(&err);

@@ -16,7 +16,8 @@ struct ap_engine_options {
     const char *model;   /* Hugging Face folder: causal LM or sequence classifier */
     const char *adapter; /* PEFT folder or NULL */
     struct ap_template_options chat;
-    int context; /* most tokens of a sequence; 0: max_position_embeddings */
+    int context; /* most tokens of a sequence, which longrope's factors go by; 0:
+                  * max_position_embeddings, for longrope the original length */
     int threads; /* 0: all */
 };
 

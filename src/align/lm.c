@@ -23,7 +23,7 @@ ap_status ap_lm_open(struct ap_lm **out, const char *name, struct ap_weights *we
         return ap_fail(err, AP_MEMORY, "model %s: out of memory", name);
     }
     lm->weights = weights;
-    lm->context = context > 0 ? context : weights->config.max_position;
+    lm->context = context > 0 ? context : weights->context;
     lm->name = ap_strdup(name);
     AP_TRY(ap_tokenizer_open(&lm->tokenizer, tokenizer_dir, err));
     if (ap_tokenizer_n_vocab(lm->tokenizer) > weights->config.n_vocab) {

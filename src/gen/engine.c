@@ -74,7 +74,7 @@ ap_status ap_engine_open(struct ap_engine **out, const struct ap_engine_options 
     if (options->adapter)
         AP_TRY(ap_adapter_load(&e->adapter, e->weights, options->adapter, err));
     e->role = (struct ap_role){e->weights, e->adapter};
-    e->context = options->context > 0 ? options->context : e->weights->context;
+    e->context = e->weights->context;
     open_text(e, options);
     gather_end_ids(e);
     *out = e;

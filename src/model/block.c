@@ -10,6 +10,7 @@ struct ap_block ap_block_view(const struct ap_role *role, int layer)
     const struct ap_weights *w = role->weights;
     struct ap_block b = {.weights = w,
                          .ops = w->ops,
+                         .attention = ap_attention_shape_of(&w->config, layer),
                          .norm1 = &w->table.rows[w->layers[layer].norm1],
                          .norm2 = &w->table.rows[w->layers[layer].norm2]};
     for (int i = 0; i < AP_MAP_N; i++)
@@ -17,12 +18,13 @@ struct ap_block ap_block_view(const struct ap_role *role, int layer)
     return b;
 }
 
-struct ap_attention_shape ap_attention_shape_of(const struct ap_config *c)
+struct ap_attention_shape ap_attention_shape_of(const struct ap_config *c, int layer)
 {
     return (struct ap_attention_shape){.n_head = c->n_head,
                                        .n_kv_head = c->n_kv_head,
                                        .head_dim = c->head_dim,
-                                       .scale = (float)(1 / sqrt(c->head_dim))};
+                                       .scale = (float)(1 / sqrt(c->head_dim)),
+                                       .window = ap_config_window(c, layer)};
 }
 
 static size_t query_width(const struct ap_config *c)
@@ -83,10 +85,10 @@ static void rope(const struct ap_block *b, float *q, float *k, const int32_t *po
 {
     const struct ap_weights *w = b->weights;
     const struct ap_config *c = &w->config;
-    b->ops->rope(q, w->rope_cos, w->rope_sin, pos, n_row, c->n_head, c->head_dim, c->head_dim / 2,
+    int n_freq = ap_config_n_freq(c);
+    b->ops->rope(q, w->rope_cos, w->rope_sin, pos, n_row, c->n_head, c->head_dim, n_freq, inverse);
+    b->ops->rope(k, w->rope_cos, w->rope_sin, pos, n_row, c->n_kv_head, c->head_dim, n_freq,
                  inverse);
-    b->ops->rope(k, w->rope_cos, w->rope_sin, pos, n_row, c->n_kv_head, c->head_dim,
-                 c->head_dim / 2, inverse);
 }
 
 void ap_block_qkv(const struct ap_block *b, const struct ap_acts *a, const int32_t *pos, int n_row,
@@ -175,7 +177,6 @@ void ap_block_backward(const struct ap_block *b, const struct ap_acts *a, float 
                        float *attention_scratch)
 {
     const struct ap_config *c = &b->weights->config;
-    struct ap_attention_shape shape = ap_attention_shape_of(c);
     int n_row = place->n_row;
     ffn_backward(b, a, dx, n_row, room);
     size_t mark = ap_arena_mark(room);
@@ -184,7 +185,7 @@ void ap_block_backward(const struct ap_block *b, const struct ap_acts *a, float 
     float *dk = room_for(room, n_row, key_width(c)), *dv = room_for(room, n_row, key_width(c));
     ap_linear_backward(&b->map[AP_MAP_O], datt, dx, a->att, n_row, false, room);
     b->ops->attention_backward(dq, dk, dv, datt, a->q, a->k, a->v, a->att, a->lse, place->start,
-                               place->n_seq, &shape, attention_scratch);
+                               place->n_seq, &b->attention, attention_scratch);
     qkv_backward(b, a, dx, dq, dk, dv, place, down, room);
     ap_arena_rewind(room, mark);
 }

@@ -24,6 +24,7 @@ struct ap_acts {
 struct ap_block {
     const struct ap_weights *weights;
     const struct ap_ops *ops;
+    struct ap_attention_shape attention;
     const struct ap_param *norm1, *norm2;
     struct ap_linear map[AP_MAP_N];
 };
@@ -36,7 +37,8 @@ struct ap_place {
 };
 
 struct ap_block ap_block_view(const struct ap_role *role, int layer);
-struct ap_attention_shape ap_attention_shape_of(const struct ap_config *c);
+/* Layers differ in their windows only. */
+struct ap_attention_shape ap_attention_shape_of(const struct ap_config *c, int layer);
 
 /* Buffers of one layer for n_row rows; the three x are not among them. */
 void ap_acts_take(struct ap_acts *a, struct ap_layout *l, const struct ap_config *c, int n_row);

@@ -1,5 +1,6 @@
 /* Reading config.json as transformers 4 and 5 write it, and generation_config.json's special
- * tokens. Only what the code implements gets through. Entry points: ap_config_read,
+ * tokens. Only what the code implements gets through. Rotary positions are in config_rope.c,
+ * windows in config_window.c. Entry points: ap_config_read,
  * ap_config_read_file. */
 #include "model/config.h"
 
@@ -7,11 +8,9 @@
 #include "base/memory.h"
 #include "model/config_inner.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_SIZE (1 << 24) /* of a vocabulary, a context: their products fit in 64 bits */
 #define MAX_WIDTH (1 << 20)
 #define MAX_COUNT (1 << 12)
 
@@ -19,9 +18,6 @@
 static const struct ap_inert_key must_be_inert[] = {
     {"quantization_config", AP_INERT_NULL},
     {"pretraining_tp", AP_INERT_ONE},
-    {"attention_dropout", AP_INERT_ZERO},
-    {"sliding_window", AP_INERT_NULL},
-    {"partial_rotary_factor", AP_INERT_ONE},
     {"attention_chunk_size", AP_INERT_NULL},
     {"attn_logit_softcapping", AP_INERT_NULL},
     {"final_logit_softcapping", AP_INERT_NULL},
@@ -41,32 +37,45 @@ static const struct ap_inert_key must_be_inert[] = {
     {"chunk_size_feed_forward", AP_INERT_ZERO},
 };
 
-static ap_status expect_text(const json_t *o, const char *path, const char *key, const char *a,
-                             const char *b, struct ap_error *err)
+static ap_status read_family(struct ap_config *c, const json_t *o, const char *path,
+                             struct ap_error *err)
 {
-    const json_t *value = json_object_get(o, key);
+    const json_t *value = json_object_get(o, "model_type");
     const char *text = json_string_value(value);
-    char expected[64];
-    if (text && (!strcmp(text, a) || !strcmp(text, b)))
+    for (int f = 0; text && f < AP_FAMILY_N; f++)
+        if (!strcmp(text, ap_families[f].model_type)) {
+            c->family = (ap_family)f;
+            return AP_OK;
+        }
+    return ap_config_unsupported(path, "model_type", value, "\"llama\", \"qwen2\" or \"phi3\"",
+                                 err);
+}
+
+static ap_status check_activation(const json_t *o, const char *path, struct ap_error *err)
+{
+    const json_t *value = json_object_get(o, "hidden_act");
+    const char *text = json_string_value(value);
+    if (!value || (text && (!strcmp(text, "silu") || !strcmp(text, "swish"))))
         return AP_OK;
-    snprintf(expected, sizeof(expected), "\"%s\"", a);
-    return ap_config_unsupported(path, key, value, expected, err);
+    return ap_config_unsupported(path, "hidden_act", value, "\"silu\"", err);
 }
 
 static ap_status read_sizes(struct ap_config *c, const json_t *o, const char *path,
                             struct ap_error *err)
 {
     ap_status status;
-    AP_TRY(ap_config_int(o, "vocab_size", path, true, 1, MAX_SIZE, &c->n_vocab, err));
+    AP_TRY(ap_config_int(o, "vocab_size", path, true, 1, AP_SIZE_MAX, &c->n_vocab, err));
     AP_TRY(ap_config_int(o, "hidden_size", path, true, 1, MAX_WIDTH, &c->width, err));
     AP_TRY(ap_config_int(o, "intermediate_size", path, true, 1, MAX_WIDTH, &c->n_ffn, err));
-    AP_TRY(ap_config_int(o, "num_hidden_layers", path, true, 1, MAX_COUNT, &c->n_layer, err));
+    AP_TRY(ap_config_int(o, "num_hidden_layers", path, true, 1, AP_LAYERS_MAX, &c->n_layer, err));
     AP_TRY(ap_config_int(o, "num_attention_heads", path, true, 1, MAX_COUNT, &c->n_head, err));
     c->n_kv_head = c->n_head;
+    if (!json_object_get(o, "num_key_value_heads") && ap_families[c->family].n_kv_head)
+        c->n_kv_head = ap_families[c->family].n_kv_head;
     AP_TRY(ap_config_int(o, "num_key_value_heads", path, false, 1, MAX_COUNT, &c->n_kv_head, err));
     AP_TRY(ap_config_int(o, "head_dim", path, false, 1, MAX_COUNT, &c->head_dim, err));
-    AP_TRY(ap_config_int(o, "max_position_embeddings", path, false, 1, MAX_SIZE, &c->max_position,
-                         err));
+    AP_TRY(ap_config_int(o, "max_position_embeddings", path, false, 1, AP_SIZE_MAX,
+                         &c->max_position, err));
 out:
     return status;
 }
@@ -91,94 +100,28 @@ static ap_status check_sizes(struct ap_config *c, const char *path, struct ap_er
     return AP_OK;
 }
 
-static ap_status positive(const json_t *o, const char *key, const char *path, bool required,
-                          double *out, struct ap_error *err)
-{
-    ap_status status = ap_json_real(o, key, path, required, out, err);
-    if (status == AP_OK && !((float)*out > 0 && isfinite((float)*out)))
-        return ap_fail(err, AP_FORMAT, "%s: \"%s\" is %g, expected a positive number", path, key,
-                       *out);
-    return status;
-}
-
-static ap_status read_llama3(struct ap_config *c, const json_t *rope, const char *path,
-                             struct ap_error *err)
-{
-    ap_status status;
-    c->rope = AP_ROPE_LLAMA3;
-    AP_TRY(positive(rope, "factor", path, true, &c->rope_factor, err));
-    AP_TRY(positive(rope, "low_freq_factor", path, true, &c->rope_low, err));
-    AP_TRY(positive(rope, "high_freq_factor", path, true, &c->rope_high, err));
-    AP_TRY(ap_config_int(rope, "original_max_position_embeddings", path, true, 1, MAX_SIZE,
-                         &c->rope_original, err));
-    if (c->rope_high <= c->rope_low)
-        status = ap_fail(err, AP_FORMAT,
-                         "%s: high_freq_factor is %g, expected more than low_freq_factor %g", path,
-                         c->rope_high, c->rope_low);
-out:
-    return status;
-}
-
-/* One object of either spelling: rope_parameters (5) holds rope_theta too, rope_scaling (4) has its
- * kind under rope_type or type. */
-static ap_status read_rope_object(struct ap_config *c, const json_t *rope, const char *where,
-                                  struct ap_error *err)
-{
-    static const struct ap_inert_key whole = {"partial_rotary_factor", AP_INERT_ONE};
-    if (!json_is_object(rope))
-        return ap_config_unsupported(where, "rope", rope, "an object", err);
-    const char *key = json_object_get(rope, "rope_type") ? "rope_type" : "type";
-    const json_t *kind = json_object_get(rope, key);
-    const char *text = json_string_value(kind);
-    ap_status status = positive(rope, "rope_theta", where, false, &c->rope_theta, err);
-    if (status == AP_OK)
-        status = ap_config_refuse(rope, where, &whole, 1, err);
-    if (status != AP_OK || !kind || (text && !strcmp(text, "default")))
-        return status;
-    if (text && !strcmp(text, "llama3"))
-        return read_llama3(c, rope, where, err);
-    return ap_config_unsupported(where, key, kind, "\"default\" or \"llama3\"", err);
-}
-
-static ap_status read_rope(struct ap_config *c, const json_t *o, const char *path,
-                           struct ap_error *err)
-{
-    const json_t *now = json_object_get(o, "rope_parameters");
-    const json_t *old = json_object_get(o, "rope_scaling");
-    char where[AP_ERROR_TEXT_MAX / 2];
-    ap_status status = positive(o, "rope_theta", path, false, &c->rope_theta, err);
-    now = json_is_null(now) ? NULL : now;
-    old = json_is_null(old) ? NULL : old;
-    if (status != AP_OK || (!now && !old))
-        return status;
-    if (now && old && !json_equal(now, old))
-        return ap_fail(err, AP_FORMAT,
-                       "%s: rope_parameters and rope_scaling differ, expected one of the two; "
-                       "remove the wrong one",
-                       path);
-    snprintf(where, sizeof(where), "%s: %s", path, now ? "rope_parameters" : "rope_scaling");
-    return read_rope_object(c, now ? now : old, where, err);
-}
-
 /* Causal LM unless architectures says otherwise. save_pretrained spells one label as an id2label
  * of one entry; transformers' default is two. */
 static ap_status read_architecture(struct ap_config *c, const json_t *o, const char *path,
                                    struct ap_error *err)
 {
+    const struct ap_family_row *family = &ap_families[c->family];
+    char expected[96];
     const json_t *list = json_object_get(o, "architectures"), *labels;
     const char *name = json_string_value(json_array_get(list, 0));
     int n_label = 2;
     ap_status status = AP_OK;
-    if (!list || json_is_null(list) || (name && !strcmp(name, "LlamaForCausalLM")))
+    if (!list || json_is_null(list) || (name && !strcmp(name, family->causal)))
         return AP_OK;
-    if (!name || strcmp(name, "LlamaForSequenceClassification") || json_array_size(list) != 1)
-        return ap_config_unsupported(
-            path, "architectures", list,
-            "[\"LlamaForCausalLM\"] or [\"LlamaForSequenceClassification\"]", err);
+    if (!name || strcmp(name, family->classifier) || json_array_size(list) != 1) {
+        snprintf(expected, sizeof(expected), "[\"%s\"] or [\"%s\"]", family->causal,
+                 family->classifier);
+        return ap_config_unsupported(path, "architectures", list, expected, err);
+    }
     labels = json_object_get(o, "id2label");
     if (json_is_object(labels))
         n_label = (int)json_object_size(labels);
-    AP_TRY(ap_config_int(o, "num_labels", path, false, 1, MAX_SIZE, &n_label, err));
+    AP_TRY(ap_config_int(o, "num_labels", path, false, 1, AP_SIZE_MAX, &n_label, err));
     if (n_label != 1)
         status = ap_fail(err, AP_UNSUPPORTED,
                          "%s: %d labels (id2label or num_labels), expected 1: a classifier of more "
@@ -237,44 +180,59 @@ out:
     return status;
 }
 
-static ap_status read_object(struct ap_config *c, const json_t *o, const char *path,
-                             struct ap_error *err)
+/* What transformers takes where the file names no id, as far as the vocabulary has it. */
+static void default_tokens(struct ap_config *c, const json_t *o)
 {
-    double eps = 1e-6;
-    ap_status status;
-    *c = (struct ap_config){
-        .max_position = 2048, .rope_theta = 10000, .initializer_range = 0.02, .bos = -1, .pad = -1};
-    AP_TRY(expect_text(o, path, "model_type", "llama", "llama", err));
-    AP_TRY(ap_config_refuse(o, path, must_be_inert, AP_LEN(must_be_inert), err));
-    if (json_object_get(o, "hidden_act"))
-        AP_TRY(expect_text(o, path, "hidden_act", "silu", "swish", err));
-    AP_TRY(read_sizes(c, o, path, err));
-    AP_TRY(check_sizes(c, path, err));
-    AP_TRY(read_architecture(c, o, path, err));
-    AP_TRY(positive(o, "rms_norm_eps", path, false, &eps, err));
-    c->rms_eps = (float)eps;
-    AP_TRY(positive(o, "initializer_range", path, false, &c->initializer_range, err));
-    AP_TRY(ap_json_bool(o, "tie_word_embeddings", path, false, &c->tied, err));
-    AP_TRY(ap_json_bool(o, "attention_bias", path, false, &c->qkv_bias, err));
-    c->o_bias = c->qkv_bias;
-    AP_TRY(ap_json_bool(o, "mlp_bias", path, false, &c->mlp_bias, err));
-    AP_TRY(read_rope(c, o, path, err));
-    AP_TRY(read_tokens(c, o, path, err));
+    const struct ap_family_row *f = &ap_families[c->family];
+    c->bos = f->bos < c->n_vocab && !json_object_get(o, "bos_token_id") ? f->bos : -1;
+    c->pad = f->pad < c->n_vocab && !json_object_get(o, "pad_token_id") ? f->pad : -1;
+    if (f->eos >= 0 && f->eos < c->n_vocab && !json_object_get(o, "eos_token_id"))
+        c->eos[c->n_eos++] = f->eos;
+}
+
+/* Which linear maps have a bias, which are fused: keys of Llama's, fixed elsewhere. */
+static ap_status read_maps(struct ap_config *c, const json_t *o, const char *path,
+                           struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    c->fused = c->family == AP_PHI3;
+    c->qkv_bias = c->family == AP_QWEN2;
+    if (c->family == AP_LLAMA) {
+        AP_TRY(ap_json_bool(o, "attention_bias", path, false, &c->qkv_bias, err));
+        c->o_bias = c->qkv_bias;
+        AP_TRY(ap_json_bool(o, "mlp_bias", path, false, &c->mlp_bias, err));
+    }
 out:
     return status;
 }
 
-/* Layers of other kinds than full attention, which transformers 5 lists. */
-static ap_status check_layer_types(const json_t *o, const char *path, struct ap_error *err)
+static ap_status read_object(struct ap_config *c, const json_t *o, const char *path,
+                             struct ap_error *err)
 {
-    const json_t *types = json_object_get(o, "layer_types");
-    for (size_t i = 0; i < json_array_size(types); i++) {
-        const char *type = json_string_value(json_array_get(types, i));
-        if (!type || strcmp(type, "full_attention"))
-            return ap_config_unsupported(path, "layer_types", json_array_get(types, i),
-                                         "\"full_attention\"", err);
-    }
-    return AP_OK;
+    double eps;
+    ap_status status;
+    memset(c, 0, sizeof(*c));
+    c->rope_theta = 10000;
+    c->initializer_range = 0.02;
+    AP_TRY(read_family(c, o, path, err));
+    AP_TRY(ap_config_refuse(o, path, must_be_inert, AP_LEN(must_be_inert), err));
+    AP_TRY(check_activation(o, path, err));
+    c->max_position = ap_families[c->family].max_position;
+    AP_TRY(read_sizes(c, o, path, err));
+    AP_TRY(check_sizes(c, path, err));
+    AP_TRY(read_architecture(c, o, path, err));
+    eps = ap_families[c->family].rms_eps;
+    AP_TRY(ap_config_positive(o, "rms_norm_eps", path, false, &eps, err));
+    c->rms_eps = (float)eps;
+    AP_TRY(ap_config_positive(o, "initializer_range", path, false, &c->initializer_range, err));
+    AP_TRY(ap_json_bool(o, "tie_word_embeddings", path, false, &c->tied, err));
+    AP_TRY(read_maps(c, o, path, err));
+    AP_TRY(ap_config_read_windows(c, o, path, err));
+    AP_TRY(ap_config_read_rope(c, o, path, err));
+    default_tokens(c, o);
+    AP_TRY(read_tokens(c, o, path, err));
+out:
+    return status;
 }
 
 ap_status ap_config_read_file(struct ap_config *c, const char *path, struct ap_error *err)
@@ -283,8 +241,6 @@ ap_status ap_config_read_file(struct ap_config *c, const char *path, struct ap_e
     ap_status status = ap_json_load(path, AP_CONFIG_FILE_MAX, &o, err);
     if (status == AP_OK && !json_is_object(o))
         status = ap_fail(err, AP_FORMAT, "%s: is a list, expected an object", path);
-    if (status == AP_OK)
-        status = check_layer_types(o, path, err);
     if (status == AP_OK)
         status = read_object(c, o, path, err);
     json_decref(o);

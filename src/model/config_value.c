@@ -4,6 +4,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 ap_status ap_config_unsupported(const char *path, const char *key, const json_t *value,
@@ -77,6 +78,17 @@ ap_status ap_config_int(const json_t *o, const char *key, const char *path, bool
     int64_t value = *out;
     ap_status status = ap_json_int(o, key, path, required, min, max, &value, err);
     *out = (int)value;
+    return status;
+}
+
+ap_status ap_config_positive(const json_t *o, const char *key, const char *path, bool required,
+                             double *out, struct ap_error *err)
+{
+    ap_status status = ap_json_real(o, key, path, required, out, err);
+    if (status == AP_OK && json_is_number(json_object_get(o, key)) &&
+        !((float)*out > 0 && isfinite((float)*out)))
+        return ap_fail(err, AP_FORMAT, "%s: \"%s\" is %g, expected a positive number", path, key,
+                       *out);
     return status;
 }
 

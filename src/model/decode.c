@@ -38,7 +38,7 @@ static void take_caches(struct ap_kv *kv, struct ap_layout *l)
 
 static void lay_out(struct ap_kv *kv, struct ap_layout *l)
 {
-    struct ap_attention_shape shape = ap_attention_shape_of(&kv->config);
+    struct ap_attention_shape shape = ap_attention_shape_of(&kv->config, 0);
     size_t m = (size_t)kv->max_row, width = (size_t)kv->config.width;
     take_caches(kv, l);
     kv->acts = (struct ap_acts){.x_in = ap_layout_floats(l, m, width)};
@@ -151,13 +151,12 @@ static ap_status check_rows(const struct ap_kv *kv, const struct ap_role *role, 
 static void layers_forward(struct ap_kv *kv, const struct ap_role *role, const int32_t *slot,
                            const int32_t *pos, int n_row)
 {
-    struct ap_attention_shape shape = ap_attention_shape_of(&kv->config);
     const struct ap_acts *a = &kv->acts;
     for (int l = 0; l < kv->config.n_layer; l++) {
         struct ap_block b = ap_block_view(role, l);
         ap_block_qkv(&b, a, pos, n_row, &kv->room);
         kv->ops->kv_store(&kv->layers[l], a->k, a->v, slot, pos, n_row);
-        kv->ops->attention_cached(a->att, a->q, &kv->layers[l], slot, pos, n_row, &shape,
+        kv->ops->attention_cached(a->att, a->q, &kv->layers[l], slot, pos, n_row, &b.attention,
                                   kv->attention);
         ap_block_rest(&b, a, a->x_in, n_row, &kv->room);
     }

@@ -1,14 +1,15 @@
 /* Rotary embeddings' angles, in the steps and the precision of transformers (modeling_rope_utils:
- * _compute_default_rope_parameters, _compute_llama3_parameters). Entry point: ap_rope_fill. */
+ * _compute_linear_scaling_rope_parameters, _compute_llama3_parameters,
+ * _compute_longrope_parameters). Entry point: ap_rope_fill. */
 #include "model/weights_table.h"
 
 #include <math.h>
 
 /* transformers computes in float32 tensors; a Python number is rounded when it meets one. */
-static float default_frequency(const struct ap_config *c, int i)
+static float power(const struct ap_config *c, int i)
 {
-    float exponent = (float)(2 * i) / (float)c->head_dim;
-    return 1.0f / (float)pow((double)(float)c->rope_theta, (double)exponent);
+    float exponent = (float)(2 * i) / (float)ap_config_rotating(c);
+    return (float)pow((double)(float)c->rope_theta, (double)exponent);
 }
 
 /* Long waves are slowed by `factor`, short ones kept, those between mixed smoothly. */
@@ -25,18 +26,48 @@ static float llama3_frequency(const struct ap_config *c, float frequency)
     return (1.0f - smooth) * slowed / (float)c->rope_factor + smooth * slowed;
 }
 
+/* ext: the factors in use, short or long. */
+static float frequency(const struct ap_config *c, const float *ext, int i)
+{
+    float plain = 1.0f / power(c, i);
+    switch (c->rope) {
+    case AP_ROPE_LINEAR:
+        return plain / (float)c->rope_factor;
+    case AP_ROPE_LLAMA3:
+        return llama3_frequency(c, plain);
+    case AP_ROPE_LONGROPE:
+        return 1.0f / (ext[i] * power(c, i));
+    case AP_ROPE_DEFAULT:
+    case AP_ROPE_DYNAMIC:
+        break;
+    }
+    return plain;
+}
+
+/* What longrope multiplies cosines and sines with, whichever factors are in use. */
+static double attention_factor(const struct ap_config *c)
+{
+    if (c->rope != AP_ROPE_LONGROPE)
+        return 1;
+    if (c->rope_attention > 0)
+        return c->rope_attention;
+    double factor =
+        c->rope_factor > 0 ? c->rope_factor : (double)c->max_position / c->rope_original;
+    return factor <= 1 ? 1 : sqrt(1 + log(factor) / log(c->rope_original));
+}
+
 void ap_rope_fill(float *cos_table, float *sin_table, const struct ap_config *config, int context)
 {
-    int half = config->head_dim / 2;
-    for (int i = 0; i < half; i++) {
-        float frequency = default_frequency(config, i);
-        if (config->rope == AP_ROPE_LLAMA3)
-            frequency = llama3_frequency(config, frequency);
+    const float *ext = context > config->rope_original ? config->rope_long : config->rope_short;
+    float scale = (float)attention_factor(config);
+    int n_freq = ap_config_n_freq(config);
+    for (int i = 0; i < n_freq; i++) {
+        float step = frequency(config, ext, i);
         for (int t = 0; t < context; t++) {
-            float angle = (float)t * frequency;
-            size_t at = (size_t)t * (size_t)half + (size_t)i;
-            cos_table[at] = (float)cos((double)angle);
-            sin_table[at] = (float)sin((double)angle);
+            float angle = (float)t * step;
+            size_t at = (size_t)t * (size_t)n_freq + (size_t)i;
+            cos_table[at] = (float)cos((double)angle) * scale;
+            sin_table[at] = (float)sin((double)angle) * scale;
         }
     }
 }

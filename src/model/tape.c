@@ -74,7 +74,7 @@ static void take_heads(struct ap_tape *t, struct ap_layout *l)
 
 static void lay_out(struct ap_tape *t, struct ap_layout *l)
 {
-    struct ap_attention_shape shape = ap_attention_shape_of(&t->config);
+    struct ap_attention_shape shape = ap_attention_shape_of(&t->config, 0);
     size_t m = (size_t)t->max_row, width = (size_t)t->config.width;
     take_layers(t, l);
     t->rstd = ap_layout_floats(l, m, 1);

@@ -51,13 +51,12 @@ static void keep_rows(struct ap_tape *t, const struct ap_rows *rows)
 
 static void layers_forward(struct ap_tape *t, const struct ap_role *role)
 {
-    struct ap_attention_shape shape = ap_attention_shape_of(&t->config);
     int n_layer = t->config.n_layer;
     for (int l = 0; l < n_layer; l++) {
         const struct ap_acts *a = &t->layers[l];
         struct ap_block b = ap_block_view(role, l);
         ap_block_qkv(&b, a, t->pos, t->n_row, &t->room);
-        t->ops->attention(a->att, a->lse, a->q, a->k, a->v, t->start, t->n_seq, &shape,
+        t->ops->attention(a->att, a->lse, a->q, a->k, a->v, t->start, t->n_seq, &b.attention,
                           t->attention);
         ap_block_rest(&b, a, l + 1 < n_layer ? t->layers[l + 1].x_in : t->x_out, t->n_row,
                       &t->room);

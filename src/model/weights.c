@@ -22,11 +22,11 @@ static void fill_ones(struct ap_param *p)
         p->own[i] = 1;
 }
 
-ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, uint64_t seed,
-                            struct ap_error *err)
+ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, int context,
+                            uint64_t seed, struct ap_error *err)
 {
     struct ap_weights *w;
-    ap_status status = ap_weights_new(&w, config, 0, err);
+    ap_status status = ap_weights_new(&w, config, context, err);
     *out = NULL;
     for (int i = 0; status == AP_OK && i < w->table.n; i++) {
         struct ap_param *p = &w->table.rows[i];

@@ -80,7 +80,7 @@ struct ap_weights {
     int head;        /* −1 when tied (the embedding's part is used) or a classifier */
     int score;       /* −1 for a causal LM */
     struct ap_layer_index *layers; /* n_layer */
-    float *rope_cos, *rope_sin;    /* [context, head_dim/2] */
+    float *rope_cos, *rope_sin;    /* [context, n_freq] */
     int context;                   /* positions the tables cover */
     bool trainable;
     struct ap_safetensors *files; /* kept open while rows are mapped */
@@ -88,15 +88,16 @@ struct ap_weights {
 };
 
 /* From a Hugging Face folder (single or sharded). f32 is mapped, f16 and bf16 are converted.
- * context: positions that will be used, 0 for max_position_embeddings; more than that is AP_LIMIT.
- * A tensor that is missing, unknown or of another shape is an error that names it and the key of
+ * context: positions that will be used, 0 for ap_config_context's; more than
+ * max_position_embeddings is AP_LIMIT. It decides, once, which of longrope's factors are used. A
+ * tensor that is missing, unknown or of another shape is an error that names it and the key of
  * config.json it disagrees with. */
 ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
                           struct ap_error *err);
 /* Normal(0, initializer_range), norms 1, biases 0, as transformers does; a function of the seed
- * alone. Covers all of max_position. */
-ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, uint64_t seed,
-                            struct ap_error *err);
+ * alone. context as in load. */
+ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, int context,
+                            uint64_t seed, struct ap_error *err);
 /* Deep copy that owns its values; frozen. */
 ap_status ap_weights_copy(struct ap_weights **out, const struct ap_weights *w,
                           struct ap_error *err);

@@ -200,7 +200,7 @@ static ap_status check_view(const struct ap_weights *w, const struct source *s,
                    "%s: %s is a tensor too many: config.json describes none of that name "
                    "(num_hidden_layers %d, attention_bias %s, mlp_bias %s, tie_word_embeddings %s, "
                    "%s)",
-                   f->path, v->name, c->n_layer, c->qkv_bias ? "true" : "false",
+                   f->path, v->name, c->n_layer, c->o_bias ? "true" : "false",
                    c->mlp_bias ? "true" : "false", c->tied ? "true" : "false",
                    c->n_label ? "a classifier" : "a causal LM");
 }

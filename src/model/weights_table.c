@@ -98,13 +98,13 @@ static ap_status set_context(struct ap_weights *w, int context, struct ap_error 
         return ap_fail(err, AP_LIMIT,
                        "context %d, expected at most %d (max_position_embeddings in config.json)",
                        context, w->config.max_position);
-    w->context = context > 0 ? context : w->config.max_position;
+    w->context = context > 0 ? context : ap_config_context(&w->config);
     return AP_OK;
 }
 
 static size_t rope_floats(const struct ap_weights *w)
 {
-    return (size_t)w->context * ((size_t)w->config.head_dim / 2);
+    return (size_t)w->context * (size_t)ap_config_n_freq(&w->config);
 }
 
 size_t ap_weights_rope_bytes(const struct ap_weights *w)

@@ -4,11 +4,12 @@
 
 #include "model/weights.h"
 
-/* Rows with names, shapes and packings; the rope tables for `context` positions (0: max_position).
+/* Rows with names, shapes and packings; the rope tables for `context` positions (0:
+ * ap_config_context).
  */
 ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config, int context,
                          struct ap_error *err);
-/* cos and sin of position · frequency, [context, head_dim/2], rounded where transformers rounds. */
+/* cos and sin of position · frequency, [context, n_freq], rounded where transformers rounds. */
 void ap_rope_fill(float *cos_table, float *sin_table, const struct ap_config *config, int context);
 
 #endif

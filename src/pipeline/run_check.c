@@ -62,7 +62,7 @@ static ap_status check_model(struct ap_run *run, const char *name, const char *k
                        "run.context is %d, expected at most %d (max_position_embeddings of model "
                        "%s); lower it or leave it out",
                        context, config.max_position, name);
-    context = context ? context : config.max_position;
+    context = context ? context : ap_config_context(&config);
     if (max_new_tokens > 0 && max_new_tokens + 8 > context)
         return ap_fail(err, AP_LIMIT,
                        "%s.max_new_tokens: got %d, which leaves no room for a prompt in a context "

@@ -59,7 +59,7 @@ static ap_status load_weights(const struct ap_run *run, const struct ap_model_se
     ap_status status = ap_config_read_file(&config, m->config, err);
     if (status != AP_OK)
         return status;
-    return ap_weights_random(out, &config,
+    return ap_weights_random(out, &config, run->s->run.context,
                              (uint64_t)run->s->run.seed ^ ap_hash(m->name, strlen(m->name)), err);
 }
 
@@ -82,19 +82,8 @@ static ap_status open_lm(struct ap_run *run, const char *name, const char *pretr
         status = ap_fail(err, AP_MEMORY, "model %s: out of memory", name);
         goto out;
     }
-    if (context == 0) {
-        context = weights->context;
-        if (run->n_position > 0 && run->n_position < context)
-            context = run->n_position;
-    }
-    if (context > weights->context) {
-        status = ap_fail(err, AP_LIMIT,
-                         "run.context is %d, expected at most %d (max_position_embeddings of model "
-                         "%s)",
-                         context, weights->context, name);
-        ap_weights_free(weights);
-        goto out;
-    }
+    if (context == 0 && run->n_position > 0 && run->n_position < weights->context)
+        context = run->n_position;
     AP_TRY(ap_lm_open(out, name, weights, folder, &options, context, err));
 out:
     ap_free(folder);

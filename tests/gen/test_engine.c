@@ -50,7 +50,7 @@ static char *make_model(void **state, const char *name, int n_label, bool with_t
     char *dir = scratch_path(state, name);
     c.n_label = n_label;
     c.pad = PAD;
-    check_ok(ap_weights_random(&w, &c, 3, &err), err);
+    check_ok(ap_weights_random(&w, &c, 0, 3, &err), err);
     check_ok(ap_weights_save(w, dir, &err), err);
     ap_weights_free(w);
     if (with_tokenizer)

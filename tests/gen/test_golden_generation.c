@@ -4,9 +4,13 @@
 
 #include "alignpro/model.h"
 
+#include "base/file.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "gen/tiny.h"
+
+#include <dirent.h>
+#include <stdlib.h>
 
 static const struct ap_sampling greedy = {0, 0, 1};
 
@@ -19,34 +23,35 @@ static int read_ids(const json_t *array, int32_t *ids, int room)
     return n;
 }
 
-/* A committed case of tests/golden, else one of the reference folder (NULL where that is absent).
- */
-static const char *case_path(const char *name, const char *file)
+/* The positions that a case's continuations take: longrope's factors go by them. */
+static int context_of(const json_t *cases)
 {
-    static char own[1024];
-    char path[256];
-    snprintf(own, sizeof(own), "%s/tests/golden/models/%s%s", AP_SOURCE_DIR, name, file);
-    if (strncmp(name, "llama_small", strlen("llama_small")) == 0)
-        return own;
-    snprintf(path, sizeof(path), "models/%s%s", name, file);
-    return check_golden(path);
+    size_t most = 0;
+    for (size_t i = 0; i < json_array_size(cases); i++) {
+        const json_t *c = json_array_get(cases, i);
+        size_t n = json_array_size(json_object_get(c, "prompt")) +
+                   json_array_size(json_object_get(c, "new"));
+        most = n > most ? n : most;
+    }
+    return (int)most;
 }
 
-static void check_model(const char *name)
+static void check_model(const char *dir)
 {
     struct ap_error err;
     json_t *expected;
     struct ap_weights *w;
     struct ap_generator *g;
-    const char *file = case_path(name, "/expected.json");
-    if (!file)
-        skip();
+    char *file = ap_path_join(dir, "expected.json");
+    printf("  case %s\n", dir);
     check_ok(ap_json_load(file, 1 << 24, &expected, &err), err);
-    check_ok(ap_weights_load(&w, case_path(name, ""), 0, &err), err);
-    struct ap_generator_options options = {.n_slot = 2, .context = 128}; /* no end tokens */
+    ap_free(file);
+    const json_t *cases = json_object_get(expected, "greedy");
+    int context = context_of(cases);
+    check_ok(ap_weights_load(&w, dir, context, &err), err);
+    struct ap_generator_options options = {.n_slot = 2, .context = context}; /* no end tokens */
     check_ok(ap_generator_open(&g, &w->config, &options, &err), err);
 
-    const json_t *cases = json_object_get(expected, "greedy");
     int n_case = (int)json_array_size(cases);
     assert_in_range(n_case, 1, 8);
     struct tiny_result *r = tiny_result_new(n_case, 1, 64);
@@ -72,42 +77,37 @@ static void check_model(const char *name)
     json_decref(expected);
 }
 
+/* Every case of a folder; returns how many there were. */
+static int check_models(const char *root)
+{
+    struct dirent **names = NULL;
+    int n = 0, n_names = scandir(root, &names, NULL, alphasort);
+    for (int i = 0; i < n_names; i++) {
+        char *dir = ap_path_join(root, names[i]->d_name);
+        if (names[i]->d_name[0] != '.') {
+            check_model(dir);
+            n++;
+        }
+        ap_free(dir);
+        free(names[i]);
+    }
+    free(names);
+    return n;
+}
+
 static void test_committed_cases(void **state)
 {
     (void)state;
-    check_model("llama_small_gqa");
-    check_model("llama_small_rope3_bf16");
-    check_model("llama_small_bias_tied_sharded");
+    assert_true(check_models(AP_SOURCE_DIR "/tests/golden/models") >= 3);
 }
 
-static void test_llama_gqa(void **state)
+static void test_reference_cases(void **state)
 {
+    const char *root = check_golden("models");
     (void)state;
-    check_model("llama_gqa");
-}
-
-static void test_llama31_rope(void **state)
-{
-    (void)state;
-    check_model("llama31_rope");
-}
-
-static void test_llama_tied_bias_headdim(void **state)
-{
-    (void)state;
-    check_model("llama_tied_bias_headdim");
-}
-
-static void test_llama_bf16(void **state)
-{
-    (void)state;
-    check_model("llama_bf16");
-}
-
-static void test_llama_sharded_f16(void **state)
-{
-    (void)state;
-    check_model("llama_sharded_f16");
+    if (!root)
+        skip();
+    assert_true(check_models(root) >= 12);
 }
 
 static void test_stories_greedy_text(void **state)
@@ -173,11 +173,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_committed_cases),
-        cmocka_unit_test(test_llama_gqa),
-        cmocka_unit_test(test_llama31_rope),
-        cmocka_unit_test(test_llama_tied_bias_headdim),
-        cmocka_unit_test(test_llama_bf16),
-        cmocka_unit_test(test_llama_sharded_f16),
+        cmocka_unit_test(test_reference_cases),
         cmocka_unit_test(test_stories_greedy_text),
         cmocka_unit_test(test_stories_log_probabilities),
     };

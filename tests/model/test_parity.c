@@ -240,11 +240,25 @@ static int32_t argmax(const float *x, int n)
 #define GREEDY_MAX 8
 #define PROMPT_MAX 128
 
+/* The positions that a case's continuations take. */
+static int greedy_context(const json_t *list)
+{
+    size_t longest = 0;
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *o = json_array_get(list, i);
+        size_t n = json_array_size(json_object_get(o, "prompt")) +
+                   json_array_size(json_object_get(o, "new"));
+        longest = n > longest ? n : longest;
+    }
+    return (int)longest;
+}
+
 /* All prompts at once, the first forward over all their tokens, then a token each. */
 static void case_greedy(struct golden *g)
 {
     const json_t *list = json_object_get(g->json, "greedy");
-    struct bench b = bench_open(g, "", NULL);
+    int context = greedy_context(list);
+    struct bench b = bench_open_for(g, "", NULL, context);
     struct ap_error err;
     struct ap_kv *kv;
     int n = (int)json_array_size(list), n_row = 0, n_vocab = b.w->config.n_vocab;
@@ -253,7 +267,7 @@ static void case_greedy(struct golden *g)
     int32_t last[GREEDY_MAX];
     float *logits = ap_calloc(GREEDY_MAX * (size_t)n_vocab, sizeof(float));
     assert_true(n > 0 && n <= GREEDY_MAX);
-    check_ok(ap_kv_open(&kv, &b.w->config, n, 64, n * PROMPT_MAX, 0, &err), err);
+    check_ok(ap_kv_open(&kv, &b.w->config, n, context, n * PROMPT_MAX, 0, &err), err);
     for (int s = 0; s < n; s++) {
         const json_t *prompt = json_object_get(json_array_get(list, (size_t)s), "prompt");
         for (size_t t = 0; t < json_array_size(prompt); t++, n_row++) {

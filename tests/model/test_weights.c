@@ -57,11 +57,11 @@ static void test_random(void **state)
     (void)state;
     c.n_vocab = 5000;
     c.initializer_range = 0.02;
-    check_ok(ap_weights_random(&a, &c, 1, &err), err);
-    check_ok(ap_weights_random(&b, &c, 1, &err), err);
+    check_ok(ap_weights_random(&a, &c, 0, 1, &err), err);
+    check_ok(ap_weights_random(&b, &c, 0, 1, &err), err);
     check_equal(&a->table, &b->table);
     ap_weights_free(b);
-    check_ok(ap_weights_random(&b, &c, 2, &err), err);
+    check_ok(ap_weights_random(&b, &c, 0, 2, &err), err);
     assert_true(a->table.rows[0].data[0] != b->table.rows[0].data[0]);
     const struct ap_param *e = &a->table.rows[a->embed];
     for (size_t k = 0; k < e->n; k++) {
