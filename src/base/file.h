@@ -67,6 +67,15 @@ ap_status ap_lines_open(struct ap_lines **lines, const char *path, size_t max_li
  * at the end. number counts from 1. */
 ap_status ap_lines_next(struct ap_lines *lines, const char **text, size_t *n, uint64_t *number,
                         bool *more, struct ap_error *err);
+/* The next n_most bytes at most, which stay to be read; fewer at the end of the file. Borrowed
+ * until the next call. n_most: up to 65536. */
+ap_status ap_lines_peek(struct ap_lines *lines, size_t n_most, const char **text, size_t *n,
+                        struct ap_error *err);
+/* Instead of lines, the elements of the one JSON array that the file is, in their own text:
+ * brackets are counted, nothing more is checked. Otherwise as ap_lines_next; number is the line on
+ * which the element begins. What stands between elements and is wrong is AP_FORMAT, and the end. */
+ap_status ap_elements_next(struct ap_lines *lines, const char **text, size_t *n, uint64_t *number,
+                           bool *more, struct ap_error *err);
 void ap_lines_close(struct ap_lines *lines);
 
 #endif

@@ -1,30 +1,13 @@
 /* Lines of a text file, plain or gzipped (zlib tells them apart by the first bytes), in bounded
- * memory. Not here: what a line means, or whether it is text at all. Entry points: ap_lines_open,
- * ap_lines_next.
- *
- *     buffer   | done | start ... end | room |      one line is never split over two reads of it
- */
-#include "base/file.h"
+ * memory. Not here: what a line means, or whether it is text at all; elements of a JSON array
+ * (elements.c). Entry points: ap_lines_open, ap_lines_peek, ap_lines_next. */
+#include "base/lines_inner.h"
 
 #include "base/memory.h"
 
 #include <errno.h>
 #include <string.h>
 #include <unistd.h>
-#include <zlib.h>
-
-#define CHUNK ((size_t)65536)
-
-struct ap_lines {
-    gzFile file;
-    char *path;             /* owned; for messages */
-    char *buffer;           /* cap + 1 bytes, the last for a NUL */
-    size_t cap, start, end; /* bytes; start ... end are read and not yet handed out */
-    size_t max_line;
-    uint64_t number; /* of the line last handed out */
-    bool eof;        /* the file is at its end; the buffer may still hold lines */
-    bool skipping;   /* the line at start was too long: drop the rest of it first */
-};
 
 static ap_status open_stream(struct ap_lines *l, struct ap_error *err)
 {
@@ -37,7 +20,7 @@ static ap_status open_stream(struct ap_lines *l, struct ap_error *err)
         close(fd);
         return ap_fail(err, AP_MEMORY, "%s: no memory to read it; free some", l->path);
     }
-    gzbuffer(l->file, (unsigned)CHUNK);
+    gzbuffer(l->file, (unsigned)AP_LINES_CHUNK);
     return AP_OK;
 }
 
@@ -50,7 +33,7 @@ ap_status ap_lines_open(struct ap_lines **lines, const char *path, size_t max_li
     if (!l)
         return ap_fail(err, AP_MEMORY, "%s: no memory to read it; free some", path);
     l->max_line = max_line < AP_BUFFER_MAX ? max_line : AP_BUFFER_MAX;
-    l->cap = CHUNK;
+    l->cap = AP_LINES_CHUNK;
     l->path = ap_strdup(path);
     l->buffer = ap_calloc(l->cap + 1, 1);
     if (!l->path || !l->buffer)
@@ -105,18 +88,32 @@ static ap_status make_room(struct ap_lines *l, struct ap_error *err)
     return AP_OK;
 }
 
-static ap_status fill(struct ap_lines *l, struct ap_error *err)
+ap_status ap_lines_fill(struct ap_lines *l, struct ap_error *err)
 {
     ap_status status = make_room(l, err);
     if (status != AP_OK)
         return status;
-    size_t room = l->cap - l->end < CHUNK ? l->cap - l->end : CHUNK;
+    size_t room = l->cap - l->end < AP_LINES_CHUNK ? l->cap - l->end : AP_LINES_CHUNK;
     int code = Z_OK, got = gzread(l->file, l->buffer + l->end, (unsigned)room);
     gzerror(l->file, &code);
     if (got < 0 || (got == 0 && code != Z_OK && code != Z_STREAM_END))
         return read_failed(l, code, err);
     l->end += (size_t)got;
     l->eof = got == 0;
+    return AP_OK;
+}
+
+ap_status ap_lines_peek(struct ap_lines *l, size_t n_most, const char **text, size_t *n,
+                        struct ap_error *err)
+{
+    n_most = n_most < l->cap ? n_most : l->cap;
+    while (l->end - l->start < n_most && !l->eof) {
+        ap_status status = ap_lines_fill(l, err);
+        if (status != AP_OK)
+            return status;
+    }
+    *text = l->buffer + l->start;
+    *n = l->end - l->start < n_most ? l->end - l->start : n_most;
     return AP_OK;
 }
 
@@ -127,7 +124,7 @@ static ap_status skip_rest(struct ap_lines *l, struct ap_error *err)
         char *newline = memchr(l->buffer + l->start, '\n', l->end - l->start);
         l->start = newline ? (size_t)(newline - l->buffer) + 1 : l->end;
         l->skipping = !newline && !l->eof;
-        ap_status status = l->skipping ? fill(l, err) : AP_OK;
+        ap_status status = l->skipping ? ap_lines_fill(l, err) : AP_OK;
         if (status != AP_OK)
             return status;
     }
@@ -146,7 +143,7 @@ static ap_status find_stop(struct ap_lines *l, size_t *stop, struct ap_error *er
         if (newline || l->eof || *stop - l->start > l->max_line + 1)
             return AP_OK;
         seen = l->end - l->start;
-        ap_status status = fill(l, err);
+        ap_status status = ap_lines_fill(l, err);
         if (status != AP_OK)
             return status;
     }

@@ -5,6 +5,7 @@
 #include "base/json.h"
 #include "base/utf8.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,6 +41,20 @@ static int spell(const char *text, size_t n, uint32_t cp, char out[16])
     return snprintf(out, 16, "\\u{%x}", cp);
 }
 
+/* Columns of the word at text, with the space that follows it not counted. */
+static int word_columns(const char *text, size_t n)
+{
+    int columns = 0;
+    char shown[16];
+    uint32_t cp;
+    for (size_t i = 0; i < n && text[i] != ' ' && columns <= COLUMNS;) {
+        size_t used = ap_utf8_decode(text + i, n - i, &cp);
+        columns += spell(text + i, used, cp, shown);
+        i += used;
+    }
+    return columns;
+}
+
 /* The text on at most LINES_SHOWN lines behind the label; what is cut off is said. */
 static ap_status put_text(struct ap_buffer *out, const char *label, const char *text,
                           struct ap_error *err)
@@ -52,11 +67,13 @@ static ap_status put_text(struct ap_buffer *out, const char *label, const char *
     ap_status status;
     AP_TRY(ap_buffer_printf(out, err, "    %-*.*s", INDENT - 4, INDENT - 5, label));
     while (i < n) {
+        int limit = line == LINES_SHOWN ? COLUMNS - ROOM : COLUMNS;
         size_t used = ap_utf8_decode(text + i, n - i, &cp);
         int columns = spell(text + i, used, cp, shown);
-        if (line == LINES_SHOWN && column + columns > COLUMNS - ROOM)
-            break;
-        if (column + columns > COLUMNS) {
+        bool word = i > 0 && text[i - 1] == ' ' && word_columns(text + i, n - i) <= limit - INDENT;
+        if (column + (word ? word_columns(text + i, n - i) : columns) > limit) {
+            if (line == LINES_SHOWN)
+                break;
             AP_TRY(ap_buffer_printf(out, err, "\n%*s", INDENT, ""));
             column = INDENT;
             line++;
@@ -79,7 +96,8 @@ static ap_status put_counts(const struct ap_data_report *r, struct ap_buffer *ou
     ap_status status;
     AP_TRY(ap_buffer_printf(out, err, "%s\n", r->path));
     AP_TRY(ap_buffer_printf(out, err, "  schema      %s\n  records     %llu\n  examples    %zu\n",
-                            r->set.format, (unsigned long long)r->set.n_lines, r->set.n));
+                            r->set.format ? r->set.format : "unknown",
+                            (unsigned long long)r->set.n_lines, r->set.n));
     for (int i = 0; i < AP_DROP_N; i++) {
         if (!r->set.n_dropped[i])
             continue;
@@ -169,10 +187,10 @@ static json_t *counts_json(const struct ap_data_report *r)
         if (r->lengths[i].n)
             json_object_set_new(lengths, ap_inspect_parts[i], lengths_json(&r->lengths[i]));
     return json_pack("{s:s, s:s, s:s, s:I, s:I, s:o, s:I, s:o, s:s, s:o}", "kind", "data set",
-                     "path", r->path, "schema", r->set.format, "records",
-                     (json_int_t)r->set.n_lines, "examples", (json_int_t)r->set.n, "dropped",
-                     dropped, "malformed", (json_int_t)r->set.n_bad, "faults", faults, "unit",
-                     UNIT(r), "lengths", lengths);
+                     "path", r->path, "schema", r->set.format ? r->set.format : "unknown",
+                     "records", (json_int_t)r->set.n_lines, "examples", (json_int_t)r->set.n,
+                     "dropped", dropped, "malformed", (json_int_t)r->set.n_bad, "faults", faults,
+                     "unit", UNIT(r), "lengths", lengths);
 }
 
 static json_t *example_json(const struct ap_example *e)

@@ -125,9 +125,12 @@ static const struct ap_setting data_rows[] = {
     ROW("path", PATH, path, "",
         HELP("data set, JSONL (.gz too) or text, for every stage without its own")),
     ROW("format", CHOICE, format, "auto",
-        CHOICES("auto|pairs|rewrites|prompts|messages|helpsteer|text"),
-        HELP("schema of the data set")),
-    ROW("score", TEXT, score, "helpfulness", HELP("helpsteer: the attribute that orders answers")),
+        CHOICES("auto|ultrafeedback|ultrafeedback-binarized|pairs|sharegpt|orca|hh-rlhf|helpsteer|"
+                "helpsteer2-preference|alpaca|rewrites|prompts|messages|text"),
+        HELP("schema of the data set; auto: by the keys of its first record")),
+    ROW("score", TEXT, score, "auto",
+        HELP("helpsteer, ultrafeedback: what orders the answers; auto: helpfulness, "
+             "fine-grained_score")),
     ROW("too_long", CHOICE, too_long, "skip", CHOICES("skip|truncate|error"),
         HELP("what happens to text that does not fit the context")),
     ROW("bad_lines", REAL, bad_lines, "1%", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),

@@ -72,10 +72,17 @@ ap_status ap_dataset_add(struct ap_dataset_reader *r, struct ap_example *e, stru
     return AP_OK;
 }
 
-void ap_dataset_passed(struct ap_dataset_reader *r)
+struct ap_dataset_mark ap_dataset_mark(const struct ap_dataset_reader *r)
 {
-    if (r->options->on_example && !r->n_scored && !r->n_documents)
-        ap_text_pool_free(r->d->storage);
+    return (struct ap_dataset_mark){ap_text_pool_mark(r->d->storage), r->d->n, r->n_scored,
+                                    r->n_documents};
+}
+
+void ap_dataset_rewind(struct ap_dataset_reader *r, const struct ap_dataset_mark *mark)
+{
+    bool kept = r->d->n > mark->n && !r->options->on_example;
+    if (!kept && r->n_scored == mark->n_scored && r->n_documents == mark->n_documents)
+        ap_text_pool_rewind(r->d->storage, mark->pool);
 }
 
 ap_status ap_dataset_drop(struct ap_dataset_reader *r, ap_drop why)
@@ -139,27 +146,28 @@ static bool is_line_fault(ap_status status)
            status == AP_INVALID;
 }
 
+static ap_status binary(const char *path, struct ap_error *err)
+{
+    return ap_fail(err, AP_FORMAT,
+                   "%s: is binary, expected text, one JSON object a line (.gz is fine); convert it "
+                   "to JSONL",
+                   path);
+}
+
 /* What the first line tells of a file that is not JSON lines at all. */
 static ap_status check_first_line(const char *path, const char *text, size_t n,
                                   struct ap_error *err)
 {
     size_t skip = ap_space_prefix(text, n);
-    const char *shape = NULL;
     if (memchr(text, '\0', n) || !ap_utf8_valid(text, n))
-        return ap_fail(
-            err, AP_FORMAT,
-            "%s: is binary, expected text, one JSON object a line (.gz is fine); convert "
-            "it to JSONL",
-            path);
+        return binary(path, err);
     size_t left = n - skip - ap_space_suffix(text + skip, n - skip);
-    if (left && text[skip] == '[')
-        shape = "is one JSON array";
-    else if (left == 1 && text[skip] == '{')
-        shape = "is JSON over many lines";
-    return shape ? ap_fail(err, AP_FORMAT,
-                           "%s: %s, expected one JSON object a line; convert it with jq -c", path,
-                           shape)
-                 : AP_OK;
+    return left == 1 && text[skip] == '{'
+               ? ap_fail(err, AP_FORMAT,
+                         "%s: is JSON over many lines, expected one JSON object a line or one "
+                         "array of them; convert it with jq -c .",
+                         path)
+               : AP_OK;
 }
 
 /* A line of JSON: its object, and by the first of them the format. */
@@ -167,6 +175,7 @@ static ap_status read_record(struct ap_dataset_reader *r, const char *text, size
                              uint64_t number, bool *fatal, struct ap_error *err)
 {
     char where[1200];
+    struct ap_dataset_mark mark = ap_dataset_mark(r);
     json_t *o = NULL;
     ap_status status;
     *fatal = false;
@@ -177,13 +186,14 @@ static ap_status read_record(struct ap_dataset_reader *r, const char *text, size
     if (!r->format) {
         *fatal = true;
         AP_TRY(ap_dataset_format_detect(&r->format, o, where, err));
+        AP_TRY(ap_dataset_check_score(r->format, r->options->score, err));
         *fatal = false;
     }
     r->d->format = r->format->name;
     AP_TRY(r->format->record(r, o, where, number, err));
 out:
     json_decref(o);
-    ap_dataset_passed(r);
+    ap_dataset_rewind(r, &mark);
     return status;
 }
 
@@ -222,23 +232,6 @@ static bool ends_with(const char *text, const char *end)
     return n >= n_end && !strcmp(text + n - n_end, end);
 }
 
-static ap_status check_options(const struct ap_dataset_options *o, struct ap_error *err)
-{
-    const char *score = o->score ? o->score : ap_helpsteer_scores[0];
-    bool known = false;
-    for (const char *const *s = ap_helpsteer_scores; *s; s++)
-        known = known || !strcmp(*s, score);
-    if (!known)
-        return ap_fail(err, AP_INVALID,
-                       "data.score is \"%.64s\", expected helpfulness, correctness, coherence, "
-                       "complexity or verbosity",
-                       score);
-    if (!(o->bad_lines >= 0 && o->bad_lines <= 1))
-        return ap_fail(err, AP_INVALID, "data.bad_lines is %g, expected a share from 0 to 1",
-                       o->bad_lines);
-    return AP_OK;
-}
-
 ap_status ap_dataset_reader_init(struct ap_dataset_reader *r, struct ap_dataset *d,
                                  const char *path, const struct ap_dataset_options *options,
                                  struct ap_error *err)
@@ -246,18 +239,21 @@ ap_status ap_dataset_reader_init(struct ap_dataset_reader *r, struct ap_dataset 
     const char *name = options->format ? options->format : "auto";
     *d = (struct ap_dataset){0};
     *r = (struct ap_dataset_reader){.d = d, .path = path, .options = options};
-    ap_status status = check_options(options, err);
-    if (status != AP_OK)
-        return status;
+    if (!(options->bad_lines >= 0 && options->bad_lines <= 1))
+        return ap_fail(err, AP_INVALID, "data.bad_lines is %g, expected a share from 0 to 1",
+                       options->bad_lines);
     if (!strcmp(name, "auto") && (ends_with(path, ".txt") || ends_with(path, ".txt.gz")))
         name = "text";
     if (strcmp(name, "auto") != 0) {
         r->format = ap_dataset_format_named(name);
-        if (!r->format)
-            return ap_fail(err, AP_INVALID,
-                           "data.format is \"%.64s\", expected auto, pairs, rewrites, prompts, "
-                           "messages, helpsteer or text",
-                           name);
+        if (!r->format) {
+            char names[256];
+            ap_dataset_format_names(names, sizeof(names));
+            return ap_fail(err, AP_INVALID, "data.format is \"%.64s\", expected %s", name, names);
+        }
+        ap_status status = ap_dataset_check_score(r->format, options->score, err);
+        if (status != AP_OK)
+            return status;
     }
     if (r->format && !r->format->record && options->opening < 1)
         return ap_fail(err, AP_INVALID, "data.opening is %d, expected at least 1 sentence",
@@ -284,7 +280,7 @@ ap_status ap_dataset_reader_end(struct ap_dataset_reader *r, struct ap_error *er
                        "the first: %s",
                        r->path, (unsigned long long)d->n_bad, (unsigned long long)d->n_lines,
                        100 * r->options->bad_lines, r->first_bad);
-    if (d->n > 0)
+    if (d->n > 0 || r->options->on_example) /* whoever takes them sees that there is none */
         return AP_OK;
     char counts[400];
     ap_dataset_counts(d, counts, sizeof(counts));
@@ -293,7 +289,59 @@ ap_status ap_dataset_reader_end(struct ap_dataset_reader *r, struct ap_error *er
                    counts);
 }
 
-static ap_status read_lines(struct ap_dataset_reader *r, struct ap_lines *lines,
+/* Files of data that are no text, by how they begin. */
+static ap_status check_magic(const char *path, const char *text, size_t n, struct ap_error *err)
+{
+    static const struct {
+        const char *magic, *what, *remedy;
+    } known[] = {
+        {"PAR1", "Parquet",
+         "convert it, with duckdb say: COPY (FROM 'x.parquet') TO 'x.jsonl' (FORMAT json)"},
+        {"ARROW1", "Arrow", "convert it to JSONL, with pandas say: to_json(lines=True)"},
+        {"\xFF\xFF\xFF\xFF", "Arrow", "convert it to JSONL, with datasets say: to_json"},
+        {"\x28\xB5\x2F\xFD", "compressed by zstd", "unpack it with zstd -d"},
+        {"\xFD"
+         "7zXZ",
+         "compressed by xz", "unpack it with xz -d"},
+        {"BZh", "compressed by bzip2", "unpack it with bzip2 -d"},
+        {"PK\x03\x04", "a zip archive", "unpack it"},
+    };
+    for (size_t i = 0; i < AP_LEN(known); i++)
+        if (n >= strlen(known[i].magic) && !memcmp(text, known[i].magic, strlen(known[i].magic)))
+            return ap_fail(err, AP_FORMAT, "%s: is %s, expected JSONL (.gz is fine); %s", path,
+                           known[i].what, known[i].remedy);
+    return AP_OK;
+}
+
+typedef ap_status (*next_fn)(struct ap_lines *lines, const char **text, size_t *n, uint64_t *number,
+                             bool *more, struct ap_error *err);
+
+/* Lines, or the elements of a file that begins with a bracket. */
+static ap_status choose_next(struct ap_dataset_reader *r, struct ap_lines *lines, next_fn *next,
+                             struct ap_error *err)
+{
+    enum { LOOK = 4096 };
+    const char *text;
+    size_t n;
+    *next = ap_lines_next;
+    ap_status status = ap_lines_peek(lines, LOOK, &text, &n, err);
+    if (status == AP_OK)
+        status = check_magic(r->path, text, n, err);
+    if (status != AP_OK || (r->format && !r->format->record))
+        return status;
+    if (n >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) {
+        text += 3;
+        n -= 3;
+    }
+    if (memchr(text, '\0', n))
+        return binary(r->path, err);
+    size_t skip = ap_space_prefix(text, n);
+    if (skip < n && text[skip] == '[')
+        *next = ap_elements_next;
+    return AP_OK;
+}
+
+static ap_status read_lines(struct ap_dataset_reader *r, struct ap_lines *lines, next_fn next,
                             struct ap_error *err)
 {
     for (;;) {
@@ -302,7 +350,7 @@ static ap_status read_lines(struct ap_dataset_reader *r, struct ap_lines *lines,
         size_t n;
         uint64_t number = 0;
         bool more;
-        ap_status status = ap_lines_next(lines, &text, &n, &number, &more, &line_err);
+        ap_status status = next(lines, &text, &n, &number, &more, &line_err);
         if (status == AP_LIMIT) {
             r->d->n_lines++;
             ap_dataset_bad(r, &line_err);
@@ -326,10 +374,12 @@ ap_status ap_dataset_read(struct ap_dataset *d, const char *path,
 {
     struct ap_dataset_reader r;
     struct ap_lines *lines = NULL;
+    next_fn next;
     ap_status status;
     AP_TRY(ap_dataset_reader_init(&r, d, path, options, err));
     AP_TRY(ap_lines_open(&lines, path, LINE_BYTES_MAX, err));
-    AP_TRY(read_lines(&r, lines, err));
+    AP_TRY(choose_next(&r, lines, &next, err));
+    AP_TRY(read_lines(&r, lines, next, err));
     AP_TRY(ap_dataset_reader_end(&r, err));
 out:
     if (lines)

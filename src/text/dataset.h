@@ -47,11 +47,11 @@ struct ap_dataset {
 typedef enum ap_split { AP_SPLIT_TRAIN, AP_SPLIT_VALID, AP_SPLIT_TEST, AP_SPLIT_ALL } ap_split;
 
 struct ap_dataset_options {
+    const char *format; /* "auto" or a row of dataset_formats.c */
     const char
-        *format;       /* "auto", "pairs", "rewrites", "prompts", "messages", "helpsteer", "text" */
-    const char *score; /* helpsteer: which attribute orders the answers */
-    double bad_lines;  /* share of lines in [0, 1] that may be malformed */
-    uint64_t limit;    /* most examples; 0 for all */
+        *score;       /* helpsteer, ultrafeedback: what orders the answers; NULL, "auto": default */
+    double bad_lines; /* share of lines in [0, 1] that may be malformed */
+    uint64_t limit;   /* most examples; 0 for all */
     /* format text: documents separated by a line <|endoftext|>. The prompt is the first `opening`
      * sentences, the answer the document's own continuation. With the PCRE2 pattern `prefer`, the
      * pair is that continuation and one of another document (of the next 16, the first that differs

@@ -99,7 +99,6 @@ static ap_status cut_document(struct ap_dataset_reader *r, const char *text, siz
     e.prompt = doc.opening;
     e.answer = doc.continuation;
     AP_TRY(ap_dataset_add(r, &e, err));
-    ap_dataset_passed(r);
 out:
     return status;
 }
@@ -113,7 +112,9 @@ static ap_status end_document(struct ap_dataset_reader *r, struct ap_error *err)
     if (n == 0)
         return AP_OK;
     r->d->n_lines++;
+    struct ap_dataset_mark mark = ap_dataset_mark(r);
     ap_status status = cut_document(r, text + skip, n, &doc_err);
+    ap_dataset_rewind(r, &mark);
     ap_buffer_clear(&r->pending);
     if (status == AP_FORMAT) {
         ap_dataset_bad(r, &doc_err);

@@ -1,5 +1,6 @@
-/* HelpSteer's schema: several answers to a prompt, a line each, with five scores. All pairs within
- * a prompt, ordered by one of the scores. Entry points: ap_helpsteer_record, ap_helpsteer_end. */
+/* The schema of HelpSteer and HelpSteer2: several answers to a prompt, a line each, with five
+ * scores. All pairs within a prompt, wherever its lines stand, ordered by one of the scores. Entry
+ * points: ap_helpsteer_record, ap_helpsteer_end. */
 #include "text/dataset_reader.h"
 
 #include "base/error.h"
@@ -15,8 +16,9 @@ const char *const ap_helpsteer_scores[] = {"helpfulness", "correctness", "cohere
 
 /* One line. Those of one prompt form a list in the order of the file. */
 struct ap_scored {
-    char *prompt, *response; /* in storage */
-    uint64_t hash;           /* of the prompt */
+    struct ap_example chat; /* prompt and context */
+    char *response;         /* in storage */
+    uint64_t hash;          /* of the prompt as it stands in the file */
     double score;
     uint64_t number;   /* line */
     size_t next, last; /* the following one and, in the first, the last one; 0 for none */
@@ -40,27 +42,33 @@ static ap_status grow(struct ap_dataset_reader *r, struct ap_error *err)
 ap_status ap_helpsteer_record(struct ap_dataset_reader *r, const json_t *o, const char *where,
                               uint64_t number, struct ap_error *err)
 {
-    const char *wanted = r->options->score ? r->options->score : ap_helpsteer_scores[0];
+    const char *score = r->options->score;
+    const char *wanted = score && strcmp(score, "auto") != 0 ? score : ap_helpsteer_scores[0];
     const char *prompt = NULL, *response = NULL;
     struct ap_scored s = {.number = number};
     ap_status status;
     AP_TRY(ap_json_text(o, "prompt", where, true, &prompt, NULL, err));
     AP_TRY(ap_json_text(o, "response", where, true, &response, NULL, err));
-    if (!*prompt)
-        return ap_fail(err, AP_FORMAT, "%s: the prompt is empty, expected a text", where);
+    AP_TRY(ap_turns_marked(r, prompt, &s.chat, where, err));
     for (const char *const *key = ap_helpsteer_scores; *key; key++) {
         double value = 0;
-        AP_TRY(ap_json_real(o, *key, where, true, &value, err));
+        AP_TRY(ap_dataset_read_score(o, *key, true, &value, where, err));
         if (!strcmp(*key, wanted))
             s.score = value;
     }
     AP_TRY(grow(r, err));
     s.hash = ap_hash(prompt, strlen(prompt));
-    AP_TRY(ap_dataset_keep(r, prompt, strlen(prompt), &s.prompt, err));
     AP_TRY(ap_dataset_keep(r, response, strlen(response), &s.response, err));
     r->scored[r->n_scored++] = s;
 out:
     return status;
+}
+
+/* By hash, against chance by the last turn as well. */
+static bool same_prompt(const struct ap_scored *a, const struct ap_scored *b)
+{
+    return a->hash == b->hash && a->chat.n_context == b->chat.n_context &&
+           !strcmp(a->chat.prompt, b->chat.prompt);
 }
 
 /* Link the answers of each prompt: a hash table from prompt to its first line. */
@@ -77,7 +85,7 @@ static ap_status link_prompts(struct ap_dataset_reader *r, struct ap_error *err)
         size_t k = s->hash & (n_slots - 1);
         for (; slot[k]; k = (k + 1) & (n_slots - 1)) {
             first = &r->scored[slot[k] - 1];
-            if (first->hash == s->hash && !strcmp(first->prompt, s->prompt))
+            if (same_prompt(first, s))
                 break;
         }
         if (!slot[k]) {
@@ -101,12 +109,10 @@ static ap_status add_pair(struct ap_dataset_reader *r, const struct ap_scored *a
     if (a->score == b->score)
         return ap_dataset_drop(r, AP_DROP_TIE);
     const struct ap_scored *better = a->score > b->score ? a : b, *worse = better == a ? b : a;
-    struct ap_example e = {
-        .prompt = a->prompt,
-        .chosen = better->response,
-        .rejected = worse->response,
-        .margin = better->score - worse->score,
-    };
+    struct ap_example e = a->chat;
+    e.chosen = better->response;
+    e.rejected = worse->response;
+    e.margin = better->score - worse->score;
     return ap_dataset_add(r, &e, err);
 }
 

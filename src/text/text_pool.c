@@ -1,4 +1,5 @@
-/* A list of blocks that strings are cut from. Entry points: ap_text_pool_take, _copy, _free. */
+/* A list of blocks that strings are cut from. Entry points: ap_text_pool_take, _copy, _mark,
+ * _rewind, _free. */
 #include "text/text_pool.h"
 
 #include "base/memory.h"
@@ -50,4 +51,22 @@ void ap_text_pool_free(struct ap_text_pool *pool)
         ap_free(pool->head);
         pool->head = next;
     }
+}
+
+struct ap_text_pool_mark ap_text_pool_mark(const struct ap_text_pool *pool)
+{
+    return (struct ap_text_pool_mark){pool->head, pool->head ? pool->head->used : 0};
+}
+
+void ap_text_pool_rewind(struct ap_text_pool *pool, struct ap_text_pool_mark mark)
+{
+    while (pool->head != mark.head) {
+        struct ap_text_pool_block *next = pool->head->next;
+        ap_free(pool->head);
+        pool->head = next;
+    }
+    if (!mark.head || mark.used == mark.head->used)
+        return;
+    memset(mark.head->data + mark.used, 0, mark.head->used - mark.used);
+    mark.head->used = mark.used;
 }

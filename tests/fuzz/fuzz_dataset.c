@@ -1,10 +1,11 @@
-/* libFuzzer entry for data sets. The first byte picks the format, the rest are the file's lines:
- * any bytes give examples or one line of error, and every example is whole.
+/* libFuzzer entry for data sets. The first byte picks the format, the second is switches, the rest
+ * are the file's lines: any bytes give examples or one line of error, and every example is whole.
  * fuzz: text */
 #include "text/dataset_reader.h"
 
 #include "base/error.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,20 +18,36 @@ static void on_bad(void *context, const char *message)
         abort();
 }
 
-static void check_examples(const struct ap_dataset *d)
+static void check_example(const struct ap_example *e)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < d->n; i++) {
-        const struct ap_example *e = &d->examples[i];
-        if (!e->prompt || !*e->prompt || !e->chosen != !e->rejected || e->record != i)
+    if (!e->prompt || !*e->prompt || !e->chosen != !e->rejected)
+        abort();
+    for (size_t k = 0; k < e->n_context; k++)
+        bytes += strlen(e->context[k].role) + strlen(e->context[k].content);
+    bytes += strlen(e->prompt) + (e->answer ? strlen(e->answer) : 0) +
+             (e->chosen ? strlen(e->chosen) + strlen(e->rejected) : 0) +
+             (e->meta ? strlen(e->meta) : 0);
+    if (bytes == SIZE_MAX || !isfinite(e->margin) || e->margin < 0)
+        abort();
+}
+
+static ap_status on_example(void *context, const struct ap_example *e, struct ap_error *err)
+{
+    (void)context;
+    (void)err;
+    check_example(e);
+    return AP_OK;
+}
+
+static void check_examples(const struct ap_dataset *d)
+{
+    for (size_t i = 0; d->examples && i < d->n; i++) {
+        if (d->examples[i].record != i)
             abort();
-        for (size_t k = 0; k < e->n_context; k++)
-            bytes += strlen(e->context[k].role) + strlen(e->context[k].content);
-        bytes += strlen(e->prompt) + (e->answer ? strlen(e->answer) : 0) +
-                 (e->chosen ? strlen(e->chosen) + strlen(e->rejected) : 0) +
-                 (e->meta ? strlen(e->meta) : 0);
+        check_example(&d->examples[i]);
     }
-    if (d->n_bad > d->n_lines || bytes == SIZE_MAX)
+    if (d->n_bad > d->n_lines)
         abort();
 }
 
@@ -51,21 +68,28 @@ static ap_status read_all(struct ap_dataset_reader *r, const char *text, size_t 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const char *const formats[] = {"auto",     "pairs",     "rewrites", "prompts",
-                                          "messages", "helpsteer", "text"};
+    static const char *const formats[] = {"auto",          "pairs",
+                                          "rewrites",      "prompts",
+                                          "messages",      "text",
+                                          "orca",          "hh-rlhf",
+                                          "ultrafeedback", "ultrafeedback-binarized",
+                                          "alpaca",        "sharegpt",
+                                          "helpsteer",     "helpsteer2-preference"};
+    static const char *const scores[] = {NULL, "auto", "coherence", "overall_score"};
     struct ap_error err = {0};
     struct ap_dataset d;
     struct ap_dataset_reader r;
-    if (size == 0)
+    if (size < 2)
         return 0;
     struct ap_dataset_options options = {
         .format = formats[data[0] % AP_LEN(formats)],
-        .score = data[0] & 64 ? "coherence" : NULL,
+        .score = scores[data[1] & 3],
         .bad_lines = 0.5,
-        .limit = data[0] & 128 ? 2 : 0,
-        .opening = 1 + data[0] % 2,
-        .prefer = data[0] & 32 ? "a.?b|\\s{2}" : NULL,
+        .limit = data[1] & 4 ? 2 : 0,
+        .opening = 1 + (data[1] >> 3 & 1),
+        .prefer = data[1] & 16 ? "a.?b|\\s{2}" : NULL,
         .on_bad = on_bad,
+        .on_example = data[1] & 32 ? on_example : NULL,
     };
     ap_status status = ap_dataset_reader_init(&r, &d, "d.jsonl", &options, &err);
     if (status == AP_OK)

@@ -57,6 +57,19 @@ static void test_text(void **state)
     ap_text_free(text);
 }
 
+/* A file that gives no example is told about all the same. */
+static void test_nothing_left(void **state)
+{
+    (void)state;
+    char *text = inspect("{\"prompt\": \"p\"}\n", (struct ap_inspect_options){.format = "pairs"});
+    check_holds(text, "  examples    0\n  malformed   1\n");
+    ap_text_free(text);
+    text = inspect("no JSON\n", (struct ap_inspect_options){0});
+    check_holds(text, "  schema      unknown\n");
+    ap_text_free(text);
+    ap_text_free(inspect("no JSON\n", (struct ap_inspect_options){.json = true}));
+}
+
 /* Long text is cut where three lines of 100 columns end, wide characters counted as two. */
 static void test_columns(void **state)
 {
@@ -116,7 +129,6 @@ static void test_refused(void **state)
     check_refused(dir, (struct ap_inspect_options){0}, AP_UNSUPPORTED, dir);
     check_refused("/dev/null", (struct ap_inspect_options){0}, AP_INVALID, "/dev/null");
     check_refused(path, (struct ap_inspect_options){.format = "csv"}, AP_INVALID, "data.format");
-    check_refused(path, (struct ap_inspect_options){.format = "pairs"}, AP_FORMAT, "1 malformed");
     check_refused(path, (struct ap_inspect_options){.model = "/no/such"}, AP_NOT_FOUND, "/no/such");
 }
 
@@ -147,7 +159,8 @@ static void test_lengths(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_text),    cmocka_unit_test(test_columns), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_text),    cmocka_unit_test(test_nothing_left),
+        cmocka_unit_test(test_columns), cmocka_unit_test(test_json),
         cmocka_unit_test(test_refused), cmocka_unit_test(test_lengths),
     };
     return cmocka_run_group_tests(tests, open_scratch, close_scratch);

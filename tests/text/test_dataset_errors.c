@@ -54,7 +54,8 @@ static void check_bytes(struct scratch *s, const char *bytes, size_t n, const ch
 static void test_binary(void **state)
 {
     static const char parquet[] = "PAR1\x15\x04\x15\x00\x15\xFE";
-    check_bytes(*state, parquet, sizeof(parquet) - 1, "is binary");
+    check_bytes(*state, parquet, sizeof(parquet) - 1, "is Parquet");
+    check_bytes(*state, "\x28\xB5\x2F\xFD....", 8, "zstd -d");
     check_bytes(*state, "{\"a\"\0}", 6, "is binary");
     check_bytes(*state, "\xFF\xFEg\n", 4, "is binary");
     check_bytes(*state, "\x1F\x8B\x08 broken", 10, "");
@@ -62,17 +63,12 @@ static void test_binary(void **state)
 
 static void test_other_shapes(void **state)
 {
-    check_refused(*state, "[{\"prompt\": \"p\"}]\n", AUTO, AP_FORMAT, "d.jsonl: is one JSON array",
-                  "jq -c");
     check_refused(*state, "{\n \"prompt\": \"p\"\n}\n", AUTO, AP_FORMAT, "JSON over many lines",
                   "jq -c");
-    check_refused(*state, "{\"instruction\": \"i\", \"output\": \"o\"}\n", AUTO, AP_FORMAT,
-                  "d.jsonl:1", "{instruction, output} is of no known schema");
+    check_refused(*state, "{\"instruction\": \"i\", \"answer\": \"o\"}\n", AUTO, AP_FORMAT,
+                  "d.jsonl:1", "{instruction, answer} is of no known schema");
     check_refused(*state, "prompt,chosen,rejected\na,b,c\n", AUTO, AP_FORMAT, "2 of 2",
                   "d.jsonl:1");
-    /* message lists, as in UltraFeedback: another schema, for later */
-    check_refused(*state, "{\"prompt\": \"p\", \"chosen\": [], \"rejected\": []}\n", AUTO,
-                  AP_FORMAT, "1 of 1", "\"chosen\" is an array, expected a string");
     check_refused(*state, "{\"prompt\": \"p\"}\n", (struct ap_dataset_options){.format = "pairs"},
                   AP_FORMAT, "d.jsonl:1", "\"chosen\" is missing");
 }
@@ -81,8 +77,14 @@ static void test_options(void **state)
 {
     check_refused(*state, "{}", (struct ap_dataset_options){.format = "parquet"}, AP_INVALID,
                   "data.format", "helpsteer");
-    check_refused(*state, "{}", (struct ap_dataset_options){.score = "beauty"}, AP_INVALID,
+    static const char steer[] =
+        "{\"prompt\": \"p\", \"response\": \"r\", \"helpfulness\": 1, \"correctness\": 1, "
+        "\"coherence\": 1, \"complexity\": 1, \"verbosity\": 1}\n";
+    check_refused(*state, steer, (struct ap_dataset_options){.score = "beauty"}, AP_INVALID,
                   "data.score", "verbosity");
+    check_refused(*state, "{}",
+                  (struct ap_dataset_options){.score = "beauty", .format = "ultrafeedback"},
+                  AP_INVALID, "data.score", "fine-grained_score");
     check_refused(*state, "{}", (struct ap_dataset_options){.bad_lines = 2}, AP_INVALID,
                   "data.bad_lines", "0 to 1");
     check_refused(*state, "A. B. C.", (struct ap_dataset_options){.format = "text"}, AP_INVALID,
