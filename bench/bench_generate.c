@@ -50,7 +50,7 @@ static ap_status time_batch(struct ap_generator *g, const struct ap_role *role,
                             const struct settings *s, int batch, int n_new, double *seconds,
                             struct ap_error *err)
 {
-    struct ap_sampling sampling = {s->temperature, 0, 1};
+    struct ap_sampling sampling = {.temperature = s->temperature, .top_p = 1};
     struct ap_gen_request *requests = ap_calloc((size_t)batch, sizeof(*requests));
     int32_t *prompts = ap_calloc((size_t)batch * (size_t)s->prompt, sizeof(*prompts));
     struct ap_random random;

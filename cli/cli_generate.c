@@ -20,6 +20,10 @@ static int help(void)
          "  --temperature T       0 takes the likeliest token (default: 0)\n"
          "  --top-k N             draw from the N likeliest tokens; 0 for all (default: 0)\n"
          "  --top-p P             draw from the likeliest tokens that make up P (default: 1)\n"
+         "  --min-p P             only tokens at least P times as likely as the likeliest "
+         "(default: 0)\n"
+         "  --repetition-penalty R\n"
+         "                        of tokens that stand in the prompt or the answer (default: 1)\n"
          "  --seed S              of the random numbers; a line's own are a function of S and its\n"
          "                        number (default: 0)\n"
          "  --stop TEXT           end before this text; may be given several times\n"
@@ -103,7 +107,7 @@ static int generate_argument(struct generate *c, const char *prompt)
     return cli_finish(CLI_OK);
 }
 
-enum { MAX_NEW = CLI_OWN_OPTION, TEMPERATURE, TOP_K, TOP_P, SEED, STOP };
+enum { MAX_NEW = CLI_OWN_OPTION, TEMPERATURE, TOP_K, TOP_P, MIN_P, PENALTY, SEED, STOP };
 
 static bool add_stop(struct generate *c, const char *text)
 {
@@ -136,6 +140,11 @@ static bool take_option(struct generate *c, int option, char **argv)
         return good;
     case TOP_P:
         return cli_parse_real("generate", "--top-p", optarg, 1e-6, 1, &o->top_p);
+    case MIN_P:
+        return cli_parse_real("generate", "--min-p", optarg, 0, 1, &o->min_p);
+    case PENALTY:
+        return cli_parse_real("generate", "--repetition-penalty", optarg, 0.01, 100,
+                              &o->repetition_penalty);
     case SEED:
         good = cli_parse_int("generate", "--seed", optarg, 0, LLONG_MAX, &n);
         o->seed = (uint64_t)n;
@@ -155,6 +164,8 @@ int cli_generate(int argc, char **argv)
         {"temperature", required_argument, NULL, TEMPERATURE},
         {"top-k", required_argument, NULL, TOP_K},
         {"top-p", required_argument, NULL, TOP_P},
+        {"min-p", required_argument, NULL, MIN_P},
+        {"repetition-penalty", required_argument, NULL, PENALTY},
         {"seed", required_argument, NULL, SEED},
         {"stop", required_argument, NULL, STOP},
         {NULL, 0, NULL, 0},

@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Reference values of our own under tests/golden, made with the real transformers and peft.
 
-    make_golden.py [models | losses | tokens]   make them again (all of them without a name)
+    make_golden.py [models | losses | sampling | tokens]   make them again (all of them without a name)
     make_golden.py --check FOLDER               recompute a folder in the same format and say how
                                                 far its values are from what is stored
 
 models: tiny random Llamas (golden_models.py). losses: losses, advantages and two finite worlds in
-float64 (golden_losses.py). tokens: some strings under the demo's tokenizer. The tokenizers' other
+float64 (golden_losses.py). sampling: what truncation and penalty leave of a row of logits
+(golden_sampling.py). tokens: some strings under the demo's tokenizer. The tokenizers' other
 reference values are make_golden_text.py's. Needs torch, transformers, peft and tokenizers; the
 committed values say with which versions they were made. Seeded: the same versions on the same
 processor give the same bytes.
@@ -32,6 +33,12 @@ def make_losses():
     import golden_losses
 
     golden_losses.write(GOLDEN / "losses.json")
+
+
+def make_sampling():
+    import golden_sampling
+
+    golden_sampling.write(GOLDEN / "sampling.json")
 
 
 def make_tokens():
@@ -62,15 +69,23 @@ def make_tokens():
 def check(root):
     import golden_losses
     import golden_models
+    import golden_sampling
 
     print(f"losses.json: {golden_losses.check(root / 'losses.json'):.1e}")
+    if (root / "sampling.json").exists():
+        print(f"sampling.json: {golden_sampling.check(root / 'sampling.json'):.1e}")
     for folder in sorted((root / "models").glob("llama*")):
         (name, far), number = golden_models.check(folder)
         print(f"{folder.name}: tensors {far:.1e} ({name}), numbers {number:.1e}, relative")
 
 
 def main():
-    parts = {"models": make_models, "losses": make_losses, "tokens": make_tokens}
+    parts = {
+        "models": make_models,
+        "losses": make_losses,
+        "sampling": make_sampling,
+        "tokens": make_tokens,
+    }
     wanted = sys.argv[1:]
     if len(wanted) == 2 and wanted[0] == "--check":
         return check(pathlib.Path(wanted[1]))

@@ -45,10 +45,12 @@ ap_status ap_engine_classify(struct ap_engine *e, const int32_t *ids, size_t n, 
                              struct ap_error *err);
 
 struct ap_generation_options {
-    int max_new_tokens; /* 0: 128; cut to what the context leaves */
-    double temperature; /* 0: greedy */
-    int top_k;          /* 0: off */
-    double top_p;       /* 0 or 1: off */
+    int max_new_tokens;        /* 0: 128; cut to what the context leaves */
+    double temperature;        /* 0: greedy */
+    int top_k;                 /* 0: off */
+    double top_p;              /* 0 or 1: off */
+    double min_p;              /* tokens of at least this share of the likeliest one's; 0: off */
+    double repetition_penalty; /* of tokens of the prompt and the answer so far; 0 or 1: off */
     uint64_t seed; /* with record: the random stream. The same two, prompt and settings give the
                     * same tokens */
     uint64_t record;

@@ -307,7 +307,8 @@ ap_status ap_engine_generate(struct ap_engine *e, const int32_t *prompt, size_t 
 {
     ap_status status;
     struct taking taking = {e, out, err};
-    struct ap_sampling sampling = {o->temperature, o->top_k, o->top_p > 0 ? o->top_p : 1};
+    struct ap_sampling sampling = {o->temperature, o->top_k, o->top_p > 0 ? o->top_p : 1, o->min_p,
+                                   o->repetition_penalty};
     int max_new = o->max_new_tokens ? o->max_new_tokens : MAX_NEW_DEFAULT;
     *out = (struct ap_generation){0};
     if (e->weights->score >= 0)

@@ -22,6 +22,7 @@
 #include "model/layout.h"
 
 #include <math.h>
+#include <string.h>
 
 enum { PREFILL_ROWS = 256, SLOTS_MAX = 4096, END_MAX = 64, PARALLEL_LOGITS = 1 << 16 };
 
@@ -35,8 +36,10 @@ struct slot {
     int32_t next; /* RUN: the token to feed */
     struct ap_random random;
     struct ap_stop_text text; /* used with stop strings only */
-    int32_t *ids;             /* [context], new tokens */
-    float *logp;              /* [context] */
+    int32_t *said;            /* [context], the prompt and the new tokens */
+    int32_t *ids;             /* the new ones: said + n_prompt */
+    float *logp;              /* [context], of the new ones */
+    float *saved;             /* [context], logits before a penalty */
 };
 
 struct ap_generator {
@@ -47,8 +50,8 @@ struct ap_generator {
     struct ap_kv *kv;
     struct ap_arena arena; /* everything below */
     struct slot *slots;    /* n_slot */
-    int32_t *ids;          /* [n_slot, context], the slots' */
-    float *logp;
+    int32_t *said;         /* [n_slot, context], the slots' */
+    float *logp, *saved;
     int32_t *row_id, *row_slot, *row_pos; /* [max_row], of one step */
     int32_t *drawn_slot, *drawn_row;      /* [n_slot]: running slots of the step, their rows */
     int32_t *drawn_id;
@@ -105,8 +108,9 @@ static void lay_out(struct ap_generator *g, struct ap_layout *l)
     size_t n_slot = (size_t)g->options.n_slot, max_row = (size_t)g->max_row;
     size_t n_vocab = (size_t)g->config.n_vocab, context = (size_t)g->options.context;
     g->slots = ap_layout_take(l, n_slot, sizeof(*g->slots));
-    g->ids = ap_layout_take(l, n_slot * context, sizeof(*g->ids));
+    g->said = ap_layout_take(l, n_slot * context, sizeof(*g->said));
     g->logp = ap_layout_take(l, n_slot * context, sizeof(*g->logp));
+    g->saved = ap_layout_take(l, n_slot * context, sizeof(*g->saved));
     g->row_id = ap_layout_take(l, max_row, sizeof(*g->row_id));
     g->row_slot = ap_layout_take(l, max_row, sizeof(*g->row_slot));
     g->row_pos = ap_layout_take(l, max_row, sizeof(*g->row_pos));
@@ -120,8 +124,9 @@ static void lay_out(struct ap_generator *g, struct ap_layout *l)
     g->block = ap_layout_take(l, n_slot * ap_sampler_n_block(g->config.n_vocab), sizeof(*g->block));
     g->heap = ap_layout_take(l, n_slot * n_vocab, sizeof(*g->heap));
     for (size_t i = 0; g->slots && i < n_slot; i++) {
-        g->slots[i].ids = g->ids + i * context;
+        g->slots[i].said = g->said + i * context;
         g->slots[i].logp = g->logp + i * context;
+        g->slots[i].saved = g->saved + i * context;
     }
 }
 
@@ -280,6 +285,8 @@ static ap_status start_sample(struct run *run, int s)
     ap_random_init(&slot->random, &stream);
     slot->request = run->next_request;
     slot->sample = run->next_sample;
+    memcpy(slot->said, r->prompt, (size_t)r->n_prompt * sizeof(*slot->said));
+    slot->ids = slot->said + r->n_prompt;
     slot->n_filled = 0;
     slot->n_new = 0;
     slot->max_new = r->max_new_tokens < room ? r->max_new_tokens : room;
@@ -366,12 +373,30 @@ static ap_status release_prefilled(struct run *run)
     return status;
 }
 
+/* The i-th drawn row, on its own. Its logits stay as they are: the token's log-probability is read
+ * from them. */
+static void draw_row(struct run *run, int i)
+{
+    struct ap_generator *g = run->g;
+    struct slot *slot = &g->slots[g->drawn_slot[i]];
+    int n_vocab = g->config.n_vocab, n_said = (int)(slot->ids - slot->said) + slot->n_new;
+    float *logits = g->logits + (size_t)i * (size_t)n_vocab;
+    double penalty = run->sampling->repetition_penalty;
+    bool penalised = penalty != 0 && penalty != 1;
+    struct ap_sampler_scratch scratch = {g->block + (size_t)i * ap_sampler_n_block(n_vocab),
+                                         g->heap + (size_t)i * (size_t)n_vocab};
+    if (penalised)
+        ap_penalise(logits, slot->said, n_said, penalty, slot->saved);
+    g->drawn_id[i] = ap_sample_token(logits, n_vocab, run->sampling, g->uniform[i], &scratch);
+    if (penalised)
+        ap_unpenalise(logits, slot->said, n_said, slot->saved);
+}
+
 /* The tokens of the running slots: one uniform each, then rows at once, each on its own. */
 static ap_status draw(struct run *run)
 {
     struct ap_generator *g = run->g;
     int n = run->n_drawn, n_vocab = g->config.n_vocab;
-    size_t n_block = ap_sampler_n_block(n_vocab);
     double temperature = run->sampling->temperature;
     if (n == 0)
         return AP_OK;
@@ -379,12 +404,8 @@ static ap_status draw(struct run *run)
     for (int i = 0; i < n && temperature != 0; i++)
         g->uniform[i] = ap_random_uniform(&g->slots[g->drawn_slot[i]].random);
 #pragma omp parallel for schedule(static) if (n > 1 && n * (int64_t)n_vocab > PARALLEL_LOGITS)
-    for (int i = 0; i < n; i++) {
-        struct ap_sampler_scratch scratch = {g->block + (size_t)i * n_block,
-                                             g->heap + (size_t)i * (size_t)n_vocab};
-        g->drawn_id[i] = ap_sample_token(g->logits + (size_t)i * (size_t)n_vocab, n_vocab,
-                                         run->sampling, g->uniform[i], &scratch);
-    }
+    for (int i = 0; i < n; i++)
+        draw_row(run, i);
     run->role->weights->ops->logprob(g->drawn_logp, NULL, g->lse, g->logits, g->drawn_id, n,
                                      n_vocab, temperature != 0 ? (float)temperature : 1.0f);
     for (int i = 0; i < n; i++)

@@ -11,9 +11,11 @@
 #include "model/transformer.h"
 
 struct ap_sampling {
-    double temperature; /* 0: greedy (lowest id wins a tie); else in [0.001, 1000] */
-    int top_k;          /* 0: off */
-    double top_p;       /* in (0, 1]; 1: off */
+    double temperature;        /* 0: greedy (lowest id wins a tie); else in [0.001, 1000] */
+    int top_k;                 /* 0: off */
+    double top_p;              /* in (0, 1]; 1: off */
+    double min_p;              /* in [0, 1], a share of the largest probability; 0: off */
+    double repetition_penalty; /* of tokens that the prompt or the answer holds; 0 or 1: off */
 };
 
 typedef enum ap_stop { AP_STOP_END, AP_STOP_LENGTH, AP_STOP_STRING } ap_stop;
@@ -28,8 +30,8 @@ struct ap_gen_request {
 
 struct ap_generated {
     const int32_t *ids; /* n of them, the end token included; borrowed during the callback */
-    const float *logp;  /* of each, untruncated, at the sampling temperature (1 when greedy); the
-                         * bits of the training forward */
+    const float *logp; /* of each, untruncated, without penalty, at the sampling temperature (1 when
+                        * greedy); the bits of the training forward */
     int n;
     ap_stop stop;
     size_t n_text; /* AP_STOP_STRING: bytes of the decoded text before the stop string */

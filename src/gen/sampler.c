@@ -6,7 +6,7 @@
  *                                        ▲ the block that the number falls into is weighed again
  *
  * Truncated, a heap gives tokens from the largest down until enough are kept; nothing sorts the
- * whole vocabulary. Entry point: ap_sample_token. */
+ * whole vocabulary. Entry points: ap_sample_token, ap_penalise. */
 #include "gen/sampler.h"
 
 #include <math.h>
@@ -16,6 +16,7 @@ enum { BLOCK = 256, LANES = 16 };
 
 /* Outside of these a float's quotient of logits overflows or says nothing. */
 static const double temperature_min = 1e-3, temperature_max = 1e3;
+static const double penalty_min = 1e-2, penalty_max = 1e2;
 
 size_t ap_sampler_n_block(int n_vocab)
 {
@@ -35,6 +36,14 @@ ap_status ap_sampling_check(const struct ap_sampling *s, struct ap_error *err)
     if (!(s->top_p > 0 && s->top_p <= 1))
         return ap_fail(err, AP_INVALID, "top_p is %g, expected a share in (0, 1]; 1 is off",
                        s->top_p);
+    if (!(s->min_p >= 0 && s->min_p <= 1))
+        return ap_fail(err, AP_INVALID, "min_p is %g, expected a share in [0, 1]; 0 is off",
+                       s->min_p);
+    if (s->repetition_penalty != 0 &&
+        !(s->repetition_penalty >= penalty_min && s->repetition_penalty <= penalty_max))
+        return ap_fail(err, AP_INVALID,
+                       "repetition_penalty is %g, expected a number from %g to %g; 1 is off",
+                       s->repetition_penalty, penalty_min, penalty_max);
     return AP_OK;
 }
 
@@ -222,6 +231,12 @@ static float nucleus_floor(double top_p, double total, int n_vocab, float max, d
     return max + (float)(temperature * (log((1 - top_p) * total / n_vocab) - 1));
 }
 
+/* Under this logit a token has less than min_p of the largest's probability. */
+static float min_p_floor(double min_p, float max, double temperature)
+{
+    return min_p > 0 ? max + (float)(temperature * (log(min_p) - 1e-3)) : -INFINITY;
+}
+
 static int32_t sample_truncated(const float *logits, int n_vocab, float max,
                                 const struct ap_sampling *s, double uniform,
                                 const struct ap_sampler_scratch *scratch)
@@ -229,26 +244,31 @@ static int32_t sample_truncated(const float *logits, int n_vocab, float max,
     int32_t *heap = scratch->heap;
     bool by_count = s->top_k > 0 && s->top_k < n_vocab;
     double reach = INFINITY, mass = 0;
+    float floor = min_p_floor(s->min_p, max, s->temperature);
     int n;
     if (by_count) {
         n = gather_top(heap, logits, n_vocab, s->top_k);
     } else {
-        float per_t = (float)(1 / s->temperature);
-        double total = weigh_all(scratch->block, logits, n_vocab, max, per_t);
-        reach = s->top_p * total;
-        n = gather_above(heap, logits, n_vocab,
-                         nucleus_floor(s->top_p, total, n_vocab, max, s->temperature));
+        if (s->top_p < 1) {
+            float per_t = (float)(1 / s->temperature);
+            double total = weigh_all(scratch->block, logits, n_vocab, max, per_t);
+            reach = s->top_p * total;
+            floor = fmaxf(floor, nucleus_floor(s->top_p, total, n_vocab, max, s->temperature));
+        }
+        n = gather_above(heap, logits, n_vocab, floor);
     }
     make_heap(heap, n, logits, false);
     int left = n;
-    while (left > 0 && mass < reach)
+    while (left > 0 && mass < reach &&
+           (by_count || weight_of(logits[heap[0]], max, s->temperature) >= s->min_p))
         mass += weight_of(logits[take_top(heap, &left, logits)], max, s->temperature);
 
     int first = n - 1, last = left; /* kept ones: heap[first], heap[first − 1], … heap[last] */
-    if (by_count && s->top_p < 1) {
-        reach = s->top_p * mass;
+    if (by_count && (s->top_p < 1 || s->min_p > 0)) {
+        reach = s->top_p < 1 ? s->top_p * mass : INFINITY;
         mass = 0;
-        for (last = n; last > left && mass < reach;)
+        for (last = n; last > left && mass < reach &&
+                       weight_of(logits[heap[last - 1]], max, s->temperature) >= s->min_p;)
             mass += weight_of(logits[heap[--last]], max, s->temperature);
     }
     double goal = uniform * mass, before = 0;
@@ -266,8 +286,26 @@ int32_t ap_sample_token(const float *logits, int n_vocab, const struct ap_sampli
     float max = largest(logits, n_vocab);
     if (s->temperature == 0)
         return first_at(logits, n_vocab, max);
-    bool truncated = (s->top_k > 0 && s->top_k < n_vocab) || s->top_p < 1;
+    bool truncated = (s->top_k > 0 && s->top_k < n_vocab) || s->top_p < 1 || s->min_p > 0;
     if (truncated)
         return sample_truncated(logits, n_vocab, max, s, uniform, scratch);
     return sample_all(logits, n_vocab, max, (float)(1 / s->temperature), uniform, scratch->block);
+}
+
+/* -- the penalty of repetition -- */
+
+/* All are read before one is written: an id that stands twice is penalised once. */
+void ap_penalise(float *logits, const int32_t *ids, int n, double penalty, float *saved)
+{
+    const float p = (float)penalty;
+    for (int i = 0; i < n; i++)
+        saved[i] = logits[ids[i]];
+    for (int i = 0; i < n; i++)
+        logits[ids[i]] = saved[i] < 0 ? saved[i] * p : saved[i] / p;
+}
+
+void ap_unpenalise(float *logits, const int32_t *ids, int n, const float *saved)
+{
+    for (int i = 0; i < n; i++)
+        logits[ids[i]] = saved[i];
 }

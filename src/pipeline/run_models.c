@@ -246,11 +246,12 @@ ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct
                         struct ap_target *out, struct ap_error *err)
 {
     const struct ap_target_settings *t = &run->s->target;
-    struct ap_target_options options = {.max_new_tokens = t->max_new_tokens,
-                                        .sampling = {t->temperature, t->top_k, t->top_p},
-                                        .stop = t->stop,
-                                        .n_stop = t->n_stop,
-                                        .n_slot = run->s->run.batch};
+    struct ap_target_options options = {
+        .max_new_tokens = t->max_new_tokens,
+        .sampling = {t->temperature, t->top_k, t->top_p, t->min_p, t->repetition_penalty},
+        .stop = t->stop,
+        .n_stop = t->n_stop,
+        .n_slot = run->s->run.batch};
     return ap_target_local(out, lm, role, &options, err);
 }
 
@@ -259,7 +260,7 @@ ap_status ap_run_rewriter(struct ap_run *run, const struct ap_lm *lm, const stru
                           struct ap_error *err)
 {
     struct ap_target_options options = {.max_new_tokens = run->s->prompter.max_new_tokens,
-                                        .sampling = {temperature, 0, 1},
+                                        .sampling = {.temperature = temperature, .top_p = 1},
                                         .n_slot = n_slot};
     return ap_target_local(out, lm, role, &options, err);
 }

@@ -47,7 +47,7 @@ struct ap_target_settings {
     char *model;
     struct ap_adapter_settings adapter; /* for rlhf */
     int max_new_tokens;
-    double temperature, top_p;
+    double temperature, top_p, min_p, repetition_penalty;
     int top_k;
     char *stop[AP_LIST_MAX]; /* stop strings */
     int n_stop;

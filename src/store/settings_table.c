@@ -89,6 +89,10 @@ static const struct ap_setting target_rows[] = {
         HELP("nucleus of the answers' tokens; 1 for all")),
     ROW("top_k", INT, top_k, "0", RANGE(0, INT_MOST),
         HELP("likeliest tokens of an answer; 0 for all")),
+    ROW("min_p", REAL, min_p, "0", RANGE(0, 1),
+        HELP("least probability of an answer's tokens, as a share of the likeliest; 0 for all")),
+    ROW("repetition_penalty", REAL, repetition_penalty, "1", RANGE(0.01, 100),
+        HELP("of tokens that prompt or answer hold already, as transformers' own; 1 for none")),
     ROW("stop", TEXT_LIST, stop, "", LIST(n_stop), HELP("texts at which an answer ends")),
 };
 #undef OWNER

@@ -163,13 +163,14 @@ whole=$(cat "$tmp/out") stop=$(cut -c 12-18 "$tmp/out" | head -1)
 try "$alignpro" generate --model "$model" --temperature 1 --max-new-tokens 40 --seed 1 --stop "$stop" "a cat"; exits 0 "generate --stop"
 case $whole in "$(cat "$tmp/out")$stop"*) note 0 x ;; *) note 1 "generate --stop '$stop' cuts elsewhere" ;; esac
 try "$alignpro" generate --model "$judge" x; exits 1 "generate by a classifier"; err_has classifier "generate by a classifier"
-for bad in "--temperature -1" "--temperature x" "--temperature 1e-9" "--temperature 1001" "--temperature nan" "--top-k -1" "--top-p 1.5" "--top-p 0" "--seed x" "--max-new-tokens 0" "--threads 0"; do
+for bad in "--temperature -1" "--temperature x" "--temperature 1e-9" "--temperature 1001" "--temperature nan" "--top-k -1" "--top-p 1.5" "--top-p 0" "--min-p 1.1" "--min-p -1" "--repetition-penalty 0" "--repetition-penalty nan" "--seed x" "--max-new-tokens 0" "--threads 0"; do
     # shellcheck disable=SC2086
     try "$alignpro" generate --model "$model" $bad x; exits 2 "generate $bad"; err_has "${bad%% *}" "generate $bad"
 done
 try "$alignpro" generate --model "$bare" --stop "" x; exits 2 "an empty stop"
 input '{"ids": [0]}'
 try "$alignpro" generate --model "$model" --temperature 0.8 --top-k 5 --top-p 0.9; exits 0 "generate truncated"
+try "$alignpro" generate --model "$model" --repetition-penalty 1.2 --temperature 0.8 --min-p 0.1; exits 0 "generate penalised"
 
 # -- a damaged model, a full disk, a closed pipe --
 cp -r "$model" "$tmp/cut"

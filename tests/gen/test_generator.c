@@ -4,7 +4,7 @@
 
 #include "gen/tiny.h"
 
-static const struct ap_sampling greedy = {0, 0, 1}, plain = {1, 0, 1};
+static const struct ap_sampling greedy = {0, 0, 1, 0, 0}, plain = {1, 0, 1, 0, 0};
 
 static int setup(void **state)
 {
@@ -186,7 +186,7 @@ static void test_steps_allocate_nothing(void **state)
     struct tiny_result *r = tiny_result_new(7, 2, 20);
     struct ap_gen_request requests[7];
     int32_t prompt[7][16];
-    const struct ap_sampling settings[] = {greedy, plain, {0.7, 9, 0.9}};
+    const struct ap_sampling settings[] = {greedy, plain, {0.7, 9, 0.9, 0.02, 1.3}};
     for (int i = 0; i < 7; i++) {
         requests[i] =
             (struct ap_gen_request){.prompt = prompt[i], .n_samples = 2, .max_new_tokens = 20};
@@ -230,7 +230,7 @@ static void test_bad_requests(void **state)
            "token id -1 at position 1");
     refuse(g, &role, &plain, &(struct ap_gen_request){high, 1, 1, 1, {0}}, AP_INVALID,
            "expected 0 to 299");
-    refuse(g, &role, &(struct ap_sampling){-1, 0, 1},
+    refuse(g, &role, &(struct ap_sampling){-1, 0, 1, 0, 0},
            &(struct ap_gen_request){prompt, 1, 1, 1, {0}}, AP_INVALID, "temperature");
     ap_generator_close(g);
 }

@@ -15,7 +15,7 @@ struct fixture {
 
 /* Some six in 300 tokens end a sample, so that lengths differ. */
 static const int32_t end[N_END] = {2, 50, 100, 150, 200, 250};
-static const struct ap_sampling plain = {1, 0, 1};
+static const struct ap_sampling plain = {1, 0, 1, 0, 0};
 
 static struct tiny_result *generate(const struct ap_role *role, int n_slot,
                                     const struct ap_sampling *sampling,
@@ -80,6 +80,19 @@ static void test_batch_size(void **state)
     }
 }
 
+/* What stands in a slot from an earlier request is nobody's repetition. */
+static void test_batch_size_under_a_penalty(void **state)
+{
+    struct fixture *f = *state;
+    const struct ap_role role = {f->weights, NULL};
+    const struct ap_sampling s = {0.9, 0, 1, 0.05, 1.5};
+    struct tiny_result *a = generate(&role, 1, &s, f->requests),
+                       *b = generate(&role, 33, &s, f->requests);
+    compare(a, b, false);
+    tiny_result_free(a);
+    tiny_result_free(b);
+}
+
 static void test_order_of_requests(void **state)
 {
     struct fixture *f = *state;
@@ -141,7 +154,8 @@ static void test_log_probabilities_at_a_temperature(void **state)
 {
     struct fixture *f = *state;
     struct ap_role role = {f->weights, NULL};
-    struct tiny_result *r = generate(&role, 7, &(struct ap_sampling){0.7, 20, 0.9}, f->requests);
+    struct tiny_result *r =
+        generate(&role, 7, &(struct ap_sampling){0.7, 20, 0.9, 0.01, 1.4}, f->requests);
     check_forward(f, &role, r, 0.7, 7);
     tiny_result_free(r);
 }
@@ -176,6 +190,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_samples_are_varied),
         cmocka_unit_test(test_batch_size),
+        cmocka_unit_test(test_batch_size_under_a_penalty),
         cmocka_unit_test(test_order_of_requests),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(test_log_probabilities_are_the_forwards),

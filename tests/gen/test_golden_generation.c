@@ -12,7 +12,7 @@
 #include <dirent.h>
 #include <stdlib.h>
 
-static const struct ap_sampling greedy = {0, 0, 1};
+static const struct ap_sampling greedy = {0, 0, 1, 0, 0};
 
 static int read_ids(const json_t *array, int32_t *ids, int room)
 {
@@ -101,6 +101,46 @@ static void test_committed_cases(void **state)
     assert_true(check_models(AP_SOURCE_DIR "/tests/golden/models") >= 3);
 }
 
+/* transformers' own greedy generate under a penalty of repetition: ids of the prompt and of the
+ * answer count. */
+static void test_repetition_penalty(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    json_t *root, *c;
+    size_t k;
+    check_ok(ap_json_load(AP_SOURCE_DIR "/tests/golden/sampling.json", 1 << 20, &root, &err), err);
+    json_array_foreach(json_object_get(root, "greedy"), k, c)
+    {
+        struct ap_weights *w;
+        struct ap_generator *g;
+        struct ap_generator_options options = {.n_slot = 3, .context = 64};
+        struct ap_sampling sampling = greedy;
+        int32_t prompt[32], want[64];
+        char dir[600];
+        snprintf(dir, sizeof(dir), "%s/tests/golden/models/%s", AP_SOURCE_DIR,
+                 json_string_value(json_object_get(c, "model")));
+        sampling.repetition_penalty = json_number_value(json_object_get(c, "repetition_penalty"));
+        check_ok(ap_weights_load(&w, dir, 0, &err), err);
+        check_ok(ap_generator_open(&g, &w->config, &options, &err), err);
+        struct tiny_result *r = tiny_result_new(1, 2, 64);
+        struct ap_gen_request request = {.prompt = prompt, .n_samples = 2};
+        request.n_prompt = read_ids(json_object_get(c, "prompt"), prompt, 32);
+        request.max_new_tokens = read_ids(json_object_get(c, "new"), want, 64);
+        struct ap_role role = {w, NULL};
+        check_ok(ap_generate(g, &role, &sampling, &request, 1, tiny_take, r, &err), err);
+        for (int i = 0; i < 2; i++) {
+            assert_int_equal(r->cells[i].n, request.max_new_tokens);
+            assert_memory_equal(r->cells[i].ids, want, (size_t)r->cells[i].n * sizeof(*want));
+        }
+        tiny_result_free(r);
+        ap_generator_close(g);
+        ap_weights_free(w);
+    }
+    assert_true(k >= 3);
+    json_decref(root);
+}
+
 static void test_reference_cases(void **state)
 {
     const char *root = check_golden("models");
@@ -155,7 +195,8 @@ static void test_stories_log_probabilities(void **state)
     float logp[NEW];
     struct ap_role role = {w, NULL};
     struct ap_gen_request request = {&bos, 1, N, NEW, {.seed = 1}};
-    check_ok(ap_generate(g, &role, &(struct ap_sampling){1, 0, 1}, &request, 1, tiny_take, r, &err),
+    check_ok(ap_generate(g, &role, &(struct ap_sampling){1, 0, 1, 0, 0}, &request, 1, tiny_take, r,
+                         &err),
              err);
     for (int i = 0; i < N; i++) {
         const struct tiny_cell *c = &r->cells[i];
@@ -173,6 +214,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_committed_cases),
+        cmocka_unit_test(test_repetition_penalty),
         cmocka_unit_test(test_reference_cases),
         cmocka_unit_test(test_stories_greedy_text),
         cmocka_unit_test(test_stories_log_probabilities),
