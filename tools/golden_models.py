@@ -1,4 +1,4 @@
-"""Tiny random Llamas and what transformers and peft say about them: tests/golden/models.
+"""Tiny random models and what transformers and peft say about them: tests/golden/models.
 
 Two parts: `make` writes a folder (config, weights, adapter, classifier) and `reference` computes,
 from any such folder, every value that the C tests compare with. `reference` reads the stored files
@@ -25,6 +25,7 @@ IGNORED = -100
 NEW_TOKENS, PROMPT = 24, 10  # of a greedy continuation
 GREEDY_MARGIN = 2e-3  # between the two best logits of every greedy step
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+ALL_FUSED = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]
 ADAM_STEPS = 5
 ADAM_FULL = {"lr": 1e-3, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.01, "clip": 1.0}
 ADAM_LORA = {"lr": 5e-3, "betas": [0.9, 0.999], "eps": 1e-8, "weight_decay": 0.0, "clip": 1.0}
@@ -100,6 +101,50 @@ CASES = {
         "reward_adapter": False,
         "seed": 13,
     },
+    # the window in the second layer only
+    "qwen2_small_window": {
+        "config": {
+            "tie_word_embeddings": True,
+            "use_sliding_window": True,
+            "sliding_window": 6,
+            "max_window_layers": 1,
+            "rope_parameters": {"rope_type": "default", "rope_theta": 1000000.0},
+        },
+        "dtype": "bf16",
+        "spelling": "v5",
+        "shards": 1,
+        "targets": ALL_LINEAR,
+        "rslora": True,
+        "reward_adapter": False,
+        "seed": 14,
+    },
+    # an original length below every row's and every prompt's: long factors throughout
+    "phi3_small_longrope": {
+        "config": {
+            "original_max_position_embeddings": 8,
+            "sliding_window": 7,
+            "rms_norm_eps": 1e-5,
+            "rope_parameters": {
+                "rope_type": "longrope",
+                "rope_theta": 10000.0,
+                "partial_rotary_factor": 0.75,
+                "short_factor": [1.0, 1.1, 1.2],
+                "long_factor": [1.5, 2.5, 3.7],
+            },
+        },
+        "dtype": "bf16",
+        "spelling": "v4",
+        "shards": 1,
+        "targets": ALL_FUSED,
+        "rslora": False,
+        "reward_adapter": False,
+        "seed": 15,
+    },
+}
+FAMILIES = {
+    "llama": ("LlamaConfig", "LlamaForCausalLM", "LlamaForSequenceClassification"),
+    "qwen2": ("Qwen2Config", "Qwen2ForCausalLM", "Qwen2ForSequenceClassification"),
+    "phi3": ("Phi3Config", "Phi3ForCausalLM", "Phi3ForSequenceClassification"),
 }
 DTYPES = {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}
 
@@ -125,14 +170,20 @@ def rewrite_json(path, change):
 
 
 def spell_as_v4(folder, config):
-    """The spelling that transformers 4 wrote: rope_theta, rope_scaling, torch_dtype."""
+    """The spelling that transformers 4 wrote: rope_theta, rope_scaling, torch_dtype. A Phi3's
+    other rotary keys stand beside rope_scaling, which has three keys and calls its kind "type"."""
 
     def change(c):
         rope = c.pop("rope_parameters")
+        if c["model_type"] == "phi3":
+            c["partial_rotary_factor"] = rope.pop("partial_rotary_factor")
+            rope.pop("original_max_position_embeddings", None)
         c["transformers_version"] = "4.46.0"
         c["torch_dtype"] = c.pop("dtype")
         c["rope_theta"] = rope.pop("rope_theta")
         c["rope_scaling"] = rope if rope["rope_type"] != "default" else None
+        if c["rope_scaling"] and c["model_type"] == "phi3":
+            rope["type"] = rope.pop("rope_type")
 
     rewrite_json(folder / "config.json", change)
 
@@ -185,8 +236,13 @@ def make(name, folder):
     case = CASES[name]
     generator = torch.Generator().manual_seed(case["seed"])
     torch.manual_seed(case["seed"])  # peft's own initial values, all overwritten
-    config = transformers.LlamaConfig(**{**BASE, **case["config"]})
-    model = transformers.LlamaForCausalLM(config)
+    family = name.split("_")[0]
+    config_kind, causal_kind, reward_kind = (getattr(transformers, k) for k in FAMILIES[family])
+    settings = {**BASE, **case["config"]}
+    if settings["head_dim"] * settings["num_attention_heads"] == settings["hidden_size"]:
+        del settings["head_dim"]  # a key that Qwen2 and Phi3 files have not
+    config = config_kind(**settings)
+    model = causal_kind(config)
     randomise(model, generator)
     folder.mkdir(parents=True)
     save_model(model, folder, case)
@@ -199,9 +255,7 @@ def make(name, folder):
         use_rslora=case["rslora"],
         task_type="CAUSAL_LM",
     )
-    reward = transformers.LlamaForSequenceClassification(
-        transformers.LlamaConfig(**config.to_dict(), num_labels=1)
-    )
+    reward = reward_kind(config_kind(**config.to_dict(), num_labels=1))
     reward.model.load_state_dict(model.model.state_dict())
     with torch.no_grad():
         reward.score.weight.copy_(torch.randn(reward.score.weight.shape, generator=generator) * 0.3)
@@ -219,7 +273,7 @@ def make(name, folder):
     tensors, values = reference(folder, *data)
     head = {
         "lens": list(LENS),
-        "family": "llama",
+        "family": family,
         "stored_dtype": case["dtype"],
         "config_spelling": case["spelling"],
     }
@@ -298,7 +352,7 @@ def greedy(model, ids, n_new, least):
 
 def causal(folder, data, tensors, values, prompts, least):
     ids, mask, _ = data
-    model = load(transformers.LlamaForCausalLM, folder)
+    model = load(transformers.AutoModelForCausalLM, folder)
     with torch.no_grad():
         logits = model(input_ids=ids, attention_mask=mask).logits
         logp = torch.log_softmax(logits, -1)
@@ -318,7 +372,7 @@ def causal(folder, data, tensors, values, prompts, least):
 def lora(folder, data, tensors, values):
     ids, mask, labels = data
     model = peft.PeftModel.from_pretrained(
-        load(transformers.LlamaForCausalLM, folder), folder / "adapter", is_trainable=True
+        load(transformers.AutoModelForCausalLM, folder), folder / "adapter", is_trainable=True
     ).train(False)
     labelled = labels[:, 1:] != IGNORED
 
@@ -356,7 +410,7 @@ def bradley_terry(scores, margin, centre):
 
 def reward(folder, data, tensors, values):
     ids, mask, _ = data
-    model = load(transformers.LlamaForSequenceClassification, folder / "reward")
+    model = load(transformers.AutoModelForSequenceClassification, folder / "reward")
     scores = model(input_ids=ids, attention_mask=mask).logits[:, 0]
     loss = bradley_terry(scores, MARGIN, CENTRE)
     tensors["reward.scores"] = scores.detach()
@@ -430,8 +484,8 @@ def check(folder):
     return worst, number
 
 
-def write(root):
-    for name in CASES:
+def write(root, names):
+    for name in names or CASES:
         folder = root / name
         with tempfile.TemporaryDirectory(dir=root.parent) as beside:
             made = pathlib.Path(beside) / name

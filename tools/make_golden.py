@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Reference values of our own under tests/golden, made with the real transformers and peft.
 
-    make_golden.py [models | losses | sampling | tokens]   make them again (all of them without a name)
-    make_golden.py --check FOLDER               recompute a folder in the same format and say how
-                                                far its values are from what is stored
+    make_golden.py [losses | sampling | tokens]   make them again (all of them without a name)
+    make_golden.py models [CASE...]               all models, or some
+    make_golden.py --check FOLDER                 recompute a folder in the same format and say how
+                                                  far its values are from what is stored
 
-models: tiny random Llamas (golden_models.py). losses: losses, advantages and two finite worlds in
+models: tiny random models (golden_models.py). losses: losses, advantages and two finite worlds in
 float64 (golden_losses.py). sampling: what truncation and penalty leave of a row of logits
 (golden_sampling.py). tokens: some strings under the demo's tokenizer. The tokenizers' other
 reference values are make_golden_text.py's. Needs torch, transformers, peft and tokenizers; the
@@ -26,7 +27,7 @@ def make_models():
     import golden_models
 
     (GOLDEN / "models").mkdir(parents=True, exist_ok=True)
-    golden_models.write(GOLDEN / "models")
+    golden_models.write(GOLDEN / "models", sys.argv[2:])
 
 
 def make_losses():
@@ -74,7 +75,7 @@ def check(root):
     print(f"losses.json: {golden_losses.check(root / 'losses.json'):.1e}")
     if (root / "sampling.json").exists():
         print(f"sampling.json: {golden_sampling.check(root / 'sampling.json'):.1e}")
-    for folder in sorted((root / "models").glob("llama*")):
+    for folder in sorted((root / "models").iterdir()):
         (name, far), number = golden_models.check(folder)
         print(f"{folder.name}: tensors {far:.1e} ({name}), numbers {number:.1e}, relative")
 
@@ -89,6 +90,8 @@ def main():
     wanted = sys.argv[1:]
     if len(wanted) == 2 and wanted[0] == "--check":
         return check(pathlib.Path(wanted[1]))
+    if wanted[:1] == ["models"]:
+        return make_models()
     if any(name not in parts for name in wanted):
         sys.exit(__doc__)
     for name in wanted or parts:

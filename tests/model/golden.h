@@ -125,8 +125,8 @@ static inline void golden_each(void (*test)(struct golden *g))
 {
     const char *shared = check_golden("models");
     int n = shared ? golden_each_in(shared, test) : 0;
-    if (golden_each_in(AP_SOURCE_DIR "/tests/golden/models", test) < 3) {
-        fprintf(stderr, "%s/tests/golden/models: fewer than 3 cases\n", AP_SOURCE_DIR);
+    if (golden_each_in(AP_SOURCE_DIR "/tests/golden/models", test) < 5) {
+        fprintf(stderr, "%s/tests/golden/models: fewer than 5 cases\n", AP_SOURCE_DIR);
         fail();
     }
     if (shared && n < 12) {
