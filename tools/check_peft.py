@@ -47,9 +47,10 @@ run:      {{dir: {run}, seed: 1, threads: 1}}
 # -- one adapter --
 
 
-def lines_of(binary, model, adapter, rows):
+def lines_of(binary, model, adapter, rows, context=None):
     """What alignpro says of each row of ids."""
     command = [binary, "score", "--model", model, *(["--adapter", adapter] if adapter else [])]
+    command += ["--context", str(context)] if context else []
     text = "".join(json.dumps({"ids": row}) + "\n" for row in rows)
     done = subprocess.run(command, input=text, capture_output=True, text=True)
     if done.returncode != 0:
