@@ -1,10 +1,12 @@
 /* Rewards: (x, y) in, a number out, always against the ORIGINAL prompt x. A model (scalar head (9)
- * or implicit reward (9a)), a rule, or a program of the user's. */
+ * or implicit reward (9a)), a rule, a program of the user's, or a
+ * weighted sum of these. */
 #ifndef AP_ALIGN_REWARD_H
 #define AP_ALIGN_REWARD_H
 
 #include "align/lm.h"
 #include "base/progress.h"
+#include "store/settings.h"
 
 struct ap_scored {
     const struct ap_message *context; /* borrowed */
@@ -53,5 +55,15 @@ struct ap_command {
  * AP_IO with the command's last words. Scores are as deterministic as the program is. */
 ap_status ap_reward_command(struct ap_reward *out, const struct ap_command *command,
                             const struct ap_sink *sink, struct ap_error *err);
+
+struct ap_reward_part {
+    const struct ap_reward *reward; /* its gain and bias are applied first */
+    double weight;                  /* 0: it is not asked */
+    const char *name;               /* under rewards:, for messages; NULL for the only one */
+};
+/* Σ weight · score of 1 ≤ n ≤ AP_REWARDS_MAX parts. Copies parts; what they point to is borrowed.
+ */
+ap_status ap_reward_sum(struct ap_reward *out, const struct ap_reward_part *parts, int n,
+                        struct ap_error *err);
 
 #endif

@@ -68,8 +68,9 @@ void ap_html_curves(struct ap_page *page, const struct ap_curves *curves)
         if (strcmp(c->name, "loss") != 0 || c->n == 0)
             continue;
         struct label title = escaped(page, "Loss of the stage ", c->stage, "");
-        const char *unit =
-            strcmp(c->stage, "reward") == 0 ? "loss, nats a pair" : "loss, nats a token";
+        const char *unit = strncmp(c->stage, "reward", strlen("reward")) == 0
+                               ? "loss, nats a pair"
+                               : "loss, nats a token";
         ap_svg_lines(
             page,
             &(struct ap_svg_chart){

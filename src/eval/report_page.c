@@ -143,7 +143,7 @@ const char *ap_judge_meaning(const char *judge)
     for (size_t i = 0; i < AP_LEN(judge_meanings); i++)
         if (strcmp(judge, judge_meanings[i].name) == 0)
             return judge_meanings[i].text;
-    return "";
+    return "one of the recipe's rewards";
 }
 
 int ap_arm_find(const struct ap_evaluation *e, const char *arm)

@@ -18,9 +18,14 @@ static bool wants_pretrain(const struct ap_run *run)
     return run->s->pretrain.model[0] != '\0';
 }
 
-static bool wants_reward(const struct ap_run *run)
+bool ap_run_learns_reward(const struct ap_run *run)
 {
-    return ap_reward_is_model(&run->s->reward) && !run->s->reward.trained[0];
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
+    for (int i = 0; i < n; i++)
+        if (ap_reward_is_trained(&r[i]))
+            return true;
+    return false;
 }
 
 static bool wants_sft(const struct ap_run *run)
@@ -50,7 +55,7 @@ static bool always(const struct ap_run *run)
 /* The reward stands before sft because best-of-n needs it; nothing of the reward needs sft. */
 static const struct stage_row stages[] = {
     {"pretrain", ap_run_stage_pretrain, wants_pretrain},
-    {"reward", ap_run_stage_reward, wants_reward},
+    {"reward", ap_run_stage_reward, ap_run_learns_reward},
     {"sft", ap_run_stage_sft, wants_sft},
     {"align", ap_run_stage_align, always},
     {"rlhf", ap_run_stage_rlhf, wants_rlhf},

@@ -77,6 +77,8 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
     ap_status status = AP_OK;
+    int n_rewards;
+    const struct ap_reward_settings *r = ap_settings_rewards(s, &n_rewards);
     if (s->pretrain.model[0])
         AP_TRY(check_model(run, s->pretrain.model, "pretrain", 0, NULL, err));
     if (ap_recipe_has(run->recipe, "prompter"))
@@ -85,8 +87,13 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
     if (ap_recipe_has(run->recipe, "target"))
         AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens,
                            &s->target.adapter, err));
-    if (ap_recipe_has(run->recipe, "reward") && ap_reward_is_model(&s->reward))
-        AP_TRY(check_model(run, s->reward.model, "reward", 0, &s->reward.adapter, err));
+    for (int i = 0; i < n_rewards; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "%s%s", r[i].name ? "rewards." : "reward",
+                 r[i].name ? r[i].name : "");
+        if (ap_recipe_has_reward(run->recipe) && ap_reward_is_model(&r[i]))
+            AP_TRY(check_model(run, r[i].model, key, 0, &r[i].adapter, err));
+    }
 out:
     return status;
 }
@@ -205,8 +212,7 @@ static ap_status check_data(struct ap_run *run, struct ap_error *err)
     if (ap_recipe_has(run->recipe, "sft") && strcmp(s->sft.source, "file") == 0)
         AP_TRY(need(run, s->sft.path, AP_SPLIT_TRAIN, has_answer,
                     "has an answer to imitate: {\"prompt\", \"rewrite\"}", err));
-    if (ap_recipe_has(run->recipe, "reward") && ap_reward_is_model(&s->reward) &&
-        !s->reward.trained[0])
+    if (ap_recipe_has_reward(run->recipe) && ap_run_learns_reward(run))
         AP_TRY(need(
             run, s->reward_train.path, AP_SPLIT_TRAIN, is_pair,
             "is a preference pair: {\"prompt\", \"chosen\", \"rejected\"} or scored answers", err));

@@ -48,6 +48,8 @@ void ap_owned_role_free(struct ap_owned_role *r);
 
 /* ---- run.c ---- */
 
+/* Whether one of its rewards is trained by the run. */
+bool ap_run_learns_reward(const struct ap_run *run);
 /* Whether eval.arms names it. */
 bool ap_run_has_arm(const struct ap_run *run, const char *name);
 
@@ -112,12 +114,23 @@ ap_status ap_run_prompts(struct ap_run *run, const char *path, ap_split split,
 
 /* ---- run_reward.c ---- */
 
-struct ap_run_reward {
+struct ap_run_member {
+    const struct ap_reward_settings *settings;
     struct ap_reward reward;
-    struct ap_owned_role policy, reference;
+    struct ap_owned_role policy, reference; /* of a model's */
 };
-/* The trained reward (or the rule), normalised when the normaliser is fixed or `fix` asks to fix it
- * now. */
+struct ap_run_reward {
+    struct ap_reward reward; /* the weighted sum of the members, the run's reward */
+    struct ap_run_member members[AP_REWARDS_MAX];
+    int n;
+};
+/* The stage that trains a reward, and its folder: "reward", or "reward-NAME" of several. */
+struct ap_reward_stage {
+    char name[48];
+};
+struct ap_reward_stage ap_run_reward_stage(const struct ap_reward_settings *r);
+/* The rewards, each normalised when its normaliser is fixed or `fix` asks to fix it now; of several
+ * it is fixed in any case, because their sum depends on it. Borrows the run; stays where it is. */
 ap_status ap_run_reward_open(struct ap_run *run, bool fix, struct ap_run_reward *out,
                              struct ap_error *err);
 void ap_run_reward_close(struct ap_run_reward *r);

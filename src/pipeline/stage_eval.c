@@ -79,15 +79,24 @@ static ap_status open_prompts(struct eval *e, struct ap_error *err)
     return status;
 }
 
+/* The sum, a member of it by its name, or NULL for the world. */
+static const struct ap_reward *judge_of(const struct ap_run_reward *r, const char *name)
+{
+    for (int i = 0; i < r->n; i++)
+        if (r->members[i].settings->name && strcmp(r->members[i].settings->name, name) == 0)
+            return &r->members[i].reward;
+    return strcmp(name, "world") == 0 ? NULL : &r->reward;
+}
+
 static ap_status open_judges(struct eval *e, struct ap_error *err)
 {
     const struct ap_eval_settings *s = &e->run->s->eval;
     ap_status status = ap_run_reward_open(e->run, true, &e->reward, err);
     for (int i = 0; status == AP_OK && i < s->n_judges; i++) {
-        bool world = strcmp(s->judges[i], "world") == 0;
         if (e->n_judge == AP_JUDGES_MAX)
             return ap_fail(err, AP_LIMIT, "eval.judges: more than %d judges", AP_JUDGES_MAX);
-        e->judges[e->n_judge++] = (struct ap_judge){s->judges[i], world ? NULL : &e->reward.reward};
+        e->judges[e->n_judge++] =
+            (struct ap_judge){s->judges[i], judge_of(&e->reward, s->judges[i])};
     }
     return status;
 }

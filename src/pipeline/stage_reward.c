@@ -14,22 +14,24 @@ struct pairs {
     int64_t n_skipped, n_unpaired;
 };
 
-static bool is_implicit(const struct ap_run *run)
+static bool is_implicit(const struct ap_reward_settings *r)
 {
-    return strcmp(run->s->reward.kind, "implicit") == 0;
+    return strcmp(r->kind, "implicit") == 0;
 }
 
-static ap_status make_side(struct ap_run *run, const struct ap_lm *lm, const struct ap_example *e,
-                           const char *y, struct ap_sequence *out, bool *fits, struct ap_error *err)
+static ap_status make_side(struct ap_run *run, const struct ap_reward_settings *r,
+                           const struct ap_lm *lm, const struct ap_example *e, const char *y,
+                           struct ap_sequence *out, bool *fits, struct ap_error *err)
 {
-    return is_implicit(run) ? ap_sequence_make(out, lm->chat, e->context, e->n_context, e->prompt,
-                                               y, lm->context, ap_run_too_long(run), fits, err)
-                            : ap_sequence_chat(out, lm->chat, e->context, e->n_context, e->prompt,
-                                               y, lm->context, ap_run_too_long(run), fits, err);
+    return is_implicit(r) ? ap_sequence_make(out, lm->chat, e->context, e->n_context, e->prompt, y,
+                                             lm->context, ap_run_too_long(run), fits, err)
+                          : ap_sequence_chat(out, lm->chat, e->context, e->n_context, e->prompt, y,
+                                             lm->context, ap_run_too_long(run), fits, err);
 }
 
-static ap_status add_pair(struct ap_run *run, const struct ap_lm *lm, const struct ap_example *e,
-                          struct pairs *out, struct ap_error *err)
+static ap_status add_pair(struct ap_run *run, const struct ap_reward_settings *r,
+                          const struct ap_lm *lm, const struct ap_example *e, struct pairs *out,
+                          struct ap_error *err)
 {
     struct ap_pair *pair = &out->items[out->n];
     bool fits_chosen = false, fits_rejected = false;
@@ -39,9 +41,9 @@ static ap_status add_pair(struct ap_run *run, const struct ap_lm *lm, const stru
         out->n_unpaired++;
         return AP_OK;
     }
-    status = make_side(run, lm, e, e->chosen, &pair->chosen, &fits_chosen, err);
+    status = make_side(run, r, lm, e, e->chosen, &pair->chosen, &fits_chosen, err);
     if (status == AP_OK)
-        status = make_side(run, lm, e, e->rejected, &pair->rejected, &fits_rejected, err);
+        status = make_side(run, r, lm, e, e->rejected, &pair->rejected, &fits_rejected, err);
     if (status == AP_OK && fits_chosen && fits_rejected) {
         out->n++;
         return AP_OK;
@@ -52,8 +54,9 @@ static ap_status add_pair(struct ap_run *run, const struct ap_lm *lm, const stru
     return status;
 }
 
-static ap_status make_pairs(struct ap_run *run, const struct ap_lm *lm, ap_split split,
-                            struct pairs *out, struct ap_error *err)
+static ap_status make_pairs(struct ap_run *run, const struct ap_reward_settings *r,
+                            const struct ap_lm *lm, ap_split split, struct pairs *out,
+                            struct ap_error *err)
 {
     ap_status status = AP_OK;
     const char *path = run->s->reward_train.path[0] ? run->s->reward_train.path : run->s->data.path;
@@ -68,7 +71,7 @@ static ap_status make_pairs(struct ap_run *run, const struct ap_lm *lm, ap_split
         goto out;
     }
     for (size_t i = 0; i < n; i++)
-        AP_TRY(add_pair(run, lm, &d->examples[index[i]], out, err));
+        AP_TRY(add_pair(run, r, lm, &d->examples[index[i]], out, err));
     if (n > 0 && out->n_unpaired == (int64_t)n)
         status = ap_fail(err, AP_FORMAT,
                          "%s: none of its records is a preference pair, expected {\"prompt\", "
@@ -83,14 +86,13 @@ out:
 }
 
 /* What trains: an adapter with a head, a whole classifier, or (implicit) a policy. */
-static ap_status open_policy(struct ap_run *run, struct ap_lm *lm, struct ap_owned_role *out,
-                             struct ap_error *err)
+static ap_status open_policy(struct ap_run *run, const struct ap_reward_settings *r,
+                             struct ap_lm *lm, struct ap_owned_role *out, struct ap_error *err)
 {
-    const struct ap_reward_settings *r = &run->s->reward;
     uint64_t seed = (uint64_t)run->s->run.seed;
     ap_status status;
 
-    if (is_implicit(run))
+    if (is_implicit(r))
         return ap_run_policy(run, lm, &r->adapter, NULL, out, err);
     *out = (struct ap_owned_role){.role.weights = lm->weights};
     if (r->adapter.rank > 0) {
@@ -103,26 +105,27 @@ static ap_status open_policy(struct ap_run *run, struct ap_lm *lm, struct ap_own
     return status;
 }
 
-ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err)
+static ap_status train_one(struct ap_run *run, const struct ap_reward_settings *r, const char *name,
+                           struct ap_error *err)
 {
     ap_status status = AP_OK;
-    struct ap_stage stage = ap_run_begin(run, "reward");
+    struct ap_stage stage = ap_run_begin(run, name);
     struct ap_lm *lm;
     struct ap_owned_role policy = {0}, reference = {0};
     struct pairs train = {0}, valid = {0};
     double accuracy = NAN;
     char json[160];
 
-    AP_TRY(ap_run_lm(run, run->s->reward.model, &lm, err));
-    AP_TRY(make_pairs(run, lm, AP_SPLIT_TRAIN, &train, err));
-    AP_TRY(make_pairs(run, lm, AP_SPLIT_VALID, &valid, err));
-    AP_TRY(open_policy(run, lm, &policy, err));
-    if (is_implicit(run))
-        AP_TRY(ap_run_role(run, lm, &run->s->reward.adapter, NULL, &reference, err));
+    AP_TRY(ap_run_lm(run, r->model, &lm, err));
+    AP_TRY(make_pairs(run, r, lm, AP_SPLIT_TRAIN, &train, err));
+    AP_TRY(make_pairs(run, r, lm, AP_SPLIT_VALID, &valid, err));
+    AP_TRY(open_policy(run, r, lm, &policy, err));
+    if (is_implicit(r))
+        AP_TRY(ap_run_role(run, lm, &r->adapter, NULL, &reference, err));
     struct ap_reward_train_options options = {.lm = lm,
                                               .role = policy.role,
                                               .reference = reference.role,
-                                              .beta = run->s->reward.beta,
+                                              .beta = r->beta,
                                               .pairs = train.items,
                                               .n = train.n,
                                               .valid = valid.items,
@@ -130,16 +133,35 @@ ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err)
                                               .settings = &run->s->reward_train};
     AP_TRY(ap_reward_train(&stage, &options, &accuracy, err));
     if (isfinite(accuracy))
-        ap_sink_note(run->sink, "reward",
-                     "puts %.0f of %d held-out pairs in the right order (%.1f%%)",
+        ap_sink_note(run->sink, name, "puts %.0f of %d held-out pairs in the right order (%.1f%%)",
                      accuracy * valid.n, valid.n, 100 * accuracy);
     snprintf(json, sizeof(json), "{\"pairs\": %d, \"valid\": %d, \"accuracy\": %.6f}", train.n,
              valid.n, isfinite(accuracy) ? accuracy : -1);
-    AP_TRY(ap_run_finish(run, "reward", lm, &policy.role, json, err));
+    AP_TRY(ap_run_finish(run, name, lm, &policy.role, json, err));
 out:
     ap_pairs_free(train.items, train.n);
     ap_pairs_free(valid.items, valid.n);
     ap_owned_role_free(&policy);
     ap_owned_role_free(&reference);
+    return status;
+}
+
+/* Of several rewards each has a stage of its own, whose DONE stands before that of them all. */
+ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err)
+{
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
+    ap_status status = AP_OK;
+    char json[64];
+
+    for (int i = 0; i < n; i++) {
+        const struct ap_reward_stage stage = ap_run_reward_stage(&r[i]);
+        if (ap_reward_is_trained(&r[i]) && !ap_stage_done(&run->dir, stage.name))
+            AP_TRY(train_one(run, &r[i], stage.name, err));
+    }
+    snprintf(json, sizeof(json), "{\"rewards\": %d}", n);
+    if (run->s->n_rewards > 0)
+        AP_TRY(ap_stage_finish(&run->dir, "reward", json, err));
+out:
     return status;
 }

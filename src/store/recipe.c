@@ -13,13 +13,10 @@
 static ap_status fill_defaults(struct ap_settings *s, struct ap_error *err)
 {
     struct ap_setting_ref ref;
-    size_t n_groups;
     ap_status status = AP_OK;
-    for (size_t i = ap_setting_groups(&n_groups)->n; ap_setting_at(i, &ref); i++) {
-        status = ap_setting_default(ref.row, ap_recipe_owner(s, &ref, 0), err);
-        if (status != AP_OK)
-            break;
-    }
+    for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
+        if (!ref.group->named)
+            status = ap_setting_default(ref.row, ap_recipe_owner(s, &ref, 0), err);
     return status;
 }
 
@@ -30,10 +27,11 @@ static void forget_overrides(struct ap_recipe *recipe)
         recipe->origin[i].override = NULL;
     for (size_t i = 0; i < AP_GROUPS_MAX; i++)
         recipe->section[i].override = NULL;
-    for (int m = 0; m < AP_MODELS_MAX; m++) {
-        recipe->model[m].override = NULL;
-        for (int i = 0; i < AP_MODEL_KEYS_MAX; i++)
-            recipe->model_origin[m][i].override = NULL;
+    for (int i = 0; i < AP_NAMED_ITEMS_MAX; i++) {
+        for (int k = 0; k < AP_NAMED_KEYS_MAX; k++)
+            recipe->item_origin[i][k].override = NULL;
+        for (int k = 0; k < AP_NAMED_GROUPS_MAX; k++)
+            recipe->item_section[i][k].override = NULL;
     }
 }
 
@@ -102,17 +100,19 @@ out:
 void ap_recipe_close(struct ap_recipe *recipe)
 {
     struct ap_setting_ref ref;
-    size_t n_groups;
+    size_t n_sections;
     if (!recipe)
         return;
-    const struct ap_setting_group *models = ap_setting_groups(&n_groups);
-    for (int m = 0; m < recipe->settings.n_models; m++) {
-        for (size_t i = 0; i < models->n; i++)
-            ap_setting_clear(&models->rows[i], &recipe->settings.models[m]);
-        ap_free(recipe->settings.models[m].name);
+    struct ap_settings *s = &recipe->settings;
+    const struct ap_named_section *sections = ap_named_sections(&n_sections);
+    for (size_t i = 0; ap_setting_at(i, &ref); i++) {
+        int n = ref.group->named ? *ap_named_count(ref.group->named, s) : 1;
+        for (int k = 0; k < n; k++)
+            ap_setting_clear(ref.row, ap_recipe_owner(s, &ref, k));
     }
-    for (size_t i = models->n; ap_setting_at(i, &ref); i++)
-        ap_setting_clear(ref.row, ap_recipe_owner(&recipe->settings, &ref, 0));
+    for (size_t i = 0; i < n_sections; i++)
+        for (int k = 0; k < *ap_named_count(&sections[i], s); k++)
+            ap_free((char *)ap_named_item_name(&sections[i], s, k));
     ap_free(recipe->name);
     ap_free(recipe->folder);
     ap_free(recipe);

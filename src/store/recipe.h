@@ -25,7 +25,13 @@ bool ap_recipe_has(const struct ap_recipe *recipe, const char *section);
 /* The model named in the recipe, or AP_INVALID that lists the known names. */
 ap_status ap_settings_model(const struct ap_settings *s, const char *name,
                             const struct ap_model_settings **out, struct ap_error *err);
+/* The rewards whose weighted sum is the run's: those of rewards:, else the one of reward:. */
+const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s, int *n);
+/* Whether the recipe has a reward at all. */
+bool ap_recipe_has_reward(const struct ap_recipe *recipe);
 /* Whether a model gives it: a classifier, or an implicit reward. */
 bool ap_reward_is_model(const struct ap_reward_settings *r);
+/* Whether that model is trained by the run. */
+bool ap_reward_is_trained(const struct ap_reward_settings *r);
 
 #endif

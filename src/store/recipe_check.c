@@ -27,7 +27,11 @@ static struct ap_origin place_of(const struct ap_recipe *recipe, const char *key
         at = *ap_recipe_origin(recipe, key);
     if (at.kind == AP_ORIGIN_INHERITED)
         at.kind = at.override ? AP_ORIGIN_SET : AP_ORIGIN_RECIPE;
-    snprintf(section, sizeof(section), "%.*s", (int)strcspn(key, "."), key);
+    size_t n = strcspn(key, "."), n_name = 0;
+    const char *name;
+    if (ap_setting_name(key, &name, &n_name)) /* "rewards.NAME" */
+        n = (size_t)(name - key) + n_name;
+    snprintf(section, sizeof(section), "%.*s", (int)n, key);
     return at.kind == AP_ORIGIN_DEFAULT ? *ap_recipe_section(recipe, section) : at;
 }
 
@@ -73,6 +77,7 @@ static ap_status check_one_model(const struct ap_recipe *recipe, int i, struct a
 {
     const struct ap_model_settings *m = &recipe->settings.models[i];
     const char *wrong = NULL;
+    char key[AP_KEY_MAX];
     if (m->path[0] && m->config[0])
         wrong = "has both path and config, expected one of them; remove the other";
     else if (!m->path[0] && !m->config[0])
@@ -81,8 +86,9 @@ static ap_status check_one_model(const struct ap_recipe *recipe, int i, struct a
         wrong = "has init without config, expected config: FILE; a path brings its own weights";
     if (!wrong)
         return AP_OK;
-    ap_fail(err, AP_INVALID, "models.%s %s", m->name, wrong);
-    return ap_recipe_fail_at(recipe, &recipe->model[i], AP_INVALID, err);
+    snprintf(key, sizeof(key), "models.%s", m->name);
+    ap_fail(err, AP_INVALID, "%s %s", key, wrong);
+    return ap_recipe_fail_at(recipe, ap_recipe_section(recipe, key), AP_INVALID, err);
 }
 
 static ap_status check_reference(const struct ap_recipe *recipe, const char *key, const char *name,
@@ -103,7 +109,6 @@ static ap_status check_models(const struct ap_recipe *recipe, struct ap_error *e
         AP_TRY(check_one_model(recipe, i, err));
     AP_TRY(check_reference(recipe, "prompter.model", s->prompter.model, err));
     AP_TRY(check_reference(recipe, "target.model", s->target.model, err));
-    AP_TRY(check_reference(recipe, "reward.model", s->reward.model, err));
     AP_TRY(check_reference(recipe, "pretrain.model", s->pretrain.model, err));
 out:
     return status;
@@ -111,58 +116,141 @@ out:
 
 /* ---- sections ---- */
 
+const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s, int *n)
+{
+    *n = s->n_rewards > 0 ? s->n_rewards : 1;
+    return s->n_rewards > 0 ? s->rewards : &s->reward;
+}
+
+bool ap_recipe_has_reward(const struct ap_recipe *recipe)
+{
+    return present(recipe, "reward") || recipe->settings.n_rewards > 0;
+}
+
 bool ap_reward_is_model(const struct ap_reward_settings *r)
 {
     return is(r->kind, "classifier") || is(r->kind, "implicit");
 }
 
-/* kind, model, rule and command must tell of one reward. */
-static ap_status check_reward_kind(const struct ap_recipe *recipe,
-                                   const struct ap_reward_settings *r, struct ap_error *err)
+bool ap_reward_is_trained(const struct ap_reward_settings *r)
 {
+    return ap_reward_is_model(r) && !r->trained[0];
+}
+
+/* A reward and the section that it stands in: "reward" or "rewards.NAME". */
+struct reward_view {
+    const struct ap_recipe *recipe;
+    const struct ap_reward_settings *r;
+    char section[64];
+};
+
+static ap_status refuse_reward(const struct reward_view *v, const char *leaf, struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    snprintf(key, sizeof(key), "%s.%s", v->section, leaf);
+    return refuse(v->recipe, key, err);
+}
+
+static ap_status need_of_reward(const struct reward_view *v, const char *leaf, const char *why,
+                                struct ap_error *err)
+{
+    ap_fail(err, AP_INVALID, "%s.%s is missing, %s; add it", v->section, leaf, why);
+    return refuse_reward(v, leaf, err);
+}
+
+/* kind, model, rule and command must tell of one reward. */
+static ap_status check_reward_kind(const struct reward_view *v, struct ap_error *err)
+{
+    const struct ap_reward_settings *r = v->r;
     const struct {
-        const char *kind, *key, *words;
+        const char *kind;
         bool given;
-    } own[] = {{"rule", "reward.rule", "a rule", r->rule[0] != '\0'},
-               {"command", "reward.command", "a command", r->n_command > 0}};
+    } own[] = {{"rule", r->rule[0] != '\0'}, {"command", r->n_command > 0}};
     if (own[0].given && own[1].given) {
-        ap_fail(err, AP_INVALID,
-                "reward has both a rule and a command, expected one; remove the other");
-        return refuse(recipe, "reward.command", err);
+        ap_fail(err, AP_INVALID, "%s has both a rule and a command, expected one; remove the other",
+                v->section);
+        return refuse_reward(v, "command", err);
     }
     for (size_t i = 0; i < AP_LEN(own); i++) {
         if (is(r->kind, own[i].kind) != own[i].given) {
-            ap_fail(err, AP_INVALID, "reward.kind is %s %s %s; %s", r->kind,
-                    own[i].given ? "with" : "without", own[i].key,
+            ap_fail(err, AP_INVALID, "%s.kind is %s %s %s.%s; %s", v->section, r->kind,
+                    own[i].given ? "with" : "without", v->section, own[i].kind,
                     own[i].given ? "remove one of the two" : "add it");
-            return refuse(recipe, "reward.kind", err);
+            return refuse_reward(v, "kind", err);
         }
         if (own[i].given && r->model[0]) {
-            ap_fail(err, AP_INVALID,
-                    "reward has both a model and %s, expected one; remove the other", own[i].words);
-            return refuse(recipe, own[i].key, err);
+            ap_fail(err, AP_INVALID, "%s has both a model and a %s, expected one; remove the other",
+                    v->section, own[i].kind);
+            return refuse_reward(v, own[i].kind, err);
         }
     }
     return AP_OK;
 }
 
-static ap_status check_reward(const struct ap_recipe *recipe, struct ap_error *err)
+static ap_status check_reward(const struct reward_view *v, struct ap_error *err)
 {
-    const struct ap_reward_settings *r = &recipe->settings.reward;
-    ap_status status = check_reward_kind(recipe, r, err);
+    const struct ap_reward_settings *r = v->r;
+    char key[AP_KEY_MAX];
+    ap_status status = check_reward_kind(v, err);
     if (status != AP_OK)
         return status;
     if (r->n_command > 0 && !r->command[0][strspn(r->command[0], " \t\n")]) {
-        ap_fail(err, AP_INVALID, "reward.command is empty, expected a program that scores");
-        return refuse(recipe, "reward.command", err);
+        ap_fail(err, AP_INVALID, "%s.command is empty, expected a program that scores", v->section);
+        return refuse_reward(v, "command", err);
     }
     if ((is(r->rule, "regex") || is(r->rule, "match")) && !r->pattern[0])
-        return need(recipe, "reward.pattern", "the rule compares answers with it", err);
+        return need_of_reward(v, "pattern", "the rule compares answers with it", err);
     if (is(r->rule, "length") && r->length <= 0)
-        return need(recipe, "reward.length", "the rule compares answers with it", err);
-    if (present(recipe, "reward") && ap_reward_is_model(r) && !r->model[0])
-        return need(recipe, "reward.model", "reward has no rule or command either", err);
+        return need_of_reward(v, "length", "the rule compares answers with it", err);
+    if (ap_reward_is_model(r) && !r->model[0] && ap_recipe_has_reward(v->recipe))
+        return need_of_reward(v, "model", "the reward has no rule or command either", err);
+    snprintf(key, sizeof(key), "%s.model", v->section);
+    return check_reference(v->recipe, key, r->model, err);
+}
+
+/* A judge is called by the name. */
+static ap_status check_reward_name(const struct reward_view *v, struct ap_error *err)
+{
+    static const char *const taken[] = {"reward", "world"};
+    for (size_t i = 0; i < AP_LEN(taken); i++)
+        if (is(v->r->name, taken[i])) {
+            ap_fail(err, AP_INVALID, "%s: %s is the name of another judge; choose one of your own",
+                    v->section, v->r->name);
+            return ap_recipe_fail_at(v->recipe, ap_recipe_section(v->recipe, v->section),
+                                     AP_INVALID, err);
+        }
     return AP_OK;
+}
+
+static ap_status check_rewards(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    int n;
+    double most = 0;
+    ap_status status = AP_OK;
+    const struct ap_reward_settings *rewards = ap_settings_rewards(&recipe->settings, &n);
+    bool named = recipe->settings.n_rewards > 0;
+    if (named && present(recipe, "reward")) {
+        ap_fail(err, AP_INVALID,
+                "the recipe has both reward and rewards; put the one under a name "
+                "of its own among the others");
+        return ap_recipe_fail_at(recipe, ap_recipe_section(recipe, "reward"), AP_INVALID, err);
+    }
+    for (int i = 0; i < n; i++) {
+        struct reward_view v = {.recipe = recipe, .r = &rewards[i], .section = "reward"};
+        if (named)
+            snprintf(v.section, sizeof(v.section), "rewards.%s", rewards[i].name);
+        if (named)
+            AP_TRY(check_reward_name(&v, err));
+        AP_TRY(check_reward(&v, err));
+        most = fmax(most, fabs(rewards[i].weight));
+    }
+    if (most == 0) {
+        ap_fail(err, AP_INVALID, "%s: every weight is 0, expected one that is not",
+                named ? "rewards" : "reward");
+        status = refuse(recipe, named ? "rewards" : "reward.weight", err);
+    }
+out:
+    return status;
 }
 
 static ap_status check_split(const struct ap_recipe *recipe, struct ap_error *err)
@@ -264,9 +352,27 @@ static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err
     return AP_OK;
 }
 
+static ap_status check_judge(const struct ap_recipe *recipe, const char *name, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    char known[AP_REWARDS_MAX * 32] = "";
+    size_t n = 0;
+    if (is(name, "reward") || is(name, "world"))
+        return AP_OK;
+    for (int i = 0; i < s->n_rewards; i++) {
+        if (is(name, s->rewards[i].name))
+            return AP_OK;
+        n += (size_t)snprintf(known + n, sizeof(known) - n, ", %s", s->rewards[i].name);
+    }
+    ap_fail(err, AP_INVALID, "eval.judges is '%.80s', expected a list of: reward, world%s", name,
+            known);
+    return refuse(recipe, "eval.judges", err);
+}
+
 static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_eval_settings *e = &recipe->settings.eval;
+    ap_status status = AP_OK;
     for (int i = 0; i < e->n_seeds; i++)
         for (int j = 0; j < i; j++)
             if (e->seeds[i] == e->seeds[j]) {
@@ -274,13 +380,16 @@ static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct a
                         (long long)e->seeds[i]);
                 return refuse(recipe, "eval.seeds", err);
             }
-    for (int i = 0; i < e->n_judges; i++)
+    for (int i = 0; i < e->n_judges; i++) {
+        AP_TRY(check_judge(recipe, e->judges[i], err));
         for (int j = 0; j < i; j++)
             if (is(e->judges[i], e->judges[j])) {
                 ap_fail(err, AP_INVALID, "eval.judges names %s twice; keep one", e->judges[i]);
                 return refuse(recipe, "eval.judges", err);
             }
-    return AP_OK;
+    }
+out:
+    return status;
 }
 
 static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *err)
@@ -323,9 +432,18 @@ static ap_status check_roles(const struct ap_recipe *recipe, struct ap_error *er
     if (!s->target.model[0] && (present(recipe, "target") || align || rlhf || eval || best))
         return need(recipe, "target.model",
                     align ? "align asks it for answers" : "a section of the recipe uses it", err);
-    if (!present(recipe, "reward") && (align || rlhf || best))
+    if (!ap_recipe_has_reward(recipe) && (align || rlhf || best))
         return need(recipe, "reward.model", "a section of the recipe needs a reward", err);
     return AP_OK;
+}
+
+static bool learns_reward(const struct ap_recipe *recipe)
+{
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(&recipe->settings, &n);
+    while (n > 0 && !ap_reward_is_trained(&r[n - 1]))
+        n--;
+    return n > 0 && ap_recipe_has_reward(recipe);
 }
 
 static ap_status check_data(const struct ap_recipe *recipe, struct ap_error *err)
@@ -339,8 +457,7 @@ static ap_status check_data(const struct ap_recipe *recipe, struct ap_error *err
         return need(recipe, "data.path", "rlhf has no path of its own", err);
     if (present(recipe, "eval") && !s->eval.path[0])
         return need(recipe, "data.path", "eval has no path of its own", err);
-    if (present(recipe, "reward") && ap_reward_is_model(&s->reward) && !s->reward.trained[0] &&
-        !s->reward_train.path[0])
+    if (learns_reward(recipe) && !s->reward_train.path[0])
         return need(recipe, "data.path", "the reward has neither pairs to learn from nor trained",
                     err);
     if (is(s->sft.source, "best-of-n"))
@@ -353,7 +470,7 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     const struct ap_settings *s = &recipe->settings;
     ap_status status;
     AP_TRY(check_models(recipe, err));
-    AP_TRY(check_reward(recipe, err));
+    AP_TRY(check_rewards(recipe, err));
     AP_TRY(check_split(recipe, err));
     AP_TRY(check_sft(recipe, err));
     AP_TRY(check_pretrain(recipe, err));

@@ -2,6 +2,7 @@
  * Entry point: ap_recipe_derive. */
 #include "store/recipe_inner.h"
 
+#include <stdio.h>
 #include <string.h>
 
 /* The same row of the group whose values stand in. */
@@ -28,24 +29,41 @@ static ap_status inherit(struct ap_recipe *recipe, const struct ap_setting_ref *
                            ap_recipe_owner(&recipe->settings, &source, 0), err);
 }
 
-static ap_status derive_reward(struct ap_recipe *recipe, struct ap_error *err)
+static void derive_adapter(struct ap_adapter_settings *adapter)
 {
-    struct ap_reward_settings *reward = &recipe->settings.reward;
+    if (adapter->alpha == 0)
+        adapter->alpha = 2.0 * adapter->rank; /* still 0, which is auto, without an adapter */
+}
+
+static ap_status derive_reward(const struct ap_recipe *recipe, struct ap_reward_settings *reward,
+                               struct ap_error *err)
+{
     ap_status status = AP_OK;
     const char *kind = reward->rule[0] ? "rule" : reward->n_command > 0 ? "command" : "classifier";
     if (!reward->kind[0])
         status = ap_setting_set_text(&reward->kind, kind, err);
     if (status == AP_OK && reward->n_command > 0 && !reward->folder[0])
         status = ap_setting_set_text(&reward->folder, recipe->folder, err);
-    if (ap_recipe_origin(recipe, "reward.normalise")->kind == AP_ORIGIN_DEFAULT)
-        reward->normalise = status == AP_OK && ap_reward_is_model(reward);
+    derive_adapter(&reward->adapter);
     return status;
 }
 
-static void derive_adapter(struct ap_adapter_settings *adapter)
+/* normalise: auto is a matter of the origin, because no value of a bool can stand for it. */
+static ap_status derive_rewards(struct ap_recipe *recipe, struct ap_error *err)
 {
-    if (adapter->alpha == 0)
-        adapter->alpha = 2.0 * adapter->rank; /* still 0, which is auto, without an adapter */
+    struct ap_settings *s = &recipe->settings;
+    ap_status status = derive_reward(recipe, &s->reward, err);
+    if (status == AP_OK && ap_recipe_origin(recipe, "reward.normalise")->kind == AP_ORIGIN_DEFAULT)
+        s->reward.normalise = ap_reward_is_model(&s->reward);
+    for (int i = 0; i < s->n_rewards && status == AP_OK; i++) {
+        char key[AP_KEY_MAX];
+        struct ap_reward_settings *r = &s->rewards[i];
+        status = derive_reward(recipe, r, err);
+        snprintf(key, sizeof(key), "rewards.%s.normalise", r->name);
+        if (status == AP_OK && ap_recipe_origin(recipe, key)->kind == AP_ORIGIN_DEFAULT)
+            r->normalise = ap_reward_is_model(r);
+    }
+    return status;
 }
 
 static void derive_rl(struct ap_rl_settings *rl)
@@ -60,7 +78,7 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
 {
     struct ap_settings *s = &recipe->settings;
     struct ap_setting_ref ref;
-    ap_status status = derive_reward(recipe, err);
+    ap_status status = derive_rewards(recipe, err);
     s->has_rlhf = ap_recipe_section(recipe, "rlhf")->kind != AP_ORIGIN_DEFAULT;
     for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
         if (ref.group->inherits)
@@ -72,7 +90,6 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
         return status;
     derive_adapter(&s->prompter.adapter);
     derive_adapter(&s->target.adapter);
-    derive_adapter(&s->reward.adapter);
     derive_rl(&s->align);
     derive_rl(&s->rlhf);
     return AP_OK;

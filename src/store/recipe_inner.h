@@ -29,10 +29,11 @@ struct ap_recipe {
     struct ap_settings settings;
     char *name;                               /* as the caller spelt it */
     char *folder;                             /* absolute; paths are relative to it */
-    struct ap_origin origin[AP_SETTINGS_MAX]; /* by index; the first ones, of models, unused */
+    struct ap_origin origin[AP_SETTINGS_MAX]; /* by index; those of named sections unused */
     struct ap_origin section[AP_GROUPS_MAX];  /* by group; DEFAULT where the recipe lacks it */
-    struct ap_origin model[AP_MODELS_MAX];    /* of the name */
-    struct ap_origin model_origin[AP_MODELS_MAX][AP_MODEL_KEYS_MAX];
+    /* of the items of named sections: by item and index, by item and group */
+    struct ap_origin item_origin[AP_NAMED_ITEMS_MAX][AP_NAMED_KEYS_MAX];
+    struct ap_origin item_section[AP_NAMED_ITEMS_MAX][AP_NAMED_GROUPS_MAX];
 };
 
 /* From memory; ap_recipe_open is this on a file. folder: absolute. For tests and the fuzzer, too.
@@ -65,9 +66,10 @@ ap_status ap_recipe_fail_at(const struct ap_recipe *recipe, const struct ap_orig
 /* ${VAR} and ${VAR:-default} replaced, then joined to folder. *out is allocated (ap_free). */
 ap_status ap_recipe_expand(const char *folder, const char *text, char **out, struct ap_error *err);
 
-/* Struct that a row's values stand in; model: which of the models, for rows of models. */
-void *ap_recipe_owner(struct ap_settings *s, const struct ap_setting_ref *ref, int model);
-/* Origin of "align.kl" and of section "align"; the key must be one of the table's. */
+/* Struct that a row's values stand in; item: which one, for rows of a named section. */
+void *ap_recipe_owner(const struct ap_settings *s, const struct ap_setting_ref *ref, int item);
+/* Origin of "align.kl" and of section "align", "models.small"; the key must be one of the table's,
+ * the name one of the recipe's. */
 const struct ap_origin *ap_recipe_origin(const struct ap_recipe *recipe, const char *key);
 const struct ap_origin *ap_recipe_section(const struct ap_recipe *recipe, const char *prefix);
 

@@ -18,39 +18,33 @@ ap_status ap_recipe_fail_at(const struct ap_recipe *recipe, const struct ap_orig
     return ap_fail_prefix(err, status, "%s:1:1", recipe->name);
 }
 
-void *ap_recipe_owner(struct ap_settings *s, const struct ap_setting_ref *ref, int model)
+void *ap_recipe_owner(const struct ap_settings *s, const struct ap_setting_ref *ref, int item)
 {
-    size_t n;
-    if (ref->group == ap_setting_groups(&n))
-        return &s->models[model];
-    return (char *)s + ref->group->base;
+    const struct ap_named_section *named = ref->group->named;
+    char *owner = named ? ap_named_item(named, s, item) : (char *)s;
+    return owner + ref->group->base;
 }
 
-static int find_model(const struct ap_settings *s, const char *name, size_t n)
-{
-    for (int i = 0; i < s->n_models; i++)
-        if (!strncmp(s->models[i].name, name, n) && !s->models[i].name[n])
-            return i;
-    return -1;
-}
-
+/* *item: which one of a named section the key is about. */
 static struct ap_origin *origin_slot(struct ap_recipe *recipe, const char *key,
-                                     const struct ap_setting_ref *ref, int *model)
+                                     const struct ap_setting_ref *ref, int *item)
 {
     size_t n;
-    const char *name = ap_setting_model_name(key, &n);
-    *model = name ? find_model(&recipe->settings, name, n) : 0;
-    assert(*model >= 0);
-    return name ? &recipe->model_origin[*model][ref->index] : &recipe->origin[ref->index];
+    const char *name;
+    const struct ap_named_section *named = ap_setting_name(key, &name, &n);
+    *item = named ? ap_named_find(named, &recipe->settings, name, n) : 0;
+    assert(*item >= 0);
+    return named ? &recipe->item_origin[*item][ref->index] : &recipe->origin[ref->index];
 }
 
 const struct ap_origin *ap_recipe_origin(const struct ap_recipe *recipe, const char *key)
 {
     struct ap_setting_ref ref;
+    int item;
     bool found = ap_setting_find(key, &ref);
     assert(found);
     (void)found;
-    return &recipe->origin[ref.index];
+    return origin_slot((struct ap_recipe *)recipe, key, &ref, &item);
 }
 
 static size_t group_index(const struct ap_setting_group *group)
@@ -59,9 +53,24 @@ static size_t group_index(const struct ap_setting_group *group)
     return (size_t)(group - ap_setting_groups(&n));
 }
 
+/* *item: −1 for a name that is new, 0 without a name. */
+static struct ap_origin *section_slot(struct ap_recipe *recipe, const char *key,
+                                      const struct ap_setting_group *group, int *item)
+{
+    size_t n;
+    const char *name;
+    const struct ap_named_section *named = ap_setting_name(key, &name, &n);
+    *item = named ? ap_named_find(named, &recipe->settings, name, n) : 0;
+    if (*item < 0)
+        return NULL;
+    return named ? &recipe->item_section[*item][group_index(group)]
+                 : &recipe->section[group_index(group)];
+}
+
 const struct ap_origin *ap_recipe_section(const struct ap_recipe *recipe, const char *prefix)
 {
-    return &recipe->section[group_index(ap_setting_group_find(prefix))];
+    int item;
+    return section_slot((struct ap_recipe *)recipe, prefix, ap_setting_group_find(prefix), &item);
 }
 
 static ap_status given_twice(const struct ap_recipe *recipe, const char *key,
@@ -91,9 +100,9 @@ static ap_status expand_paths(const struct ap_recipe *recipe, const char *key,
 ap_status ap_recipe_put(struct ap_recipe *recipe, const char *key, const struct ap_setting_ref *ref,
                         struct ap_raw *raw, const struct ap_origin *origin, struct ap_error *err)
 {
-    int model;
-    struct ap_origin *slot = origin_slot(recipe, key, ref, &model);
-    void *owner = ap_recipe_owner(&recipe->settings, ref, model);
+    int item;
+    struct ap_origin *slot = origin_slot(recipe, key, ref, &item);
+    void *owner = ap_recipe_owner(&recipe->settings, ref, item);
     if (slot->kind == AP_ORIGIN_RECIPE && origin->kind == AP_ORIGIN_RECIPE)
         return given_twice(recipe, key, slot, origin, err);
     ap_status status = expand_paths(recipe, key, ref, raw, err);
@@ -109,42 +118,48 @@ ap_status ap_recipe_put(struct ap_recipe *recipe, const char *key, const struct 
 
 /* ---- sections ---- */
 
-static bool good_name(const char *name, size_t n)
+static bool good_name(const char *name, size_t n, int most)
 {
     static const char letters[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
-    return n > 0 && n <= 64 && strspn(name, letters) == n;
+    return n > 0 && n <= (size_t)most && strspn(name, letters) == n;
 }
 
-static ap_status check_new_model(const struct ap_recipe *recipe, const char *name, size_t n,
-                                 struct ap_error *err)
+static ap_status check_new_item(const struct ap_recipe *recipe,
+                                const struct ap_named_section *named, const char *name, size_t n,
+                                struct ap_error *err)
 {
-    if (!good_name(name, n))
+    if (!good_name(name, n, named->name_max))
         return ap_fail(err, AP_INVALID,
-                       "models: '%.*s' is no name, expected at most 64 letters, digits, _ and -",
-                       (int)n, name);
-    if (recipe->settings.n_models == AP_MODELS_MAX)
-        return ap_fail(err, AP_LIMIT, "models has more than %d names; remove those not used",
-                       AP_MODELS_MAX);
+                       "%s: '%.*s' is no name, expected at most %d letters, digits, _ and -",
+                       named->prefix, (int)n, name, named->name_max);
+    if (*ap_named_count(named, &recipe->settings) == named->max)
+        return ap_fail(err, AP_LIMIT, "%s has more than %d names; remove those not used",
+                       named->prefix, named->max);
     return AP_OK;
 }
 
-static ap_status add_model(struct ap_recipe *recipe, const char *name, size_t n,
-                           const struct ap_setting_group *group, const struct ap_origin *origin,
-                           struct ap_error *err)
+static ap_status add_item(struct ap_recipe *recipe, const char *key,
+                          const struct ap_setting_group *group, const struct ap_origin *origin,
+                          struct ap_error *err)
 {
-    ap_status status = check_new_model(recipe, name, n, err);
+    size_t n;
+    const char *name;
+    struct ap_setting_ref ref;
+    struct ap_settings *s = &recipe->settings;
+    const struct ap_named_section *named = ap_setting_name(key, &name, &n);
+    ap_status status = check_new_item(recipe, named, name, n, err);
     if (status != AP_OK)
         return ap_recipe_fail_at(recipe, origin, status, err);
-    int index = recipe->settings.n_models;
-    struct ap_model_settings *model = &recipe->settings.models[index];
-    model->name = ap_strndup(name, n);
-    if (!model->name)
-        return ap_fail(err, AP_MEMORY, "%s: no memory for a model's name; free some", recipe->name);
-    recipe->settings.n_models++; /* from here on freed with the recipe */
-    recipe->model[index] = *origin;
-    for (size_t i = 0; i < group->n && status == AP_OK; i++)
-        status = ap_setting_default(&group->rows[i], model, err);
+    int item = *ap_named_count(named, s);
+    char **slot = (char **)((char *)ap_named_item(named, s, item) + named->name);
+    if (!(*slot = ap_strndup(name, n)))
+        return ap_fail(err, AP_MEMORY, "%s: no memory for a name; free some", recipe->name);
+    ++*ap_named_count(named, s); /* from here on freed with the recipe */
+    recipe->item_section[item][group_index(group)] = *origin;
+    for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
+        if (ref.group->named == named)
+            status = ap_setting_default(ref.row, ap_recipe_owner(s, &ref, item), err);
     return status;
 }
 
@@ -152,12 +167,10 @@ ap_status ap_recipe_enter(struct ap_recipe *recipe, const char *key,
                           const struct ap_setting_group *group, const struct ap_origin *origin,
                           struct ap_error *err)
 {
-    size_t n;
-    const char *name = ap_setting_model_name(key, &n);
-    int model = name ? find_model(&recipe->settings, name, n) : -1;
-    if (name && model < 0)
-        return add_model(recipe, name, n, group, origin, err);
-    struct ap_origin *slot = name ? &recipe->model[model] : &recipe->section[group_index(group)];
+    int item;
+    struct ap_origin *slot = section_slot(recipe, key, group, &item);
+    if (!slot)
+        return add_item(recipe, key, group, origin, err);
     if (slot->kind == AP_ORIGIN_RECIPE && origin->kind == AP_ORIGIN_RECIPE)
         return given_twice(recipe, key, slot, origin, err);
     if (slot->kind == AP_ORIGIN_DEFAULT)
@@ -170,7 +183,7 @@ ap_status ap_recipe_unknown(const struct ap_recipe *recipe, const char *key,
 {
     char nearest[AP_KEY_MAX];
     ap_setting_nearest(key, nearest);
-    ap_fail(err, AP_INVALID, "unknown key %.100s; the nearest is %s (alignpro help keys lists all)", key,
-            nearest);
+    ap_fail(err, AP_INVALID, "unknown key %.100s; the nearest is %s (alignpro help keys lists all)",
+            key, nearest);
     return ap_recipe_fail_at(recipe, origin, AP_INVALID, err);
 }

@@ -205,6 +205,19 @@ static ap_status read_none(struct reader *r, const char *key, const struct ap_se
     return status;
 }
 
+/* "reward" in place of "rewards" is the slip that lists invite. */
+static ap_status refuse_list(const struct reader *r, const char *key, struct ap_error *err)
+{
+    char plural[AP_KEY_MAX];
+    snprintf(plural, sizeof(plural), "%.*ss", AP_KEY_MAX - 2, key);
+    const struct ap_setting_group *named = ap_setting_group_find(plural);
+    bool itself = ap_setting_group_find(key)->named && !strchr(key, '.');
+    ap_fail(err, AP_INVALID, "%s is a list, expected %s below it%s%s%s", key,
+            itself ? "names" : "keys", named ? "; several go below " : "", named ? plural : "",
+            named ? ", each by a name" : "");
+    return fail_here(r, AP_INVALID, err);
+}
+
 /* A section without a value is an empty one. */
 static ap_status read_section(struct reader *r, const char *key,
                               const struct ap_setting_group *group, const struct ap_origin *at,
@@ -214,6 +227,8 @@ static ap_status read_section(struct reader *r, const char *key,
     ap_status status = ap_recipe_enter(r->recipe, key, group, at, err);
     if (status != AP_OK || r->event->type == FYET_MAPPING_START)
         return status == AP_OK ? read_mapping(r, key, err) : status;
+    if (r->event->type == FYET_SEQUENCE_START)
+        return refuse_list(r, key, err);
     AP_TRY(read_value(r, &raw, key, err));
     if (ap_raw_is(&raw, "") || ap_raw_is(&raw, "~") || ap_raw_is(&raw, "null"))
         goto out;

@@ -49,20 +49,42 @@ out:
     return status;
 }
 
-static ap_status write_models(const struct ap_recipe *recipe, struct ap_buffer *out,
-                              struct ap_error *err)
+static ap_status write_item(const struct ap_recipe *recipe, const struct ap_named_section *section,
+                            int item, struct ap_buffer *out, struct ap_error *err)
 {
-    size_t n_groups;
-    const struct ap_setting_group *group = ap_setting_groups(&n_groups);
+    struct ap_setting_ref ref;
+    const struct ap_setting_group *before = NULL;
+    ap_status status = AP_OK;
+    for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++) {
+        if (ref.group->named != section)
+            continue;
+        /* "rewards.NAME.adapter" stands one step further in */
+        const char *deeper = strchr(ref.group->prefix + strlen(section->prefix) + 1, '.');
+        if (ref.group != before && deeper)
+            AP_TRY(ap_buffer_printf(out, err, "    %s:\n", deeper + 1));
+        before = ref.group;
+        AP_TRY(write_row(ref.row, ap_recipe_owner(&recipe->settings, &ref, item), deeper ? 6 : 4,
+                         &recipe->item_origin[item][i], out, err));
+    }
+out:
+    return status;
+}
+
+static ap_status write_named(const struct ap_recipe *recipe, struct ap_buffer *out,
+                             struct ap_error *err)
+{
+    size_t n_sections;
+    const struct ap_named_section *sections = ap_named_sections(&n_sections);
     const struct ap_settings *s = &recipe->settings;
     ap_status status = AP_OK;
-    if (s->n_models)
-        AP_TRY(ap_buffer_puts(out, "models:\n", err));
-    for (int m = 0; m < s->n_models; m++) {
-        AP_TRY(ap_buffer_printf(out, err, "  %s:\n", s->models[m].name));
-        for (size_t i = 0; i < group->n; i++)
-            AP_TRY(write_row(&group->rows[i], &s->models[m], 4, &recipe->model_origin[m][i], out,
-                             err));
+    for (size_t k = 0; k < n_sections; k++) {
+        int n = *ap_named_count(&sections[k], s);
+        if (n)
+            AP_TRY(ap_buffer_printf(out, err, "%s:\n", sections[k].prefix));
+        for (int i = 0; i < n; i++) {
+            AP_TRY(ap_buffer_printf(out, err, "  %s:\n", ap_named_item_name(&sections[k], s, i)));
+            AP_TRY(write_item(recipe, &sections[k], i, out, err));
+        }
     }
 out:
     return status;
@@ -89,7 +111,7 @@ static ap_status write_heading(const struct ap_setting_group *group, const char 
 ap_status ap_recipe_resolved(const struct ap_recipe *recipe, struct ap_buffer *out,
                              struct ap_error *err)
 {
-    size_t n_groups, index;
+    size_t n_groups, index = 0;
     ap_status status;
     const char *before = "";
     const struct ap_setting_group *groups = ap_setting_groups(&n_groups);
@@ -97,12 +119,11 @@ ap_status ap_recipe_resolved(const struct ap_recipe *recipe, struct ap_buffer *o
                           "# The resolved recipe of a run: every value that was used, and where it "
                           "came from.\n",
                           err));
-    AP_TRY(write_models(recipe, out, err));
-    index = groups[0].n;
-    for (size_t g = 1; g < n_groups; index += groups[g].n, g++) {
+    AP_TRY(write_named(recipe, out, err));
+    for (size_t g = 0; g < n_groups; index += groups[g].n, g++) {
         int indent;
         const void *owner = (const char *)&recipe->settings + groups[g].base;
-        if (!is_written(recipe, &groups[g]))
+        if (groups[g].named || !is_written(recipe, &groups[g]))
             continue;
         AP_TRY(write_heading(&groups[g], before, &indent, out, err));
         before = groups[g].prefix;
@@ -116,34 +137,35 @@ out:
 
 /* ---- fingerprint and differences ---- */
 
-/* Text of one value, "" for a key that plays no part; key gets its full name. */
+/* Text of one value, "" for a key that plays no part; key gets its full name. item: of a named
+ * section. */
 static ap_status value_text(const struct ap_recipe *recipe, const struct ap_setting_ref *ref,
-                            int model, char key[AP_KEY_MAX], struct ap_buffer *out,
+                            int item, char key[AP_KEY_MAX], struct ap_buffer *out,
                             struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
+    const struct ap_named_section *named = ref->group->named;
     bool absent = !strcmp(ref->group->prefix, "rlhf") && !s->has_rlhf;
     ap_buffer_clear(out);
-    if (model >= 0)
-        snprintf(key, AP_KEY_MAX, "models.%s.%s", s->models[model].name, ref->row->key);
+    if (named)
+        snprintf(key, AP_KEY_MAX, "%s.%s%s.%s", named->prefix, ap_named_item_name(named, s, item),
+                 ref->group->prefix + strlen(named->prefix) + strlen(".NAME"), ref->row->key);
     else
         snprintf(key, AP_KEY_MAX, "%s.%s", ref->group->prefix, ref->row->key);
     if (absent || (ref->row->flags & AP_SETTING_HARMLESS))
         return ap_buffer_puts(out, "", err);
-    const void *owner =
-        model >= 0 ? (const void *)&s->models[model] : (const char *)s + ref->group->base;
-    return ap_setting_write(ref->row, owner, out, err);
+    return ap_setting_write(ref->row, ap_recipe_owner(s, ref, item), out, err);
 }
 
-/* Order of the models in the file does not count, hence the sum. */
+/* Order of the names in the file does not count, hence the sum. */
 static uint64_t hash_value(const struct ap_recipe *recipe, const struct ap_setting_ref *ref,
-                           int model, struct ap_buffer *line)
+                           int item, struct ap_buffer *line)
 {
     char key[AP_KEY_MAX];
     struct ap_buffer value = {0};
     uint64_t hash = 0;
     ap_buffer_clear(line);
-    if (value_text(recipe, ref, model, key, &value, NULL) == AP_OK && value.len &&
+    if (value_text(recipe, ref, item, key, &value, NULL) == AP_OK && value.len &&
         ap_buffer_printf(line, NULL, "%s=%s", key, value.data) == AP_OK)
         hash = ap_hash(line->data, line->len);
     ap_buffer_free(&value);
@@ -154,23 +176,14 @@ uint64_t ap_recipe_fingerprint(const struct ap_recipe *recipe)
 {
     struct ap_setting_ref ref;
     struct ap_buffer line = {0};
-    size_t n_groups, n_model_rows = ap_setting_groups(&n_groups)->n;
     uint64_t sum = 0;
-    for (int m = 0; m < recipe->settings.n_models; m++)
-        for (size_t i = 0; i < n_model_rows && ap_setting_at(i, &ref); i++)
-            sum += hash_value(recipe, &ref, m, &line);
-    for (size_t i = n_model_rows; ap_setting_at(i, &ref); i++)
-        sum += hash_value(recipe, &ref, -1, &line);
+    for (size_t i = 0; ap_setting_at(i, &ref); i++) {
+        int n = ref.group->named ? *ap_named_count(ref.group->named, &recipe->settings) : 1;
+        for (int item = 0; item < n; item++)
+            sum += hash_value(recipe, &ref, item, &line);
+    }
     ap_buffer_free(&line);
     return sum;
-}
-
-static int model_of(const struct ap_settings *s, const char *name)
-{
-    for (int i = 0; i < s->n_models; i++)
-        if (!strcmp(s->models[i].name, name))
-            return i;
-    return -1;
 }
 
 static ap_status add_difference(const char *key, const char *a, const char *b, int *n,
@@ -184,28 +197,51 @@ static ap_status add_difference(const char *key, const char *a, const char *b, i
                             a[0] ? a : "absent", b[0] ? b : "absent");
 }
 
-static ap_status model_differences(const struct ap_recipe *a, const struct ap_recipe *b, int *n,
-                                   struct ap_buffer *out, struct ap_error *err)
+/* The item of `other` that has the name of a's i-th, or −1. */
+static int same_name(const struct ap_named_section *section, const struct ap_settings *a, int i,
+                     const struct ap_settings *other)
+{
+    const char *name = ap_named_item_name(section, a, i);
+    return ap_named_find(section, other, name, strlen(name));
+}
+
+/* Names that one of them lacks. */
+static ap_status name_differences(const struct ap_settings *a, const struct ap_settings *b, int *n,
+                                  struct ap_buffer *out, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    size_t n_sections;
+    const struct ap_named_section *x = ap_named_sections(&n_sections);
+    for (size_t k = 0; k < n_sections; k++, x++) {
+        for (int i = 0; i < *ap_named_count(x, a); i++)
+            if (same_name(x, a, i, b) < 0)
+                AP_TRY(add_difference(x->prefix, ap_named_item_name(x, a, i), "", n, out, err));
+        for (int i = 0; i < *ap_named_count(x, b); i++)
+            if (same_name(x, b, i, a) < 0)
+                AP_TRY(add_difference(x->prefix, "", ap_named_item_name(x, b, i), n, out, err));
+    }
+out:
+    return status;
+}
+
+/* One row, of every item that both have. */
+static ap_status row_differences(const struct ap_recipe *a, const struct ap_recipe *b,
+                                 const struct ap_setting_ref *ref, int *n, struct ap_buffer *out,
+                                 struct ap_error *err)
 {
     struct ap_buffer x = {0}, y = {0};
-    struct ap_setting_ref ref;
+    const struct ap_named_section *named = ref->group->named;
     ap_status status = AP_OK;
-    size_t n_groups, n_rows = ap_setting_groups(&n_groups)->n;
-    for (int m = 0; m < a->settings.n_models; m++) {
-        const char *name = a->settings.models[m].name;
-        int other = model_of(&b->settings, name);
+    int n_items = named ? *ap_named_count(named, &a->settings) : 1;
+    for (int i = 0; i < n_items; i++) {
+        char key[AP_KEY_MAX];
+        int other = named ? same_name(named, &a->settings, i, &b->settings) : 0;
         if (other < 0)
-            AP_TRY(add_difference("models", name, "", n, out, err));
-        for (size_t i = 0; other >= 0 && i < n_rows && ap_setting_at(i, &ref); i++) {
-            char key[AP_KEY_MAX];
-            AP_TRY(value_text(a, &ref, m, key, &x, err));
-            AP_TRY(value_text(b, &ref, other, key, &y, err));
-            AP_TRY(add_difference(key, x.data, y.data, n, out, err));
-        }
+            continue;
+        AP_TRY(value_text(a, ref, i, key, &x, err));
+        AP_TRY(value_text(b, ref, other, key, &y, err));
+        AP_TRY(add_difference(key, x.data, y.data, n, out, err));
     }
-    for (int m = 0; m < b->settings.n_models; m++)
-        if (model_of(&a->settings, b->settings.models[m].name) < 0)
-            AP_TRY(add_difference("models", "", b->settings.models[m].name, n, out, err));
 out:
     ap_buffer_free(&x);
     ap_buffer_free(&y);
@@ -215,28 +251,20 @@ out:
 ap_status ap_recipe_differences(const struct ap_recipe *a, const struct ap_recipe *b,
                                 struct ap_buffer *out, struct ap_error *err)
 {
-    struct ap_buffer x = {0}, y = {0};
     struct ap_setting_ref ref;
-    size_t n_groups, first = ap_setting_groups(&n_groups)->n;
+    bool both = a->settings.has_rlhf == b->settings.has_rlhf;
     int n = 0;
     ap_status status;
     AP_TRY(ap_buffer_puts(out, "", err));
-    if (a->settings.has_rlhf != b->settings.has_rlhf)
+    if (!both)
         AP_TRY(add_difference("rlhf", a->settings.has_rlhf ? "present" : "",
                               b->settings.has_rlhf ? "present" : "", &n, out, err));
-    AP_TRY(model_differences(a, b, &n, out, err));
-    for (size_t i = first; ap_setting_at(i, &ref); i++) {
-        char key[AP_KEY_MAX];
-        if (!strcmp(ref.group->prefix, "rlhf") && a->settings.has_rlhf != b->settings.has_rlhf)
-            continue;
-        AP_TRY(value_text(a, &ref, -1, key, &x, err));
-        AP_TRY(value_text(b, &ref, -1, key, &y, err));
-        AP_TRY(add_difference(key, x.data, y.data, &n, out, err));
-    }
+    AP_TRY(name_differences(&a->settings, &b->settings, &n, out, err));
+    for (size_t i = 0; ap_setting_at(i, &ref); i++)
+        if (both || strcmp(ref.group->prefix, "rlhf") != 0)
+            AP_TRY(row_differences(a, b, &ref, &n, out, err));
     if (n > 4)
         AP_TRY(ap_buffer_printf(out, err, " and %d more", n - 4));
 out:
-    ap_buffer_free(&x);
-    ap_buffer_free(&y);
     return status;
 }

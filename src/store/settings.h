@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #define AP_MODELS_MAX 16
+#define AP_REWARDS_MAX 8
 #define AP_LIST_MAX 32
 
 struct ap_model_settings {
@@ -54,6 +55,7 @@ struct ap_target_settings {
 };
 
 struct ap_reward_settings {
+    char *name;  /* the key under rewards:; NULL for the one of reward: */
     char *model; /* "" with a rule or a command */
     struct ap_adapter_settings adapter;
     char *kind;                 /* classifier | implicit | rule | command */
@@ -66,6 +68,7 @@ struct ap_reward_settings {
     int n_command;
     char *folder;   /* where the command works; absolute */
     double timeout; /* most seconds that it is silent with questions open */
+    double weight;  /* in the sum of rewards */
     bool normalise; /* fix gain and bias on the target's bare answers, math.md (9) */
     char *trained;  /* folder of a reward that is trained already; "" to train one */
 };
@@ -123,7 +126,7 @@ struct ap_eval_settings {
     int n_arms;
     int64_t seeds[AP_LIST_MAX];
     int n_seeds;
-    char *judges[AP_LIST_MAX]; /* reward | world */
+    char *judges[AP_LIST_MAX]; /* reward, a name of rewards, or world */
     int n_judges;
     int n;              /* best-of-n */
     int64_t prompts;    /* most test prompts; 0 for all */
@@ -148,7 +151,9 @@ struct ap_settings {
     int n_models;
     struct ap_prompter_settings prompter;
     struct ap_target_settings target;
-    struct ap_reward_settings reward;
+    struct ap_reward_settings reward; /* when there is but one */
+    struct ap_reward_settings rewards[AP_REWARDS_MAX];
+    int n_rewards; /* 0: `reward` it is; ap_settings_rewards looks at both */
     struct ap_data_settings data;
     struct ap_pretrain_settings pretrain;
     struct ap_sft_settings sft;

@@ -7,8 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char models_prefix[] = "models.";
-
 bool ap_setting_at(size_t index, struct ap_setting_ref *ref)
 {
     size_t n_groups, first = 0;
@@ -23,22 +21,61 @@ bool ap_setting_at(size_t index, struct ap_setting_ref *ref)
     return false;
 }
 
-const char *ap_setting_model_name(const char *key, size_t *n)
+/* ---- named sections ---- */
+
+void *ap_named_item(const struct ap_named_section *section, const struct ap_settings *s, int i)
 {
-    size_t skip = sizeof(models_prefix) - 1;
-    if (strncmp(key, models_prefix, skip) != 0 || !key[skip] || key[skip] == '.')
-        return NULL;
-    *n = strcspn(key + skip, ".");
-    return key + skip;
+    return (char *)s + section->items + (size_t)i * section->stride;
 }
 
-/* The key with a model's name replaced by NAME, as the table spells it. False when too long. */
+const char *ap_named_item_name(const struct ap_named_section *section, const struct ap_settings *s,
+                               int i)
+{
+    return *(char **)((char *)ap_named_item(section, s, i) + section->name);
+}
+
+int *ap_named_count(const struct ap_named_section *section, const struct ap_settings *s)
+{
+    return (int *)((char *)s + section->n_items);
+}
+
+int ap_named_find(const struct ap_named_section *section, const struct ap_settings *s,
+                  const char *name, size_t n)
+{
+    for (int i = 0; i < *ap_named_count(section, s); i++) {
+        const char *known = ap_named_item_name(section, s, i);
+        if (!strncmp(known, name, n) && !known[n])
+            return i;
+    }
+    return -1;
+}
+
+const struct ap_named_section *ap_setting_name(const char *key, const char **name, size_t *n)
+{
+    size_t n_sections;
+    const struct ap_named_section *sections = ap_named_sections(&n_sections);
+    for (size_t i = 0; i < n_sections; i++) {
+        size_t skip = strlen(sections[i].prefix);
+        if (strncmp(key, sections[i].prefix, skip) != 0 || key[skip] != '.' || !key[skip + 1] ||
+            key[skip + 1] == '.')
+            continue;
+        *name = key + skip + 1;
+        *n = strcspn(*name, ".");
+        return &sections[i];
+    }
+    return NULL;
+}
+
+/* ---- by name ---- */
+
+/* The key with the user's name replaced by NAME, as the table spells it. False when too long. */
 static bool table_key(const char *key, char out[AP_KEY_MAX])
 {
     size_t n = 0;
-    const char *name = ap_setting_model_name(key, &n);
-    int length = name ? snprintf(out, AP_KEY_MAX, "models.NAME%s", name + n)
-                      : snprintf(out, AP_KEY_MAX, "%s", key);
+    const char *name;
+    const struct ap_named_section *section = ap_setting_name(key, &name, &n);
+    int length = section ? snprintf(out, AP_KEY_MAX, "%s.NAME%s", section->prefix, name + n)
+                         : snprintf(out, AP_KEY_MAX, "%s", key);
     return length < AP_KEY_MAX;
 }
 
@@ -72,8 +109,9 @@ const struct ap_setting_group *ap_setting_group_find(const char *prefix)
     char wanted[AP_KEY_MAX];
     size_t n_groups;
     const struct ap_setting_group *groups = ap_setting_groups(&n_groups);
-    if (!strcmp(prefix, "models"))
-        return &groups[0];
+    for (size_t g = 0; g < n_groups && groups[g].named; g++)
+        if (!strcmp(prefix, groups[g].named->prefix))
+            return &groups[g];
     if (!table_key(prefix, wanted))
         return NULL;
     for (size_t g = 0; g < n_groups; g++)
@@ -132,9 +170,8 @@ void ap_setting_nearest(const char *key, char out[AP_KEY_MAX])
     const struct ap_setting_group *groups = ap_setting_groups(&n_groups);
     if (!table_key(key, wanted))
         wanted[0] = '\0';
-    consider(wanted, "models", &least, out);
-    for (size_t g = 1; g < n_groups; g++)
-        consider(wanted, groups[g].prefix, &least, out);
+    for (size_t g = 0; g < n_groups; g++)
+        consider(wanted, groups[g].named ? groups[g].named->prefix : groups[g].prefix, &least, out);
     for (size_t i = 0; ap_setting_at(i, &ref); i++) {
         full_key(&ref, known);
         consider(wanted, known, &least, out);

@@ -117,6 +117,8 @@ static const struct ap_setting reward_rows[] = {
         HELP("where the command works; empty for the recipe's own folder")),
     ROW("timeout", REAL, timeout, "120", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("most seconds that the command may take for one answer, its start included")),
+    ROW("weight", REAL, weight, "1", RANGE(-1e6, 1e6),
+        HELP("of its score, normalised, in the sum of rewards")),
     ROW("normalise", BOOL, normalise, "auto", FLAGS(AP_SETTING_AUTO),
         HELP("fix mean 0 and variance 1 on bare answers, math.md (9); auto: for models only")),
     ROW("trained", PATH, trained, "",
@@ -237,9 +239,9 @@ static const struct ap_setting eval_rows[] = {
         HELP("what is compared, math.md (16)-(22)")),
     ROW("seeds", INT64_LIST, seeds, "1", LIST(n_seeds), RANGE(0, INT64_MOST),
         FLAGS(AP_SETTING_HARMLESS), HELP("sampling seeds, the same for every arm")),
-    ROW("judges", CHOICE_LIST, judges, "reward", LIST(n_judges), CHOICES("reward|world"),
-        FLAGS(AP_SETTING_HARMLESS),
-        HELP("who scores the answers; world: the true score of the bundled world")),
+    ROW("judges", TEXT_LIST, judges, "reward", LIST(n_judges), FLAGS(AP_SETTING_HARMLESS),
+        HELP(
+            "who scores the answers: reward; a name of rewards; world, the bundled world's score")),
     ROW("n", INT, n, "8", RANGE(2, 4096), FLAGS(AP_SETTING_HARMLESS),
         HELP("rewrites of best-of-n")),
     ROW("prompts", INT64, prompts, "0", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
@@ -286,8 +288,30 @@ static const struct ap_setting run_rows[] = {
 #define ROWS(rows_) .rows = (rows_), .n = AP_LEN(rows_)
 #define AT(member) .base = offsetof(struct ap_settings, member)
 
+static const struct ap_named_section named[] = {
+    {"models", offsetof(struct ap_settings, models), sizeof(struct ap_model_settings),
+     offsetof(struct ap_settings, n_models), offsetof(struct ap_model_settings, name),
+     AP_MODELS_MAX, 64},
+    {"rewards", offsetof(struct ap_settings, rewards), sizeof(struct ap_reward_settings),
+     offsetof(struct ap_settings, n_rewards), offsetof(struct ap_reward_settings, name),
+     AP_REWARDS_MAX, 24}, /* a stage and a judge are called by it */
+};
+
 static const struct ap_setting_group groups[] = {
-    {.prefix = "models.NAME", .help = "models by a name of your choice", ROWS(model_rows)},
+    {.prefix = "models.NAME",
+     .help = "models by a name of your choice",
+     ROWS(model_rows),
+     .named = &named[0]},
+    {.prefix = "rewards.NAME",
+     .help = "in place of reward: several by a name of your choice, whose weighted sum is the one",
+     ROWS(reward_rows),
+     .named = &named[1]},
+    {.prefix = "rewards.NAME.adapter",
+     .help = "its LoRA adapter, or none",
+     ROWS(adapter_rows),
+     .base = offsetof(struct ap_reward_settings, adapter),
+     .named = &named[1],
+     .none = true},
     {.prefix = "prompter",
      .help = "the model that rewrites",
      ROWS(prompter_rows),
@@ -370,10 +394,19 @@ static const struct ap_setting_group groups[] = {
     {.prefix = "run", .help = "the run itself", ROWS(run_rows), AT(run)},
 };
 _Static_assert(AP_LEN(groups) <= AP_GROUPS_MAX, "AP_GROUPS_MAX");
-_Static_assert(AP_LEN(model_rows) <= AP_MODEL_KEYS_MAX, "AP_MODEL_KEYS_MAX");
+_Static_assert(AP_LEN(model_rows) + AP_LEN(reward_rows) + AP_LEN(adapter_rows) <= AP_NAMED_KEYS_MAX,
+               "AP_NAMED_KEYS_MAX");
+_Static_assert(AP_MODELS_MAX <= AP_NAMED_ITEMS_MAX && AP_REWARDS_MAX <= AP_NAMED_ITEMS_MAX,
+               "AP_NAMED_ITEMS_MAX");
 
 const struct ap_setting_group *ap_setting_groups(size_t *n)
 {
     *n = AP_LEN(groups);
     return groups;
+}
+
+const struct ap_named_section *ap_named_sections(size_t *n)
+{
+    *n = AP_LEN(named);
+    return named;
 }

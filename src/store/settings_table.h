@@ -3,8 +3,9 @@
  * its name.
  *
  * A group is a prefix ("align", "data.split") with rows relative to a struct inside ap_settings; a
- * struct that occurs twice (adapter, optimiser, rl) has one array of rows. "models.NAME" is
- * relative to a struct ap_model_settings instead. Not here: values as text (settings_value.h). */
+ * struct that occurs twice (adapter, optimiser, rl) has one array of rows. "models.NAME" and
+ * "rewards.NAME" are relative to an item of a list of structs, each under a name of the user's
+ * choice. Not here: values as text (settings_value.h). */
 #ifndef AP_STORE_SETTINGS_TABLE_H
 #define AP_STORE_SETTINGS_TABLE_H
 
@@ -42,12 +43,22 @@ struct ap_setting {
     unsigned flags;
 };
 
+/* A section that is a list of named structs. */
+struct ap_named_section {
+    const char *prefix;   /* "models" */
+    size_t items, stride; /* of the list in ap_settings; of one of its items */
+    size_t n_items;       /* of its length, an int, in ap_settings */
+    size_t name;          /* of the char * in an item */
+    int max, name_max;    /* items; bytes of a name */
+};
+
 struct ap_setting_group {
     const char *prefix;
     const char *help; /* NULL for the second group of one prefix */
     const struct ap_setting *rows;
     size_t n;
-    size_t base;          /* of the struct in ap_settings */
+    size_t base; /* of the struct in ap_settings, or in the named section's item */
+    const struct ap_named_section *named; /* NULL: none */
     const char *inherits; /* prefix of the group whose values stand in for missing ones */
     bool optional; /* its presence says something: left out of the resolved text when absent */
     bool none;     /* the word none in its place sets its first row to 0 */
@@ -55,13 +66,24 @@ struct ap_setting_group {
 
 #define AP_GROUPS_MAX 32
 #define AP_SETTINGS_MAX 256
-#define AP_MODEL_KEYS_MAX 8
+#define AP_NAMED_ITEMS_MAX 16 /* of one section */
+#define AP_NAMED_KEYS_MAX 40  /* rows of all named groups */
+#define AP_NAMED_GROUPS_MAX 3
 #define AP_KEY_MAX 160 /* bytes of a whole key, with its terminator */
 
-/* Groups in the order in which they are written; the first is "models.NAME". */
+/* Groups in the order in which they are written; those of named sections come first. */
 const struct ap_setting_group *ap_setting_groups(size_t *n);
+const struct ap_named_section *ap_named_sections(size_t *n);
+/* One of its items, and how many there are. */
+void *ap_named_item(const struct ap_named_section *section, const struct ap_settings *s, int i);
+const char *ap_named_item_name(const struct ap_named_section *section, const struct ap_settings *s,
+                               int i);
+int *ap_named_count(const struct ap_named_section *section, const struct ap_settings *s);
+/* The item of that name, or −1. */
+int ap_named_find(const struct ap_named_section *section, const struct ap_settings *s,
+                  const char *name, size_t n);
 
-/* One row. index counts all rows in order; those of "models.NAME" come first. */
+/* One row. index counts all rows in order; those of named sections come first. */
 struct ap_setting_ref {
     const struct ap_setting_group *group;
     const struct ap_setting *row;
@@ -74,9 +96,9 @@ bool ap_setting_at(size_t index, struct ap_setting_ref *ref);
 bool ap_setting_find(const char *key, struct ap_setting_ref *ref);
 /* First group of "align", "data.split", "models" or "models.small"; NULL when there is none. */
 const struct ap_setting_group *ap_setting_group_find(const char *prefix);
-/* The name in "models.NAME" or "models.NAME.…": points into key, *n its bytes. NULL for other keys.
- */
-const char *ap_setting_model_name(const char *key, size_t *n);
+/* The section of "models.small" or "models.small.path", *name and *n its name in key. NULL for
+ * other keys. */
+const struct ap_named_section *ap_setting_name(const char *key, const char **name, size_t *n);
 /* The valid key or section nearest to an unknown one, by edit distance; written to out. */
 void ap_setting_nearest(const char *key, char out[AP_KEY_MAX]);
 

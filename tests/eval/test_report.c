@@ -385,7 +385,7 @@ static void test_numbers(void **state)
                         "50% [40, 60]");
     assert_string_equal(ap_arm_shown("align"), "Align-Pro");
     assert_string_equal(ap_arm_shown("mine"), "mine");
-    assert_string_equal(ap_judge_meaning("mine"), "");
+    assert_string_equal(ap_judge_meaning("mine"), "one of the recipe's rewards");
 }
 
 int main(void)

@@ -125,8 +125,9 @@ static inline void put_config(const char *folder, const char *name, const char *
 struct tiny_recipe {
     const char *algorithm; /* "rloo" */
     const char *adapter;   /* "{rank: 4}" or "none" */
-    const char *reward;    /* "model: target, adapter: none, kind: implicit" or "rule: …" */
-    const char *sft;       /* "source: file, path: rewrites.jsonl" */
+    const char *reward; /* "model: target, adapter: none, kind: implicit" or "rule: …"; or all of
+                           a section, "rewards: {…}" */
+    const char *sft;    /* "source: file, path: rewrites.jsonl" */
     const char *arms;
     int steps; /* of align */
 };
@@ -143,6 +144,7 @@ static const struct tiny_recipe tiny_recipe_default = {
 static inline void put_recipe(const char *folder, const char *name, const struct tiny_recipe *r)
 {
     char text[4096];
+    bool section = strncmp(r->reward, "rewards:", strlen("rewards:")) == 0;
     put_data(folder);
     put_config(folder, "model.json", "0.1");
     snprintf(text, sizeof(text),
@@ -153,7 +155,7 @@ static inline void put_recipe(const char *folder, const char *name, const struct
              "prompter: {model: prompter, adapter: %s, meta_prompt: \"{prompt}\", "
              "max_new_tokens: 8}\n"
              "target: {model: target, adapter: %s, max_new_tokens: 8}\n"
-             "reward: {%s}\n"
+             "%s%s%s\n"
              "data: {path: pairs.jsonl, split: {train: 0.6, valid: 0.2, test: 0.2}}\n"
              "sft: {%s, epochs: 2, batch: 6, lr: 1e-2}\n"
              "reward_train: {epochs: 1, batch: 6, lr: 1e-2}\n"
@@ -162,9 +164,17 @@ static inline void put_recipe(const char *folder, const char *name, const struct
              "rlhf: {steps: 3}\n"
              "eval: {arms: [%s], n: 2, seeds: [1, 2], bootstrap: 50}\n"
              "run: {dir: run, threads: 1, checkpoint_every: 2, batch: 8}\n",
-             AP_SOURCE_DIR, AP_SOURCE_DIR, r->adapter, r->adapter, r->reward, r->sft, r->algorithm,
-             r->steps, r->arms);
+             AP_SOURCE_DIR, AP_SOURCE_DIR, r->adapter, r->adapter, section ? "" : "reward: {",
+             r->reward, section ? "" : "}", r->sft, r->algorithm, r->steps, r->arms);
     put_text(folder, name, text);
+}
+
+/* FOLDER/score.sh, a reward: the longer the answer the better. */
+static inline void put_score_command(const char *folder)
+{
+    put_text(folder, "score.sh",
+             "while IFS= read -r line; do id=${line#*:}; response=${line##*'\"response\":\"'}; "
+             "echo \"{\\\"id\\\": ${id%%,*}, \\\"score\\\": ${#response}}\"; done\n");
 }
 
 /* -- the program -- */
@@ -323,10 +333,11 @@ static inline bool final_of(char *out, size_t size, const char *run, const char 
 /* Weights of every stage and what eval found, byte for byte. Returns the stages compared. */
 static inline int check_same_results(const char *a, const char *b)
 {
-    static const char *const stages[] = {"pretrain", "reward", "sft", "align", "rlhf"};
+    static const char *const stages[] = {"pretrain", "reward", "reward-taught", "reward-own",
+                                         "sft",      "align",  "rlhf"};
     char x[700], y[700];
     int n = 0;
-    for (size_t i = 0; i < 5; i++) {
+    for (size_t i = 0; i < 7; i++) {
         bool has = final_of(x, sizeof(x), a, stages[i]);
         assert_int_equal(has, final_of(y, sizeof(y), b, stages[i]));
         if (has)

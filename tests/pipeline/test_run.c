@@ -54,7 +54,7 @@ static ap_status take_metric(void *context, const char *stage, int64_t step, con
     m->n_align += !strcmp(stage, "align");
     m->n_rlhf += !strcmp(stage, "rlhf");
     m->n_sft += !strcmp(stage, "sft");
-    m->n_reward += !strcmp(stage, "reward");
+    m->n_reward += !strncmp(stage, "reward", strlen("reward"));
     assert_true(isfinite(value));
     if (!strcmp(stage, "align") && step == 0 && !strcmp(name, "kl"))
         m->first_kl = value;
@@ -147,9 +147,7 @@ static void test_rloo_with_a_command(void **state)
 {
     struct program p = {0};
     struct tiny_recipe r = tiny_recipe_default;
-    put_text(*state, "score.sh",
-             "while IFS= read -r line; do id=${line#*:}; response=${line##*'\"response\":\"'}; "
-             "echo \"{\\\"id\\\": ${id%%,*}, \\\"score\\\": ${#response}}\"; done\n");
+    put_score_command(*state);
     r.reward = "command: [sh, score.sh]";
     r.sft = "source: best-of-n, n: 2, prompts: 8";
     check_whole_run(*state, &r, false, true);
@@ -160,6 +158,59 @@ static void test_rloo_with_a_command(void **state)
     check_refused(&p, code, 1, "reward command 'sh score.sh': ended twice (last: exit status 4)",
                   "it said last: no reason");
     check_holds(p.text, "reward    no reason");
+}
+
+static const char weighted[] =
+    "rewards:\n"
+    "  taught: {model: target, adapter: {rank: 4}, weight: 0.5}\n"
+    "  own: {model: target, adapter: none, kind: implicit, weight: 0.3}\n"
+    "  short: {rule: length, length: 12, normalise: true}\n"
+    "  said: {command: 'while read -r x; do id=${x#*:}; echo \"{\\\"id\\\": ${id%%,*}, "
+    "\\\"score\\\": 1}\"; done', weight: 0}";
+
+/* Each that learns has a stage and a folder of its own; each may judge. */
+static void test_rloo_with_weighted_rewards(void **state)
+{
+    struct tiny_recipe r = tiny_recipe_default;
+    struct program p = {0};
+    r.reward = weighted;
+    r.sft = "source: best-of-n, n: 2, prompts: 8";
+    check_whole_run(*state, &r, true, true);
+    const char *run = in_folder(*state, "run");
+    assert_true(has_stage(run, "reward-taught") && has_stage(run, "reward-own"));
+    assert_true(access(in_folder(run, "reward-taught/final/adapter_model.safetensors"), R_OK) == 0);
+    assert_true(access(in_folder(run, "reward-own/final/model.safetensors"), R_OK) == 0);
+    assert_true(access(in_folder(run, "reward-short/normaliser.json"), R_OK) == 0);
+    assert_true(access(in_folder(run, "reward-said"), R_OK) != 0);
+    program_must(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set",
+                 "eval.judges=reward,taught,own,short,said");
+    for (int i = 0; i < 4; i++) {
+        static const char *const judges[] = {"judge: taught", "judge: own", "judge: short",
+                                             "judge: said"};
+        check_holds(p.table, judges[i]);
+    }
+}
+
+/* A sum of one is that one, and halves add up to the bit. */
+static void test_a_sum_is_the_reward_itself(void **state)
+{
+    static const char *const sections[] = {"rule: length, length: 12",
+                                           "rewards: {one: {rule: length, length: 12}}",
+                                           "rewards: {a: {rule: length, length: 12, weight: 0.5}, "
+                                           "b: {rule: length, length: 12, weight: 0.5}}"};
+    static const char *const runs[] = {"one", "two", "three"};
+    for (int i = 0; i < 3; i++) {
+        struct program p = {0};
+        struct tiny_recipe r = tiny_recipe_default;
+        char dir[64];
+        r.reward = sections[i];
+        r.sft = "source: best-of-n, n: 2, prompts: 8";
+        put_recipe(*state, "recipe.yaml", &r);
+        snprintf(dir, sizeof(dir), "run.dir=%s", runs[i]);
+        program_must(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set", dir);
+        if (i > 0)
+            check_same_results(in_folder(*state, runs[0]), in_folder(*state, runs[i]));
+    }
 }
 
 static void test_ppo_with_adapters_and_a_whole_classifier(void **state)
@@ -358,6 +409,8 @@ int main(void)
         WITH_FOLDER(test_ppo_on_whole_models_with_an_implicit_reward),
         WITH_FOLDER(test_rloo_on_whole_models_with_a_rule),
         WITH_FOLDER(test_rloo_with_a_command),
+        WITH_FOLDER(test_rloo_with_weighted_rewards),
+        WITH_FOLDER(test_a_sum_is_the_reward_itself),
         WITH_FOLDER(test_ppo_with_adapters_and_a_whole_classifier),
         WITH_FOLDER(test_threads_and_batches_change_no_bit),
         WITH_FOLDER(test_stages_one_by_one_are_the_run),

@@ -86,7 +86,7 @@ static int run_under_fire(const struct pair *pair, struct ap_random *random)
 }
 
 /* A run may be lucky: as many of them as it takes to be hit a few times. */
-static void check_under_fire(const struct pair *pair, uint64_t seed)
+static void check_under_fire(const struct pair *pair, uint64_t seed, int n_stage)
 {
     struct ap_random random;
     int kills = 0, round = 0;
@@ -95,7 +95,7 @@ static void check_under_fire(const struct pair *pair, uint64_t seed)
     for (; kills < least && round < 4 * least; round++) {
         assert_int_equal(ap_dir_remove(pair->part, NULL), AP_OK);
         kills += run_under_fire(pair, &random);
-        check_same_runs(pair, 5);
+        check_same_runs(pair, n_stage);
     }
     printf("%d kills in %d runs\n", kills, round);
     assert_true(kills >= least);
@@ -107,7 +107,7 @@ static void test_killed_at_any_moment_rloo(void **state)
     struct tiny_recipe r = tiny_recipe_default;
     r.algorithm = "rloo, kl_target: 0.001, kl_horizon: 20"; /* lambda is state, too */
     open_pair(&pair, state, &r);
-    check_under_fire(&pair, 1);
+    check_under_fire(&pair, 1, 5);
 }
 
 static void test_killed_at_any_moment_ppo(void **state)
@@ -119,7 +119,21 @@ static void test_killed_at_any_moment_ppo(void **state)
     r.reward = "model: target, adapter: none, kind: implicit";
     r.sft = "source: best-of-n, n: 2, prompts: 8";
     open_pair(&pair, state, &r);
-    check_under_fire(&pair, 2);
+    check_under_fire(&pair, 2, 5);
+}
+
+static void test_killed_at_any_moment_with_several_rewards(void **state)
+{
+    struct pair pair;
+    struct tiny_recipe r = tiny_recipe_default;
+    r.reward = "rewards:\n"
+               "  taught: {model: target, adapter: {rank: 4}, weight: 0.5}\n"
+               "  own: {model: target, adapter: none, kind: implicit}\n"
+               "  long: {command: [sh, score.sh], normalise: true, weight: 0.2}";
+    r.sft = "source: best-of-n, n: 2, prompts: 8";
+    put_score_command(*state);
+    open_pair(&pair, state, &r);
+    check_under_fire(&pair, 3, 6);
 }
 
 /* -- Ctrl-C -- */
@@ -184,6 +198,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_killed_at_any_moment_rloo),
         WITH_FOLDER(test_killed_at_any_moment_ppo),
+        WITH_FOLDER(test_killed_at_any_moment_with_several_rewards),
         WITH_FOLDER(test_asked_to_stop_it_saves_and_says_how_to_go_on),
         WITH_FOLDER(test_a_full_disk_loses_nothing),
     };

@@ -175,6 +175,84 @@ static void commands(void **state)
     ap_recipe_close(recipe);
 }
 
+#define REWARDS                                                                                    \
+    "models: {m: {path: m}}\ndata: {path: d}\nrewards:\n"                                          \
+    "  taught: {model: m, adapter: {rank: 4}, weight: 0.5}\n"                                      \
+    "  short:\n    rule: length\n    length: 9\n    normalise: true\n"                             \
+    "  own: {command: [./x, 'a b'], weight: -1}\nrun: {dir: o}\n"
+
+static void several_rewards(void **state)
+{
+    (void)state;
+    int n;
+    const char *const set[] = {"rewards.taught.adapter=none",
+                               "rewards.more.rule=match",
+                               "rewards.more.pattern=x, y",
+                               "rewards.own.weight=2",
+                               "eval.judges=reward,more",
+                               "prompter.model=m",
+                               "target.model=m"};
+    struct ap_recipe *recipe = must_parse(REWARDS, NULL, 0);
+    const struct ap_reward_settings *r = ap_settings_rewards(ap_recipe_settings(recipe), &n);
+    assert_int_equal(n, 3);
+    assert_true(ap_recipe_has_reward(recipe) && !ap_recipe_has(recipe, "reward"));
+    assert_string_equal(r[0].name, "taught");
+    assert_string_equal(r[0].kind, "classifier");
+    assert_int_equal(r[0].adapter.rank, 4);
+    check_near(r[0].adapter.alpha, 8, 0, 0);
+    assert_true(r[0].normalise && r[1].normalise && !r[2].normalise);
+    assert_true(ap_reward_is_trained(&r[0]) && !ap_reward_is_trained(&r[1]));
+    check_near(r[1].length, 9, 0, 0);
+    check_near(r[1].weight, 1, 0, 0);
+    assert_string_equal(r[2].folder, "/base");
+    check_near(r[2].weight, -1, 0, 0);
+    ap_recipe_close(recipe);
+
+    recipe = must_parse(REWARDS, set, AP_LEN(set));
+    r = ap_settings_rewards(ap_recipe_settings(recipe), &n);
+    assert_int_equal(n, 4);
+    assert_int_equal(r[0].adapter.rank, 0);
+    check_near(r[2].weight, 2, 0, 0);
+    assert_string_equal(r[3].name, "more");
+    assert_string_equal(r[3].pattern, "x, y");
+    ap_recipe_close(recipe);
+
+    recipe = must_parse(RECIPE_FULL, NULL, 0);
+    r = ap_settings_rewards(ap_recipe_settings(recipe), &n);
+    assert_true(n == 1 && !r[0].name && r == &ap_recipe_settings(recipe)->reward);
+    ap_recipe_close(recipe);
+}
+
+/* What differs is named in full; the order of names is no difference. */
+static void several_rewards_differ(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    struct ap_buffer text = {0};
+    const char *const set[] = {"rewards.taught.adapter.rank=8", "rewards.own.weight=3",
+                               "rewards.new.rule=match", "rewards.new.pattern=y"};
+    struct ap_recipe *a = must_parse(REWARDS, NULL, 0), *b = must_parse(REWARDS, set, AP_LEN(set));
+    assert_true(ap_recipe_fingerprint(a) != ap_recipe_fingerprint(b));
+    check_ok(ap_recipe_differences(a, b, &text, &err), err);
+    check_holds(text.data, "rewards is absent there and new here");
+    check_holds(text.data, "rewards.taught.adapter.rank is 4 there and 8 here");
+    check_holds(text.data, "rewards.own.weight is -1 there and 3 here");
+    ap_recipe_close(b);
+    static const char *const orders[] = {
+        "run: {dir: o}\nrewards: {a: {rule: match, pattern: x}, b: {rule: length, length: 2}}\n",
+        "run: {dir: o}\nrewards: {b: {rule: length, length: 2}, a: {rule: match, pattern: x}}\n"};
+    ap_recipe_close(a);
+    a = must_parse(orders[0], NULL, 0);
+    b = must_parse(orders[1], NULL, 0);
+    assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(b));
+    ap_buffer_clear(&text);
+    check_ok(ap_recipe_differences(a, b, &text, &err), err);
+    assert_string_equal(text.data, "");
+    ap_recipe_close(a);
+    ap_recipe_close(b);
+    ap_buffer_free(&text);
+}
+
 static void variables_in_paths(void **state)
 {
     (void)state;
@@ -231,6 +309,7 @@ static void resolved_reads_back(void **state)
     check_round_trip(RECIPE_FULL, NULL, 0);
     check_round_trip(RECIPE_FULL, odd, AP_LEN(odd));
     check_round_trip("reward: {rule: length, length: 100.5}\nrun: {dir: o}\n", NULL, 0);
+    check_round_trip(REWARDS, NULL, 0);
     check_round_trip("reward: {command: 'a \"b\", c'}\nrun: {dir: o}\n", NULL, 0);
     check_round_trip("reward: {command: [a b, '', \"\\n\"]}\nrun: {dir: o}\n", NULL, 0);
     check_round_trip("models: {m: {config: c.json, init: random}}\nrun: {dir: o}\n"
@@ -364,6 +443,8 @@ int main(void)
         cmocka_unit_test(values_that_follow),
         cmocka_unit_test(overrides),
         cmocka_unit_test(commands),
+        cmocka_unit_test(several_rewards),
+        cmocka_unit_test(several_rewards_differ),
         cmocka_unit_test(variables_in_paths),
         cmocka_unit_test(resolved_reads_back),
         cmocka_unit_test(resolved_says_origins),
