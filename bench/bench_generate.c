@@ -2,6 +2,7 @@
  *
  *     bench_generate MODEL_DIR | --config FILE  [--batch 1,8,32] [--prompt N] [--new N]
  *                    [--rounds N] [--threads N] [--temperature T]
+ *                    [--dtype f32|bf16]
  *
  * --config makes a model with random weights. Each figure is the best of the rounds. Prefill: B
  * prompts of N tokens, one token drawn. Decode: the tokens after the first, which came with the
@@ -19,7 +20,8 @@
 enum { BATCHES_MAX = 16 };
 
 struct settings {
-    const char *dir, *config;
+    const char *dir, *config, *dtype_name;
+    ap_dtype dtype;
     int batch[BATCHES_MAX], n_batch;
     int prompt, n_new, rounds, threads;
     double temperature;
@@ -34,7 +36,7 @@ static int fail(const struct ap_error *err)
 static int usage(void)
 {
     fputs("usage: bench_generate MODEL_DIR | --config FILE [--batch 1,8,32] [--prompt N] [--new N]"
-          " [--rounds N] [--threads N] [--temperature T]\n",
+          " [--rounds N] [--threads N] [--temperature T] [--dtype f32|bf16]\n",
           stderr);
     return 2;
 }
@@ -132,7 +134,7 @@ static ap_status measure(const struct ap_weights *w, const struct settings *s, i
         "batch %3d   prefill %9.0f tokens/s (%3.0f%% of peak)   decode %9.1f tokens/s   %8.3f ms a "
         "step (weights %3.0f%%)\n",
         batch, rate, 100 * 2 * n_read * rate / limits->fma, batch / step, 1e3 * step,
-        100 * n_read * sizeof(float) / limits->bandwidth / step);
+        100 * n_read * (double)ap_dtype_size(s->dtype) / limits->bandwidth / step);
     fflush(stdout);
     return AP_OK;
 }
@@ -151,11 +153,15 @@ static int parse_batches(struct settings *s, char *text)
 
 static int parse(struct settings *s, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},      {"batch", required_argument, NULL, 'b'},
-        {"prompt", required_argument, NULL, 'p'},      {"new", required_argument, NULL, 'n'},
-        {"rounds", required_argument, NULL, 'r'},      {"threads", required_argument, NULL, 't'},
-        {"temperature", required_argument, NULL, 'T'}, {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"batch", required_argument, NULL, 'b'},
+                                            {"prompt", required_argument, NULL, 'p'},
+                                            {"new", required_argument, NULL, 'n'},
+                                            {"rounds", required_argument, NULL, 'r'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"temperature", required_argument, NULL, 'T'},
+                                            {"dtype", required_argument, NULL, 'd'},
+                                            {0}};
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 'c')
@@ -172,6 +178,8 @@ static int parse(struct settings *s, int argc, char **argv)
             s->threads = atoi(optarg);
         else if (c == 'T')
             s->temperature = atof(optarg);
+        else if (c == 'd')
+            s->dtype_name = optarg;
         else
             return -1;
     }
@@ -192,25 +200,26 @@ int main(int argc, char **argv)
     struct ap_error err = {0};
     struct ap_weights *w = NULL;
     struct ap_config config;
-    if (parse(&s, argc, argv) != 0)
+    if (parse(&s, argc, argv) != 0 || ap_weights_dtype(&s.dtype, s.dtype_name, &err) != AP_OK)
         return usage();
     int n_thread = ap_threads_set(s.threads);
     ap_status status;
     if (s.dir) {
-        status = ap_weights_load(&w, s.dir, 0, &err);
+        status = ap_weights_load(&w, s.dir, 0, s.dtype, &err);
     } else {
         status = ap_config_read_file(&config, s.config, &err);
         if (status == AP_OK)
-            status = ap_weights_random(&w, &config, 0, 1, &err);
+            status = ap_weights_random(&w, &config, 0, s.dtype, 1, &err);
     }
     if (status != AP_OK)
         return fail(&err);
     struct limits limits = {machine_bandwidth(), machine_fma_peak()};
-    printf("%s: %.1f M parameters, f32, %s, %d threads, memory %.1f GB/s, peak %.0f GFLOP/s, "
+    printf("%s: %.1f M parameters, %s, %s, %d threads, memory %.1f GB/s, peak %.0f GFLOP/s, "
            "prompts of %d "
            "tokens, %d new\n",
-           s.dir ? s.dir : s.config, (double)count_parameters(w) / 1e6, w->ops->name, n_thread,
-           limits.bandwidth / 1e9, limits.fma / 1e9, s.prompt, s.n_new);
+           s.dir ? s.dir : s.config, (double)count_parameters(w) / 1e6,
+           s.dtype == AP_BF16 ? "bf16" : "f32", w->ops->name, n_thread, limits.bandwidth / 1e9,
+           limits.fma / 1e9, s.prompt, s.n_new);
     for (int i = 0; i < s.n_batch && status == AP_OK; i++)
         status = measure(w, &s, s.batch[i], &limits, &err);
     ap_weights_free(w);

@@ -115,7 +115,7 @@ static void onednn_forward(struct job *j)
 
 static void own_dx(struct job *j)
 {
-    j->ops->linear_dx(j->a, j->c, j->b, j->m, j->n, j->k, false);
+    j->ops->linear_dx(j->a, j->c, j->packed, j->m, false);
 }
 
 static void own_dw(struct job *j)
@@ -130,11 +130,11 @@ static void product_row(const struct ap_ops *own, int m, int n, int k, double pe
     j.a = numbers((size_t)m * k);
     j.b = numbers((size_t)n * k);
     j.c = numbers((size_t)m * n);
-    j.packed = own->pack_new(n, k);
+    j.packed = own->pack_new(n, k, AP_F32);
     j.onednn = ap_onednn_new(n, k);
     if (!j.packed || !j.onednn)
         exit(1);
-    own->pack(j.packed, j.b);
+    own->pack(j.packed, j.b, AP_F32);
     ap_onednn_pack(j.onednn, j.b);
     double forward = flop / best_time(own_forward, &j), peer = flop / best_time(onednn_forward, &j);
     double dx = flop / best_time(own_dx, &j), dw = flop / best_time(own_dw, &j);
@@ -182,7 +182,7 @@ static void attention_row(const struct ap_ops *ops, int n_seq, int length, int h
                           int head_dim)
 {
     struct job j = {.ops = ops, .m = n_seq * length, .n = n_seq};
-    j.shape = (struct ap_attention_shape){heads, kv_heads, head_dim, 0.2f};
+    j.shape = (struct ap_attention_shape){heads, kv_heads, head_dim, 0.2f, 0};
     size_t q = (size_t)j.m * heads * head_dim, kv = (size_t)j.m * kv_heads * head_dim;
     j.a = numbers(q), j.b = numbers(kv), j.c = numbers(kv), j.d = numbers(q), j.f = numbers(q);
     j.e = numbers((size_t)j.m * heads), j.g = numbers(2 * kv);
@@ -266,7 +266,7 @@ static void run_sum_squares(struct job *j)
 
 static void run_pack(struct job *j)
 {
-    j->ops->pack(j->packed, j->a);
+    j->ops->pack(j->packed, j->a, AP_F32);
 }
 
 static void others(const struct ap_ops *ops)
@@ -287,7 +287,7 @@ static void others(const struct ap_ops *ops)
         {"pack 576 x 1536", run_pack},
     };
     size_t n = (size_t)ROWS * VOCABULARY;
-    struct job j = {.ops = ops, .packed = ops->pack_new(576, 1536)};
+    struct job j = {.ops = ops, .packed = ops->pack_new(576, 1536, AP_F32)};
     j.a = numbers(n), j.b = numbers((size_t)ROWS * 64), j.c = numbers(n), j.d = numbers(3 * ROWS);
     j.e = numbers(n), j.f = numbers(n), j.g = numbers(n);
     j.index = ap_calloc(ROWS, sizeof(*j.index));
@@ -307,7 +307,6 @@ int main(int argc, char **argv)
 {
     const struct ap_ops *own;
     struct ap_error err = {0};
-    setenv("ALIGNPRO_MATMUL", "own", 1);
     if (ap_ops_cpu(&own, &err) != AP_OK) {
         fprintf(stderr, "%s\n", err.text);
         return 1;

@@ -2,7 +2,7 @@
  * maps.
  *
  *     bench_train MODEL_DIR | --config FILE  [--length N] [--batch N] [--rank N] [--steps N]
- *                 [--threads N] [--only full|lora]
+ *                 [--threads N] [--only full|lora] [--dtype f32|bf16]
  *
  * --config makes a model with random weights. A step: `batch` sequences of `length` random tokens,
  * packed in one forward, every token but the first a target; forward, backward, clip, AdamW. The
@@ -20,7 +20,8 @@
 #include <string.h>
 
 struct settings {
-    const char *dir, *config, *only;
+    const char *dir, *config, *only, *dtype_name;
+    ap_dtype dtype;
     int length, batch, rank, steps, threads;
 };
 
@@ -40,7 +41,7 @@ static int fail(const struct ap_error *err)
 static int usage(void)
 {
     fputs("usage: bench_train MODEL_DIR | --config FILE [--length N] [--batch N] [--rank N]"
-          " [--steps N] [--threads N] [--only full|lora]\n",
+          " [--steps N] [--threads N] [--only full|lora] [--dtype f32|bf16]\n",
           stderr);
     return 2;
 }
@@ -179,15 +180,21 @@ out:
 
 static int parse(struct settings *s, int argc, char **argv)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'c'},  {"length", required_argument, NULL, 'l'},
-        {"batch", required_argument, NULL, 'b'},   {"rank", required_argument, NULL, 'r'},
-        {"steps", required_argument, NULL, 's'},   {"only", required_argument, NULL, 'o'},
-        {"threads", required_argument, NULL, 't'}, {0}};
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"length", required_argument, NULL, 'l'},
+                                            {"batch", required_argument, NULL, 'b'},
+                                            {"rank", required_argument, NULL, 'r'},
+                                            {"steps", required_argument, NULL, 's'},
+                                            {"only", required_argument, NULL, 'o'},
+                                            {"threads", required_argument, NULL, 't'},
+                                            {"dtype", required_argument, NULL, 'd'},
+                                            {0}};
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 'c')
             s->config = optarg;
+        else if (c == 'd')
+            s->dtype_name = optarg;
         else if (c == 'o')
             s->only = optarg;
         else if (c == 'l')
@@ -217,15 +224,15 @@ int main(int argc, char **argv)
     struct ap_weights *w = NULL;
     struct ap_config config;
     ap_status status;
-    if (parse(&s, argc, argv) != 0)
+    if (parse(&s, argc, argv) != 0 || ap_weights_dtype(&s.dtype, s.dtype_name, &err) != AP_OK)
         return usage();
     int n_thread = ap_threads_set(s.threads);
     if (s.dir) {
-        status = ap_weights_load(&w, s.dir, 0, &err);
+        status = ap_weights_load(&w, s.dir, 0, s.dtype, &err);
     } else {
         status = ap_config_read_file(&config, s.config, &err);
         if (status == AP_OK)
-            status = ap_weights_random(&w, &config, 0, 1, &err);
+            status = ap_weights_random(&w, &config, 0, s.dtype, 1, &err);
     }
     if (status != AP_OK)
         return fail(&err);

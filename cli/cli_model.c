@@ -57,6 +57,12 @@ int cli_model_option(struct ap_engine_options *options, const char *command, int
     case 'a':
         options->adapter = optarg;
         return CLI_OK;
+    case 'p':
+        options->dtype = optarg;
+        if (!strcmp(optarg, "f32") || !strcmp(optarg, "bf16"))
+            return CLI_OK;
+        cli_usage_error(command, "--dtype is '%s', expected f32 or bf16", optarg);
+        return CLI_USAGE;
     case 'c':
         if (!cli_parse_int(command, "--context", optarg, 2, 1 << 30, &n))
             return CLI_USAGE;

@@ -13,7 +13,7 @@
 #define CLI_MODEL_OPTIONS                                                                          \
     {"model", required_argument, NULL, 'm'}, {"adapter", required_argument, NULL, 'a'},            \
         {"context", required_argument, NULL, 'c'}, {"threads", required_argument, NULL, 'j'},      \
-        CLI_CHAT_OPTIONS,                                                                          \
+        {"dtype", required_argument, NULL, 'p'}, CLI_CHAT_OPTIONS,                                 \
     {                                                                                              \
         "help", no_argument, NULL, 'h'                                                             \
     }
@@ -22,7 +22,9 @@ enum { CLI_OWN_OPTION = 256 };
     "  --model DIR           a Hugging Face folder\n"                                              \
     "  --adapter DIR         a PEFT LoRA adapter on top of it\n"                                   \
     "  --context N           most tokens of a sequence (default: what the model was made for)\n"   \
-    "  --threads N           (default: all processors)\n" CLI_CHAT_HELP
+    "  --threads N           (default: all processors)\n"                                          \
+    "  --dtype f32|bf16      of the arithmetic (default f32); bf16 takes half the "                \
+    "memory\n" CLI_CHAT_HELP
 
 /* Take one of the rows above but help. CLI_OK, or CLI_USAGE after a message. */
 int cli_model_option(struct ap_engine_options *options, const char *command, int option,

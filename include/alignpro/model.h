@@ -16,9 +16,10 @@ struct ap_engine_options {
     const char *model;   /* Hugging Face folder: causal LM or sequence classifier */
     const char *adapter; /* PEFT folder or NULL */
     struct ap_template_options chat;
-    int context; /* most tokens of a sequence, which longrope's factors go by; 0:
-                  * max_position_embeddings, for longrope the original length */
-    int threads; /* 0: all */
+    int context;       /* most tokens of a sequence, which longrope's factors go by; 0:
+                        * max_position_embeddings, for longrope the original length */
+    int threads;       /* 0: all */
+    const char *dtype; /* of the arithmetic: "f32" (NULL too) or "bf16" */
 };
 
 /* A folder without a tokenizer, or with one that cannot be read, opens all the same: calls that

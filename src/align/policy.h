@@ -49,7 +49,7 @@ struct ap_policy {
     ap_status (*save)(void *self, const char *folder, struct ap_error *err);
     ap_status (*load)(void *self, const char *folder, struct ap_error *err);
     /* Largest |log ratio| that step 0 may show between policy and reference, and between sampler
-     * and training forward: 1e-5 in f32 (math.md (13)). */
+     * and training forward: 1e-5 in f32, 2e-2 in bf16 (math.md (13)). */
     double tolerance;
     int max_tokens; /* most tokens that sample writes into one row, the end token included */
 };

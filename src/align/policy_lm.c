@@ -344,7 +344,7 @@ struct ap_policy ap_lm_policy(struct ap_lm_policy *p)
         .update = lm_update,
         .save = lm_save,
         .load = lm_load,
-        .tolerance = 1e-5,
+        .tolerance = p->o.policy.weights->table.dtype == AP_BF16 ? 2e-2 : 1e-5,
         .max_tokens = p->o.max_new_tokens,
     };
 }

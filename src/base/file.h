@@ -14,6 +14,9 @@ struct ap_map {
 
 ap_status ap_map_open(struct ap_map *map, const char *path, struct ap_error *err);
 void ap_map_close(struct ap_map *map);
+/* n bytes of a map that have been read and hardly will be again: their memory is let go; who reads
+ * them all the same reads the file again. */
+void ap_map_release(const void *data, size_t n);
 
 /* A regular file opened for reading, closed over exec; the caller closes it. A directory, device or
  * pipe is AP_INVALID, at once: nothing waits for a pipe's other end. */

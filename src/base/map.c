@@ -1,4 +1,5 @@
-/* Read-only mapping of a whole file. Entry points: ap_map_open, ap_map_close. */
+/* Read-only mapping of a whole file. Entry points: ap_map_open, ap_map_close,
+ * ap_map_release. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -39,4 +40,11 @@ void ap_map_close(struct ap_map *map)
     if (map->data)
         munmap((void *)(uintptr_t)map->data, map->size);
     *map = (struct ap_map){0};
+}
+
+void ap_map_release(const void *data, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data / page * page;
+    if (n)
+        madvise((void *)at, (uintptr_t)data + n - at, MADV_DONTNEED); /* advice: may do nothing */
 }

@@ -62,6 +62,7 @@ static void gather_end_ids(struct ap_engine *e)
 ap_status ap_engine_open(struct ap_engine **out, const struct ap_engine_options *options,
                          struct ap_error *err)
 {
+    ap_dtype dtype;
     ap_status status;
     struct ap_engine *e = ap_calloc(1, sizeof(*e));
     *out = NULL;
@@ -69,8 +70,9 @@ ap_status ap_engine_open(struct ap_engine **out, const struct ap_engine_options 
         status = ap_fail(err, AP_MEMORY, "%s: out of memory", options->model);
         goto out;
     }
+    AP_TRY(ap_weights_dtype(&dtype, options->dtype, err));
     ap_threads_set(options->threads);
-    AP_TRY(ap_weights_load(&e->weights, options->model, options->context, err));
+    AP_TRY(ap_weights_load(&e->weights, options->model, options->context, dtype, err));
     if (options->adapter)
         AP_TRY(ap_adapter_load(&e->adapter, e->weights, options->adapter, err));
     e->role = (struct ap_role){e->weights, e->adapter};

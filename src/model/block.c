@@ -27,6 +27,15 @@ struct ap_attention_shape ap_attention_shape_of(const struct ap_config *c, int l
                                        .window = ap_config_window(c, layer)};
 }
 
+void ap_embedding_forward(const struct ap_weights *w, float *y, const int32_t *ids, int n_row)
+{
+    const struct ap_param *embed = &w->table.rows[w->embed];
+    if (embed->n_part)
+        w->ops->embed_packed(y, embed->part[0].packed, ids, n_row);
+    else
+        w->ops->embed(y, embed->stored, embed->dtype, ids, n_row, w->config.width);
+}
+
 static size_t query_width(const struct ap_config *c)
 {
     return (size_t)c->n_head * (size_t)c->head_dim;

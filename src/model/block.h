@@ -40,6 +40,9 @@ struct ap_block ap_block_view(const struct ap_role *role, int layer);
 /* Layers differ in their windows only. */
 struct ap_attention_shape ap_attention_shape_of(const struct ap_config *c, int layer);
 
+/* y[n_row, C] = rows of the embedding. */
+void ap_embedding_forward(const struct ap_weights *w, float *y, const int32_t *ids, int n_row);
+
 /* Buffers of one layer for n_row rows; the three x are not among them. */
 void ap_acts_take(struct ap_acts *a, struct ap_layout *l, const struct ap_config *c, int n_row);
 /* Scratch that the functions below need. */

@@ -172,7 +172,7 @@ ap_status ap_decode(struct ap_kv *kv, const struct ap_role *role, const int32_t 
     if (status != AP_OK)
         return status;
     kv->n_row = n_row;
-    kv->ops->embed(kv->acts.x_in, w->table.rows[w->embed].data, ids, n_row, kv->config.width);
+    ap_embedding_forward(w, kv->acts.x_in, ids, n_row);
     layers_forward(kv, role, slot, pos, n_row);
     kv->ops->rmsnorm(kv->hidden, NULL, kv->acts.x_in, w->table.rows[w->norm].data, n_row,
                      kv->config.width, w->config.rms_eps);

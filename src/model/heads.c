@@ -53,7 +53,7 @@ static void head_backward(struct ap_tape *t, const struct ap_param *head, float 
                           const float *dy, const int32_t *row, int m)
 {
     int n_out = head->shape[0], width = t->config.width;
-    t->ops->linear_dx(t->dpicked, dy, head->data, m, n_out, width, false);
+    t->ops->linear_dx(t->dpicked, dy, head->part[0].packed, m, false);
     t->ops->scatter_add(t->dhidden, t->dpicked, row, m, width);
     if (dw)
         t->ops->linear_dw(dw, dy, t->picked, m, n_out, width);

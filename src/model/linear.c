@@ -69,7 +69,7 @@ static void lora_backward(const struct ap_linear *m, float *dx, const float *dy,
     int rank = a->shape[0], n_in = a->shape[1], n_out = b->part[m->part].n;
     float *du = ap_arena_take(room, (size_t)n_row * (size_t)rank, sizeof(float));
     assert(du);
-    m->ops->linear_dx(du, dy, ap_part_data(b, m->part), n_row, n_out, rank, false);
+    m->ops->linear_dx(du, dy, b->part[m->part].packed, n_row, false);
     m->ops->scale(du, m->scale, (size_t)n_row * (size_t)rank);
     if (m->train_lora) {
         m->ops->linear_dw(ap_part_grad(b, m->part), dy, lora_inner(m, x, n_row, room), n_row, n_out,
@@ -77,7 +77,7 @@ static void lora_backward(const struct ap_linear *m, float *dx, const float *dy,
         m->ops->linear_dw(a->grad, du, x, n_row, rank, n_in);
     }
     if (dx)
-        m->ops->linear_dx(dx, du, a->data, n_row, rank, n_in, true);
+        m->ops->linear_dx(dx, du, a->part[0].packed, n_row, true);
 }
 
 void ap_linear_backward(const struct ap_linear *m, float *dx, const float *dy, const float *x,
@@ -85,7 +85,7 @@ void ap_linear_backward(const struct ap_linear *m, float *dx, const float *dy, c
 {
     int first = m->w->part[m->part].first, n_out = m->w->part[m->part].n, n_in = m->w->shape[1];
     if (dx)
-        m->ops->linear_dx(dx, dy, ap_part_data(m->w, m->part), n_row, n_out, n_in, accumulate);
+        m->ops->linear_dx(dx, dy, m->w->part[m->part].packed, n_row, accumulate);
     if (m->train_base) {
         m->ops->linear_dw(ap_part_grad(m->w, m->part), dy, x, n_row, n_out, n_in);
         if (m->bias)

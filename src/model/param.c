@@ -55,10 +55,11 @@ void ap_param_add_part(struct ap_param *p, int n)
     p->part[p->n_part++] = (struct ap_part){.first = first, .n = n};
 }
 
-static ap_status pack_parts(const struct ap_ops *ops, struct ap_param *p, struct ap_error *err)
+static ap_status pack_parts(const struct ap_ops *ops, struct ap_param *p, ap_dtype dtype,
+                            struct ap_error *err)
 {
     for (int k = 0; k < p->n_part; k++)
-        if (!(p->part[k].packed = ops->pack_new(p->part[k].n, p->shape[1])))
+        if (!(p->part[k].packed = ops->pack_new(p->part[k].n, p->shape[1], dtype)))
             return ap_fail(err, AP_MEMORY, "%s [%d,%d]: out of memory", p->name, p->shape[0],
                            p->shape[1]);
     return AP_OK;
@@ -68,7 +69,7 @@ ap_status ap_params_pack_new(const struct ap_ops *ops, struct ap_param_table *t,
                              struct ap_error *err)
 {
     for (int i = 0; i < t->n; i++) {
-        ap_status status = pack_parts(ops, &t->rows[i], err);
+        ap_status status = pack_parts(ops, &t->rows[i], t->dtype, err);
         if (status != AP_OK)
             return status;
     }
@@ -80,7 +81,7 @@ size_t ap_params_packed_bytes(const struct ap_ops *ops, const struct ap_param_ta
     size_t sum = 0;
     for (int i = 0; i < t->n; i++)
         for (int k = 0; k < t->rows[i].n_part; k++)
-            sum += ops->pack_bytes(t->rows[i].part[k].n, t->rows[i].shape[1]);
+            sum += ops->pack_bytes(t->rows[i].part[k].n, t->rows[i].shape[1], t->dtype);
     return sum;
 }
 
@@ -99,10 +100,19 @@ ap_status ap_param_own(struct ap_param *p, struct ap_error *err)
     float *own = ap_calloc(p->n, sizeof(float));
     if (!own)
         return ap_fail(err, AP_MEMORY, "%s: %zu values: out of memory", p->name, p->n);
-    if (p->data)
-        memcpy(own, p->data, p->n * sizeof(float));
-    p->data = p->own = own;
+    if (p->stored)
+        ap_to_f32(own, p->stored, p->dtype, p->n);
+    p->stored = p->data = p->own = own;
+    p->dtype = AP_F32;
     return AP_OK;
+}
+
+ap_status ap_param_copy(struct ap_param *to, const struct ap_param *from, struct ap_error *err)
+{
+    ap_status status = ap_param_own(to, err);
+    if (status == AP_OK)
+        ap_to_f32(to->own, from->stored, from->dtype, from->n);
+    return status;
 }
 
 ap_status ap_params_train(struct ap_param_table *t, struct ap_error *err)
@@ -126,12 +136,9 @@ ap_status ap_params_copy(const struct ap_ops *ops, struct ap_param_table *to,
                          const struct ap_param_table *from, struct ap_error *err)
 {
     for (int i = 0; i < to->n; i++) {
-        to->rows[i].data = from->rows[i].data;
-        ap_status status = ap_param_own(&to->rows[i], err);
-        if (status != AP_OK) {
-            to->rows[i].data = NULL;
+        ap_status status = ap_param_copy(&to->rows[i], &from->rows[i], err);
+        if (status != AP_OK)
             return status;
-        }
     }
     ap_params_repack(ops, to);
     return AP_OK;
@@ -148,7 +155,7 @@ void ap_params_repack(const struct ap_ops *ops, struct ap_param_table *t)
 {
     for (int i = 0; i < t->n; i++)
         for (int k = 0; k < t->rows[i].n_part; k++)
-            ops->pack(t->rows[i].part[k].packed, ap_part_data(&t->rows[i], k));
+            ops->pack(t->rows[i].part[k].packed, ap_part_stored(&t->rows[i], k), t->rows[i].dtype);
 }
 
 static struct ap_random stream_of(uint64_t seed, int row, size_t chunk)

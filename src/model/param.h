@@ -12,11 +12,13 @@ void ap_params_free(const struct ap_ops *ops, struct ap_param_table *t);
 void ap_param_describe(struct ap_param *p, const char *keys, int n_out, int n_in);
 /* The next n of a linear weight's rows are a part. */
 void ap_param_add_part(struct ap_param *p, int n);
-/* Memory for the packed form of all parts. */
+/* Memory for the packed form of all parts, for products of the table's dtype. */
 ap_status ap_params_pack_new(const struct ap_ops *ops, struct ap_param_table *t,
                              struct ap_error *err);
-/* own: room for the values; what `data` held so far is copied in. */
+/* own: room for the values; what `stored` held so far is copied in, as f32. */
 ap_status ap_param_own(struct ap_param *p, struct ap_error *err);
+/* own: the values of `from`, a row of the same shape. */
+ap_status ap_param_copy(struct ap_param *to, const struct ap_param *from, struct ap_error *err);
 /* own and a zeroed gradient for every row. */
 ap_status ap_params_train(struct ap_param_table *t, struct ap_error *err);
 /* Values of `from`, row by row, into rows of the same names; packed again. */
@@ -26,6 +28,9 @@ ap_status ap_params_copy(const struct ap_ops *ops, struct ap_param_table *to,
 /* The view's shape must be the row's; config: the file that the shape comes from. */
 ap_status ap_param_check(const struct ap_param *p, const struct ap_tensor_view *v, const char *path,
                          const char *config, struct ap_error *err);
+/* The same, then `stored` borrows the view's values, of a type that can be read. */
+ap_status ap_param_borrow(struct ap_param *p, const struct ap_tensor_view *v, const char *path,
+                          const char *config, struct ap_error *err);
 /* The same, then the values into own. */
 ap_status ap_param_read(struct ap_param *p, const struct ap_tensor_view *v, const char *path,
                         const char *config, struct ap_error *err);

@@ -29,12 +29,27 @@ ap_status ap_param_check(const struct ap_param *p, const struct ap_tensor_view *
                    "the two files do not belong together");
 }
 
+ap_status ap_param_borrow(struct ap_param *p, const struct ap_tensor_view *v, const char *path,
+                          const char *config, struct ap_error *err)
+{
+    ap_status status = ap_param_check(p, v, path, config, err);
+    if (status != AP_OK)
+        return status;
+    status = ap_tensor_check_real(v, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "%s", path);
+    p->stored = v->data;
+    p->dtype = v->dtype;
+    p->data = v->dtype == AP_F32 && (uintptr_t)v->data % sizeof(float) == 0 ? v->data : NULL;
+    return AP_OK;
+}
+
 ap_status ap_param_read(struct ap_param *p, const struct ap_tensor_view *v, const char *path,
                         const char *config, struct ap_error *err)
 {
     ap_status status = ap_param_check(p, v, path, config, err);
     if (status == AP_OK && !p->own) {
-        p->data = NULL;
+        p->stored = NULL;
         status = ap_param_own(p, err);
     }
     if (status != AP_OK)
@@ -79,10 +94,10 @@ ap_status ap_params_write(const struct ap_param_table *t, const char *path, stru
     for (int i = 0; i < t->n; i++) {
         const struct ap_param *p = &t->rows[i];
         tensors[i] = (struct ap_tensor_out){.name = p->name,
-                                            .dtype = AP_F32,
+                                            .dtype = p->dtype,
                                             .n_dim = p->n_dim,
                                             .shape = {p->shape[0], p->shape[1]},
-                                            .data = p->data};
+                                            .data = p->stored};
     }
     ap_status status = ap_safetensors_write(path, tensors, t->n, err);
     ap_free(tensors);

@@ -30,7 +30,7 @@ static ap_status find_dtype(const struct entry *e, const char *text, ap_dtype *o
                             struct ap_error *err)
 {
     for (int i = 0; i < AP_N_DTYPE; i++)
-        if (!strcmp(text, ap_dtypes[i].name)) {
+        if (!strcmp(text, ap_dtype_names[i])) {
             *out = (ap_dtype)i;
             return AP_OK;
         }
@@ -97,7 +97,7 @@ static ap_status read_entry(const struct entry *e, const unsigned char *data,
     AP_TRY(find_dtype(e, dtype, &v->dtype, err));
     AP_TRY(read_shape(e, v, err));
     AP_TRY(read_offsets(e, &begin, &end, err));
-    if (__builtin_mul_overflow(v->n, ap_dtypes[v->dtype].size, &size) || size != end - begin)
+    if (__builtin_mul_overflow(v->n, ap_dtype_size(v->dtype), &size) || size != end - begin)
         return ap_fail(err, AP_FORMAT,
                        "%s: %s is %s, but data_offsets [%zu,%zu] hold %zu bytes, which do not fit",
                        e->path, e->name, ap_tensor_text(v, text, sizeof(text)), begin, end,
@@ -112,7 +112,7 @@ out:
 
 static size_t view_size(const struct ap_tensor_view *v)
 {
-    return v->n * ap_dtypes[v->dtype].size;
+    return v->n * ap_dtype_size(v->dtype);
 }
 
 static int by_data(const void *a, const void *b)

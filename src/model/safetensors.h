@@ -3,10 +3,9 @@
 #define AP_MODEL_SAFETENSORS_H
 
 #include "base/file.h"
+#include "tensor/dtype.h"
 
 #define AP_SHAPE_MAX 4
-
-typedef enum ap_dtype { AP_F32, AP_F16, AP_BF16, AP_I32, AP_I64, AP_F64, AP_U8 } ap_dtype;
 
 struct ap_tensor_view {
     char *name; /* owned by the file */
@@ -34,6 +33,8 @@ const struct ap_tensor_view *ap_safetensors_find(const struct ap_safetensors *f,
 const char *ap_dtype_name(ap_dtype dtype);
 /* "F32 [512,64]", for messages; returns out. */
 const char *ap_tensor_text(const struct ap_tensor_view *v, char *out, size_t size);
+/* AP_UNSUPPORTED unless f32, f16 or bf16. */
+ap_status ap_tensor_check_real(const struct ap_tensor_view *v, struct ap_error *err);
 /* f32 copy of f32, f16 or bf16 data into out[v->n]; another dtype is AP_UNSUPPORTED. */
 ap_status ap_tensor_to_f32(const struct ap_tensor_view *v, float *out, struct ap_error *err);
 

@@ -6,11 +6,6 @@
 
 #define AP_N_DTYPE 7
 
-struct ap_dtype_row {
-    const char *name; /* as in the header */
-    size_t size;      /* bytes an element */
-};
-
-extern const struct ap_dtype_row ap_dtypes[AP_N_DTYPE]; /* by ap_dtype */
+extern const char *const ap_dtype_names[AP_N_DTYPE]; /* by ap_dtype, as in the header */
 
 #endif

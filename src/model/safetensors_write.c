@@ -10,14 +10,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-const struct ap_dtype_row ap_dtypes[AP_N_DTYPE] = {
-    [AP_F32] = {"F32", 4}, [AP_F16] = {"F16", 2}, [AP_BF16] = {"BF16", 2}, [AP_I32] = {"I32", 4},
-    [AP_I64] = {"I64", 8}, [AP_F64] = {"F64", 8}, [AP_U8] = {"U8", 1},
+const char *const ap_dtype_names[AP_N_DTYPE] = {
+    [AP_F32] = "F32", [AP_F16] = "F16", [AP_BF16] = "BF16", [AP_I32] = "I32",
+    [AP_I64] = "I64", [AP_F64] = "F64", [AP_U8] = "U8",
 };
 
 const char *ap_dtype_name(ap_dtype dtype)
 {
-    return ap_dtypes[dtype].name;
+    return ap_dtype_names[dtype];
 }
 
 const char *ap_tensor_text(const struct ap_tensor_view *v, char *out, size_t size)
@@ -30,52 +30,25 @@ const char *ap_tensor_text(const struct ap_tensor_view *v, char *out, size_t siz
     return out;
 }
 
-static float from_bits(uint32_t bits)
+ap_status ap_tensor_check_real(const struct ap_tensor_view *v, struct ap_error *err)
 {
-    float f;
-    memcpy(&f, &bits, sizeof(f));
-    return f;
-}
-
-/* Exact: the exponent is moved by a product with 2^112, which carries subnormals too. */
-static float from_f16(uint16_t h)
-{
-    float f = from_bits((uint32_t)(h & 0x7fff) << 13) * 0x1p112f;
-    uint32_t bits;
-    memcpy(&bits, &f, sizeof(bits));
-    if ((h & 0x7c00) == 0x7c00)
-        bits |= 0x7f800000; /* infinity, NaN */
-    return from_bits(bits | (uint32_t)(h & 0x8000) << 16);
-}
-
-static void halves_to_f32(const unsigned char *in, float *out, size_t n, bool bf16)
-{
-    for (size_t i = 0; i < n; i++) {
-        uint16_t h;
-        memcpy(&h, in + 2 * i, sizeof(h));
-        out[i] = bf16 ? from_bits((uint32_t)h << 16) : from_f16(h);
-    }
+    if (v->dtype == AP_F32 || v->dtype == AP_F16 || v->dtype == AP_BF16)
+        return AP_OK;
+    return ap_fail(err, AP_UNSUPPORTED, "%s is %s, expected F32, F16 or BF16; convert it", v->name,
+                   ap_dtype_name(v->dtype));
 }
 
 ap_status ap_tensor_to_f32(const struct ap_tensor_view *v, float *out, struct ap_error *err)
 {
-    switch (v->dtype) {
-    case AP_F32:
-        memcpy(out, v->data, v->n * sizeof(float));
-        return AP_OK;
-    case AP_F16:
-    case AP_BF16:
-        halves_to_f32(v->data, out, v->n, v->dtype == AP_BF16);
-        return AP_OK;
-    default:
-        return ap_fail(err, AP_UNSUPPORTED, "%s is %s, expected F32, F16 or BF16; convert it",
-                       v->name, ap_dtype_name(v->dtype));
-    }
+    ap_status status = ap_tensor_check_real(v, err);
+    if (status == AP_OK)
+        ap_to_f32(out, v->data, v->dtype, v->n);
+    return status;
 }
 
 static size_t size_of(const struct ap_tensor_out *t)
 {
-    size_t n = ap_dtypes[t->dtype].size;
+    size_t n = ap_dtype_size(t->dtype);
     for (int k = 0; k < t->n_dim; k++)
         n *= (size_t)t->shape[k];
     return n;

@@ -74,8 +74,7 @@ ap_status ap_forward(struct ap_tape *t, const struct ap_role *role, const struct
         return status;
     keep_rows(t, rows);
     t->has_dhidden = false;
-    t->ops->embed(t->layers[0].x_in, w->table.rows[w->embed].data, t->ids, t->n_row,
-                  t->config.width);
+    ap_embedding_forward(w, t->layers[0].x_in, t->ids, t->n_row);
     layers_forward(t, role);
     t->ops->rmsnorm(t->hidden, t->rstd, t->x_out, w->table.rows[w->norm].data, t->n_row,
                     t->config.width, w->config.rms_eps);

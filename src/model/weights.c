@@ -23,10 +23,10 @@ static void fill_ones(struct ap_param *p)
 }
 
 ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, int context,
-                            uint64_t seed, struct ap_error *err)
+                            ap_dtype dtype, uint64_t seed, struct ap_error *err)
 {
     struct ap_weights *w;
-    ap_status status = ap_weights_new(&w, config, context, err);
+    ap_status status = ap_weights_new(&w, config, context, dtype, err);
     *out = NULL;
     for (int i = 0; status == AP_OK && i < w->table.n; i++) {
         struct ap_param *p = &w->table.rows[i];
@@ -48,7 +48,7 @@ ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *con
 ap_status ap_weights_copy(struct ap_weights **out, const struct ap_weights *w, struct ap_error *err)
 {
     struct ap_weights *copy;
-    ap_status status = ap_weights_new(&copy, &w->config, w->context, err);
+    ap_status status = ap_weights_new(&copy, &w->config, w->context, w->table.dtype, err);
     *out = NULL;
     if (status == AP_OK)
         status = ap_params_copy(copy->ops, &copy->table, &w->table, err);

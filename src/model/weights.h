@@ -24,18 +24,21 @@ struct ap_param {
     const char *keys;       /* what the shape follows from, for messages; static */
     int n_dim, shape[2];    /* [N, K] or [N] */
     size_t n;               /* elements */
-    const float *data;      /* row-major; the mapped file, or `own` */
-    float *own;             /* owned copy; NULL while mapped */
-    float *grad;            /* n of them, NULL while frozen; every backward accumulates (+=) */
+    const void *stored; /* the values, row-major: `own`, or in the mapped file, at any address */
+    ap_dtype dtype;     /* of `stored` */
+    const float *data;  /* the same as floats; NULL where the file has halves */
+    float *own;         /* owned f32 copy; NULL while mapped */
+    float *grad;        /* n of them, NULL while frozen; every backward accumulates (+=) */
     struct ap_part part[AP_PARTS_MAX]; /* of a linear weight, in order */
     int n_part;                        /* 0: no linear weight */
     bool decay;                        /* weight decay applies (matrices, not norms and biases) */
 };
 
 /* A part's first value, and its gradient's. */
-static inline const float *ap_part_data(const struct ap_param *p, int part)
+static inline const void *ap_part_stored(const struct ap_param *p, int part)
 {
-    return p->data + (size_t)p->part[part].first * (size_t)p->shape[1];
+    size_t first = (size_t)p->part[part].first * (size_t)p->shape[1];
+    return (const unsigned char *)p->stored + first * ap_dtype_size(p->dtype);
 }
 
 static inline float *ap_part_grad(const struct ap_param *p, int part)
@@ -46,6 +49,7 @@ static inline float *ap_part_grad(const struct ap_param *p, int part)
 struct ap_param_table {
     struct ap_param *rows;
     int n;
+    ap_dtype dtype; /* of the products of linear weights: AP_F32, AP_BF16 (tensor/ops.h) */
 };
 
 /* -- a model's weights -- */
@@ -87,17 +91,20 @@ struct ap_weights {
     int n_files;
 };
 
-/* From a Hugging Face folder (single or sharded). f32 is mapped, f16 and bf16 are converted.
- * context: positions that will be used, 0 for ap_config_context's; more than
+/* "f32" (NULL too) or "bf16", the types of a model's products; another is AP_INVALID. */
+ap_status ap_weights_dtype(ap_dtype *out, const char *name, struct ap_error *err);
+/* From a Hugging Face folder (single or sharded) of f32, f16 or bf16. Linear weights are packed
+ * straight from the map, whose memory is then let go; `stored` points there all the same. dtype: of
+ * the products. context: positions that will be used, 0 for ap_config_context's; more than
  * max_position_embeddings is AP_LIMIT. It decides, once, which of longrope's factors are used. A
  * tensor that is missing, unknown or of another shape is an error that names it and the key of
  * config.json it disagrees with. */
-ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
+ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context, ap_dtype dtype,
                           struct ap_error *err);
 /* Normal(0, initializer_range), norms 1, biases 0, as transformers does; a function of the seed
- * alone. context as in load. */
+ * alone. context, dtype as in load. */
 ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, int context,
-                            uint64_t seed, struct ap_error *err);
+                            ap_dtype dtype, uint64_t seed, struct ap_error *err);
 /* Deep copy that owns its values; frozen. */
 ap_status ap_weights_copy(struct ap_weights **out, const struct ap_weights *w,
                           struct ap_error *err);
@@ -108,7 +115,9 @@ ap_status ap_weights_as_classifier(struct ap_weights **out, const struct ap_weig
                                    uint64_t seed, struct ap_error *err);
 /* Own copies of mapped rows, gradients zeroed. */
 ap_status ap_weights_set_trainable(struct ap_weights *w, struct ap_error *err);
-/* config.json, model.safetensors (f32), generation_config.json into dir (made). */
+/* config.json, model.safetensors (f32, or as it was stored), generation_config.json into dir
+ * (made).
+ */
 ap_status ap_weights_save(const struct ap_weights *w, const char *dir, struct ap_error *err);
 /* Values back from a folder written by save: names and shapes must agree. After an error the values
  * are undefined. */
@@ -118,12 +127,12 @@ void ap_weights_free(struct ap_weights *w); /* NULL is fine */
 /* The table of such weights without any memory for values: what the queries of bytes read. Not to
  * be computed with. */
 ap_status ap_weights_describe(struct ap_weights **out, const struct ap_config *config, int context,
-                              struct ap_error *err);
+                              ap_dtype dtype, struct ap_error *err);
 /* Bytes of its rope tables. */
 size_t ap_weights_rope_bytes(const struct ap_weights *w);
-/* Of the bytes that ap_weights_load takes for values, beside packed ones: in own memory, and mapped
- * from the files. Reads config.json and the files' headers; `w` is the description of that
- * config. */
+/* Of the bytes that ap_weights_load takes for values, beside packed ones: in own memory, and read
+ * from the mapped files as the model runs. Reads config.json and the files' headers; `w` is the
+ * description of that config. */
 ap_status ap_weights_load_bytes(const struct ap_weights *w, const char *dir, size_t *own,
                                 size_t *mapped, struct ap_error *err);
 

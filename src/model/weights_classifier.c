@@ -11,12 +11,9 @@ static ap_status copy_body(struct ap_weights *to, const struct ap_weights *from,
         struct ap_param *p = &to->table.rows[i];
         if (i == to->score)
             continue;
-        p->data = ap_params_find(&from->table, p->name)->data;
-        ap_status status = ap_param_own(p, err);
-        if (status != AP_OK) {
-            p->data = NULL;
+        ap_status status = ap_param_copy(p, ap_params_find(&from->table, p->name), err);
+        if (status != AP_OK)
             return status;
-        }
     }
     return AP_OK;
 }
@@ -29,7 +26,7 @@ ap_status ap_weights_as_classifier(struct ap_weights **out, const struct ap_weig
     ap_status status;
     *out = NULL;
     config.n_label = 1;
-    AP_TRY(ap_weights_new(&made, &config, w->context, err));
+    AP_TRY(ap_weights_new(&made, &config, w->context, w->table.dtype, err));
     AP_TRY(copy_body(made, w, err));
     AP_TRY(ap_param_own(&made->table.rows[made->score], err));
     ap_param_fill_normal(&made->table.rows[made->score], seed, made->score,

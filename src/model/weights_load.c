@@ -1,5 +1,5 @@
 /* Loading a Hugging Face folder: model.safetensors, or shards named by
- * model.safetensors.index.json. f32 stays in the map, halves are converted. Entry point:
+ * model.safetensors.index.json. Matrices are packed straight from the map. Entry point:
  * ap_weights_load. */
 #include "model/weights.h"
 
@@ -130,21 +130,17 @@ static const struct ap_safetensors *file_of(const struct ap_weights *w, const st
     return shard ? &w->files[shard - s->shards] : NULL;
 }
 
-/* Zero-copy where the file's alignment allows to read floats in place. */
-static bool stays_mapped(const struct ap_tensor_view *v)
+/* Matrices do; norms and biases are read as floats, in place where the file's alignment allows. */
+static bool stays_mapped(const struct ap_param *p, const struct ap_tensor_view *v)
 {
-    return v->dtype == AP_F32 && (uintptr_t)v->data % sizeof(float) == 0;
+    return p->n_dim == 2 || (v->dtype == AP_F32 && (uintptr_t)v->data % sizeof(float) == 0);
 }
 
 static ap_status take_values(struct ap_param *p, const struct ap_tensor_view *v, const char *path,
                              struct ap_error *err)
 {
-    if (v && stays_mapped(v)) {
-        ap_status status = ap_param_check(p, v, path, "config.json", err);
-        if (status == AP_OK)
-            p->data = v->data;
-        return status;
-    }
+    if (v && stays_mapped(p, v))
+        return ap_param_borrow(p, v, path, "config.json", err);
     return ap_param_read(p, v, path, "config.json", err);
 }
 
@@ -173,8 +169,7 @@ static bool is_tied_copy(const struct ap_weights *w, const struct source *s,
     const struct ap_safetensors *f = file_of(w, s, embed);
     const struct ap_tensor_view *e = f ? ap_safetensors_find(f, embed) : NULL;
     return w->config.tied && !strcmp(v->name, "lm_head.weight") && e && e->dtype == v->dtype &&
-           e->n == v->n &&
-           !memcmp(e->data, v->data, v->n * (v->dtype == AP_F32 ? sizeof(float) : 2));
+           e->n == v->n && !memcmp(e->data, v->data, v->n * ap_dtype_size(v->dtype));
 }
 
 /* Buffers of old checkpoints (transformers skips them too) and the copy of a tied head. */
@@ -221,7 +216,20 @@ static ap_status check_no_more(const struct ap_weights *w, const struct source *
     return AP_OK;
 }
 
-ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
+/* What was read to be packed or compared need not stay in memory. */
+static void pack_rows(struct ap_weights *w)
+{
+    for (int i = 0; i < w->table.n; i++) {
+        struct ap_param_table row = {.rows = &w->table.rows[i], .n = 1};
+        ap_params_repack(w->ops, &row);
+        if (row.rows->n_part)
+            ap_map_release(row.rows->stored, row.rows->n * ap_dtype_size(row.rows->dtype));
+    }
+    for (int i = 0; i < w->n_files; i++)
+        ap_map_release(w->files[i].map.data, w->files[i].map.size);
+}
+
+ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context, ap_dtype dtype,
                           struct ap_error *err)
 {
     struct source s = {.dir = dir};
@@ -230,7 +238,7 @@ ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
     ap_status status;
     *out = NULL;
     AP_TRY(ap_config_read(&config, dir, err));
-    status = ap_weights_new(&w, &config, context, err);
+    status = ap_weights_new(&w, &config, context, dtype, err);
     if (status != AP_OK) {
         ap_fail_prefix(err, status, "%s", dir);
         goto out;
@@ -239,7 +247,7 @@ ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
     for (int i = 0; i < w->table.n; i++)
         AP_TRY(take_row(w, &s, &w->table.rows[i], err));
     AP_TRY(check_no_more(w, &s, err));
-    ap_params_repack(w->ops, &w->table);
+    pack_rows(w);
     *out = w;
     w = NULL;
 out:
@@ -262,8 +270,8 @@ ap_status ap_weights_load_bytes(const struct ap_weights *w, const char *dir, siz
         const struct ap_safetensors *f = file_of(files, &s, p->name);
         const struct ap_tensor_view *v = f ? ap_safetensors_find(f, p->name) : NULL;
         status = ap_param_check(p, v, f ? f->path : dir, "config.json", err);
-        if (status == AP_OK && stays_mapped(v))
-            *mapped += p->n * sizeof(float);
+        if (status == AP_OK && stays_mapped(p, v))
+            *mapped += p->n_part ? 0 : p->n * ap_dtype_size(v->dtype);
         else
             *own += ap_calloc_bytes(p->n, sizeof(float));
     }

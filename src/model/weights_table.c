@@ -7,6 +7,7 @@
 #include "model/param.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static int count_rows(const struct ap_config *c)
 {
@@ -122,8 +123,17 @@ static ap_status add_rope(struct ap_weights *w, struct ap_error *err)
     return AP_OK;
 }
 
+ap_status ap_weights_dtype(ap_dtype *out, const char *name, struct ap_error *err)
+{
+    bool bf16 = name && !strcmp(name, "bf16");
+    if (name && !bf16 && strcmp(name, "f32") != 0)
+        return ap_fail(err, AP_INVALID, "dtype: expected f32 or bf16, found %.40s", name);
+    *out = bf16 ? AP_BF16 : AP_F32;
+    return AP_OK;
+}
+
 ap_status ap_weights_describe(struct ap_weights **out, const struct ap_config *config, int context,
-                              struct ap_error *err)
+                              ap_dtype dtype, struct ap_error *err)
 {
     struct ap_weights *w = ap_calloc(1, sizeof(*w));
     ap_status status;
@@ -138,6 +148,7 @@ ap_status ap_weights_describe(struct ap_weights **out, const struct ap_config *c
         status = ap_fail(err, AP_MEMORY, "weights: out of memory");
         goto out;
     }
+    w->table.dtype = dtype;
     add_rows(w);
     AP_TRY(set_context(w, context, err));
     *out = w;
@@ -148,10 +159,10 @@ out:
 }
 
 ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config, int context,
-                         struct ap_error *err)
+                         ap_dtype dtype, struct ap_error *err)
 {
     struct ap_weights *w = NULL;
-    ap_status status = ap_weights_describe(&w, config, context, err);
+    ap_status status = ap_weights_describe(&w, config, context, dtype, err);
     *out = NULL;
     if (status == AP_OK)
         status = ap_params_pack_new(w->ops, &w->table, err);

@@ -8,7 +8,7 @@
  * ap_config_context).
  */
 ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config, int context,
-                         struct ap_error *err);
+                         ap_dtype dtype, struct ap_error *err);
 /* cos and sin of position · frequency, [context, n_freq], rounded where transformers rounds. */
 void ap_rope_fill(float *cos_table, float *sin_table, const struct ap_config *config, int context);
 

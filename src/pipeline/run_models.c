@@ -54,12 +54,17 @@ static ap_status load_weights(const struct ap_run *run, const struct ap_model_se
                               const char *pretrained, struct ap_weights **out, struct ap_error *err)
 {
     struct ap_config config;
-    if (pretrained || m->path[0])
-        return ap_weights_load(out, pretrained ? pretrained : m->path, run->s->run.context, err);
-    ap_status status = ap_config_read_file(&config, m->config, err);
+    ap_dtype dtype;
+    ap_status status = ap_weights_dtype(&dtype, run->s->run.dtype, err);
     if (status != AP_OK)
         return status;
-    return ap_weights_random(out, &config, run->s->run.context,
+    if (pretrained || m->path[0])
+        return ap_weights_load(out, pretrained ? pretrained : m->path, run->s->run.context, dtype,
+                               err);
+    status = ap_config_read_file(&config, m->config, err);
+    if (status != AP_OK)
+        return status;
+    return ap_weights_random(out, &config, run->s->run.context, dtype,
                              (uint64_t)run->s->run.seed ^ ap_hash(m->name, strlen(m->name)), err);
 }
 
@@ -138,7 +143,8 @@ ap_status ap_run_role(struct ap_run *run, struct ap_lm *lm,
         status = ap_adapter_load(&out->adapter, lm->weights, folder, err);
         out->role.adapter = out->adapter;
     } else {
-        status = ap_weights_load(&out->weights, folder, lm->weights->context, err);
+        status = ap_weights_load(&out->weights, folder, lm->weights->context,
+                                 lm->weights->table.dtype, err);
         out->role.weights = out->weights;
     }
     ap_free(folder);

@@ -41,7 +41,8 @@ static ap_status open_trained(const char *folder, struct ap_lm *lm, struct ap_ow
         status = ap_adapter_load(&out->adapter, lm->weights, folder, err);
         out->role.adapter = out->adapter;
     } else {
-        status = ap_weights_load(&out->weights, folder, lm->weights->context, err);
+        status = ap_weights_load(&out->weights, folder, lm->weights->context,
+                                 lm->weights->table.dtype, err);
         out->role.weights = out->weights;
     }
     ap_free(adapter);

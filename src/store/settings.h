@@ -139,7 +139,7 @@ struct ap_run_settings {
     char *dir;
     int64_t seed;
     int threads; /* 0: as many as there are processors */
-    char *dtype; /* f32 */
+    char *dtype; /* f32 | bf16 */
     int context; /* 0: auto */
     int checkpoint_every;
     int max_bad_steps; /* NaN or Inf steps in a row that stop a run */

@@ -1,6 +1,6 @@
 /* THE table of operations. A backend (cpu/ today) fills it; everything above the tensor layer
- * computes through it. All tensors are dense, row-major f32; M rows are tokens of a packed batch
- * (sequences one after another, no padding). `+=` marks what accumulates.
+ * computes through it. All tensors are dense, row-major f32 unless said; M rows are tokens of a
+ * packed batch (sequences one after another, no padding). `+=` marks what accumulates.
  *
  * Exactness on the CPU, relied on above: a row of an output depends only on that row's inputs and
  * the weights (not on M, the other rows, their order or the number of threads), and each element is
@@ -14,13 +14,16 @@
 #define AP_TENSOR_OPS_H
 
 #include "base/error.h"
+#include "tensor/dtype.h"
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-/* A weight [N, K] laid out for the forward product; made once for a frozen weight, again after
- * every update of a trained one. Opaque: panels of our own kernel, or oneDNN's blocked memory. */
+/* A weight [N, K] laid out for its products; filled once for a frozen weight, again after every
+ * update of a trained one. It is all that a product needs: what it was filled from may go.
+ *
+ * Its type is that of the forward product's operands. AP_F32: fused multiply-adds over k. AP_BF16:
+ * weights and inputs are rounded to nearest-even bf16, products are summed in f32 in an order that
+ * belongs to the processor, and with avx512_bf16 subnormal operands and sums count as zero; a
+ * row's bits still depend on that row and the weight alone. Gradients are f32 products in both,
+ * with the rounded weight as the operand. */
 struct ap_packed;
 
 /* A cache of keys and values of one layer: values v[slot][kv head][capacity][D]; keys
@@ -44,16 +47,16 @@ struct ap_ops {
     const char *name; /* "cpu avx2", "cpu avx512" … */
 
     /* -- linear: y[M,N] = x[M,K] w[N,K]ᵀ -- */
-    /* NULL: out of memory. Whose product it will be depends on N and K only, so that a row's bits
-     * do not depend on how many come with it; oneDNN's only where it is seen to be exact. */
-    struct ap_packed *(*pack_new)(int n_out, int n_in);
+    /* dtype: AP_F32 or AP_BF16. NULL: out of memory. */
+    struct ap_packed *(*pack_new)(int n_out, int n_in, ap_dtype dtype);
     /* Bytes of memory that it takes. */
-    size_t (*pack_bytes)(int n_out, int n_in);
-    void (*pack)(struct ap_packed *p, const float *w); /* fill from row-major w[N,K] */
-    void (*pack_free)(struct ap_packed *p);            /* NULL is fine */
+    size_t (*pack_bytes)(int n_out, int n_in, ap_dtype dtype);
+    /* Fill from row-major w[N,K] of type `stored` (AP_F32, AP_F16, AP_BF16), at any address. */
+    void (*pack)(struct ap_packed *p, const void *w, ap_dtype stored);
+    void (*pack_free)(struct ap_packed *p); /* NULL is fine */
     void (*linear)(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate);
-    /* dx[M,K] (+)= dy[M,N] w[N,K], w row-major and unpacked */
-    void (*linear_dx)(float *dx, const float *dy, const float *w, int n_row, int n_out, int n_in,
+    /* dx[M,K] (+)= dy[M,N] w[N,K]: chains of fused multiply-adds over n */
+    void (*linear_dx)(float *dx, const float *dy, const struct ap_packed *w, int n_row,
                       bool accumulate);
     /* dw[N,K] += dy[M,N]ᵀ x[M,K] */
     void (*linear_dw)(float *dw, const float *dy, const float *x, int n_row, int n_out, int n_in);
@@ -61,7 +64,10 @@ struct ap_ops {
     void (*bias_db)(float *db, const float *dy, int n_row, int n_out); /* db += Σ rows */
 
     /* -- rows -- */
-    void (*embed)(float *y, const float *table, const int32_t *ids, int n_row, int width);
+    /* y[i] = row ids[i] of a table [V,C]: row-major of type `stored`, at any address; or packed */
+    void (*embed)(float *y, const void *table, ap_dtype stored, const int32_t *ids, int n_row,
+                  int width);
+    void (*embed_packed)(float *y, const struct ap_packed *table, const int32_t *ids, int n_row);
     void (*embed_backward)(float *dtable, const float *dy, const int32_t *ids, int n_row,
                            int width); /* += */
     void (*gather)(float *y, const float *x, const int32_t *row, int n,
@@ -129,8 +135,8 @@ struct ap_ops {
 };
 
 /* The CPU's table, chosen once by what the processor has; constant. AP_UNSUPPORTED on x86-64
- * without AVX2 and FMA. ALIGNPRO_MATMUL=own|onednn in the environment forces the product kernels
- * (tests, benchmarks). */
+ * without AVX2 and FMA. ALIGNPRO_MATMUL=onednn in the environment has oneDNN do the forward
+ * products in f32, beside which ours are measured; a row's bits may then depend on the others. */
 ap_status ap_ops_cpu(const struct ap_ops **out, struct ap_error *err);
 
 /* Threads that operations use from now on (OpenMP); 0: as many as there are processors. Returns the

@@ -211,7 +211,7 @@ static void test_scores_are_the_same_after_saving_and_in_any_batch(void **state)
         if (f.adapter)
             check_ok(ap_adapter_load(&loaded.adapter, f.lm->weights, folder, &err), err);
         else
-            check_ok(ap_weights_load(&loaded.weights, folder, 0, &err), err);
+            check_ok(ap_weights_load(&loaded.weights, folder, 0, AP_F32, &err), err);
         open_reward(&f, &loaded, 1); /* and one answer at a time */
         check_ok(ap_reward_score(&f.reward, answers, N_ANSWER, again, &err), err);
         assert_memory_equal(score, again, sizeof(score));

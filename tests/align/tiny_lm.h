@@ -38,7 +38,7 @@ static inline struct ap_lm *tiny_lm_new(uint64_t seed)
     struct ap_lm *lm;
     struct ap_template_options options = {.name = "plain"};
     ap_threads_set(1);
-    check_ok(ap_weights_random(&weights, &tiny_lm_config, 0, seed, &err), err);
+    check_ok(ap_weights_random(&weights, &tiny_lm_config, 0, AP_F32, seed, &err), err);
     check_ok(ap_lm_open(&lm, "tiny", weights, AP_SOURCE_DIR "/examples/demo", &options, 0, &err),
              err);
     return lm;

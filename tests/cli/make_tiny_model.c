@@ -29,7 +29,7 @@ static ap_status make(const char *dir, bool classifier, struct ap_error *err)
     struct ap_config c = config;
     struct ap_weights *w;
     c.n_label = classifier ? 1 : 0;
-    ap_status status = ap_weights_random(&w, &c, 0, 1, err);
+    ap_status status = ap_weights_random(&w, &c, 0, AP_F32, 1, err);
     if (status != AP_OK)
         return status;
     status = ap_weights_save(w, dir, err);

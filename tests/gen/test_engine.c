@@ -50,7 +50,7 @@ static char *make_model(void **state, const char *name, int n_label, bool with_t
     char *dir = scratch_path(state, name);
     c.n_label = n_label;
     c.pad = PAD;
-    check_ok(ap_weights_random(&w, &c, 0, 3, &err), err);
+    check_ok(ap_weights_random(&w, &c, 0, AP_F32, 3, &err), err);
     check_ok(ap_weights_save(w, dir, &err), err);
     ap_weights_free(w);
     if (with_tokenizer)
@@ -78,7 +78,7 @@ static void test_score_is_the_forwards(void **state)
     float want[89];
     for (int i = 0; i < 90; i++)
         ids[i] = (i * 31) % 600;
-    check_ok(ap_weights_load(&w, dir, 0, &err), err);
+    check_ok(ap_weights_load(&w, dir, 0, AP_F32, &err), err);
     assert_int_equal(ap_engine_context(e), 96);
     assert_false(ap_engine_is_classifier(e));
     const int lengths[] = {1, 2, 90, 5}; /* short after long: memory that has grown */
@@ -144,7 +144,7 @@ static void break_weights(const char *dir)
 {
     struct ap_error err;
     struct ap_weights *w;
-    check_ok(ap_weights_load(&w, dir, 0, &err), err);
+    check_ok(ap_weights_load(&w, dir, 0, AP_F32, &err), err);
     struct ap_param *norm = &w->table.rows[w->norm];
     check_ok(ap_param_own(norm, &err), err);
     norm->own[3] = NAN;

@@ -48,7 +48,7 @@ static void check_model(const char *dir)
     ap_free(file);
     const json_t *cases = json_object_get(expected, "greedy");
     int context = context_of(cases);
-    check_ok(ap_weights_load(&w, dir, context, &err), err);
+    check_ok(ap_weights_load(&w, dir, context, AP_F32, &err), err);
     struct ap_generator_options options = {.n_slot = 2, .context = context}; /* no end tokens */
     check_ok(ap_generator_open(&g, &w->config, &options, &err), err);
 
@@ -121,7 +121,7 @@ static void test_repetition_penalty(void **state)
         snprintf(dir, sizeof(dir), "%s/tests/golden/models/%s", AP_SOURCE_DIR,
                  json_string_value(json_object_get(c, "model")));
         sampling.repetition_penalty = json_number_value(json_object_get(c, "repetition_penalty"));
-        check_ok(ap_weights_load(&w, dir, 0, &err), err);
+        check_ok(ap_weights_load(&w, dir, 0, AP_F32, &err), err);
         check_ok(ap_generator_open(&g, &w->config, &options, &err), err);
         struct tiny_result *r = tiny_result_new(1, 2, 64);
         struct ap_gen_request request = {.prompt = prompt, .n_samples = 2};
@@ -186,7 +186,7 @@ static void test_stories_log_probabilities(void **state)
     const char *dir = check_data("models/stories260K-hf");
     if (!dir)
         skip();
-    check_ok(ap_weights_load(&w, dir, 0, &err), err);
+    check_ok(ap_weights_load(&w, dir, 0, AP_F32, &err), err);
     struct ap_generator_options options = {
         .n_slot = 16, .context = 512, .end = w->config.eos, .n_end = w->config.n_eos};
     check_ok(ap_generator_open(&g, &w->config, &options, &err), err);

@@ -30,7 +30,7 @@ static inline struct ap_weights *tiny_weights(uint64_t seed)
 {
     struct ap_weights *w;
     struct ap_error err;
-    check_ok(ap_weights_random(&w, &tiny_config, 0, seed, &err), err);
+    check_ok(ap_weights_random(&w, &tiny_config, 0, AP_F32, seed, &err), err);
     return w;
 }
 

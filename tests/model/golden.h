@@ -240,7 +240,7 @@ static inline struct bench bench_open_for(const struct golden *g, const char *we
     struct bench b = {0};
     struct ap_error err;
     char *path = golden_path(g, weights);
-    check_ok(ap_weights_load(&b.w, path, context, &err), err);
+    check_ok(ap_weights_load(&b.w, path, context, AP_F32, &err), err);
     ap_free(path);
     if (adapter) {
         path = golden_path(g, adapter);

@@ -34,7 +34,7 @@ static struct stories *stories_open(int first, int n, size_t most)
     s = (struct stories){0};
     check_ok(ap_json_load(expected, 1 << 22, &s.g.json, &err), err);
     check_ok(ap_safetensors_open(&s.g.f, tensors, &err), err);
-    check_ok(ap_weights_load(&s.b.w, model, 0, &err), err);
+    check_ok(ap_weights_load(&s.b.w, model, 0, AP_F32, &err), err);
     snprintf(s.g.name, sizeof(s.g.name), "stories260K");
     s.b.role.weights = s.b.w;
     const json_t *rows = json_object_get(s.g.json, "rows");
@@ -134,7 +134,7 @@ static void test_first_logits(void **state)
     if (!model || !file)
         skip();
     check_ok(ap_json_load(file, 1 << 22, &o, &err), err);
-    check_ok(ap_weights_load(&w, model, 0, &err), err);
+    check_ok(ap_weights_load(&w, model, 0, AP_F32, &err), err);
     check_ok(ap_kv_open(&kv, &w->config, 1, 64, 8, 0, &err), err);
     for (int i = 0; i < 8; i++) {
         ids[i] =

@@ -51,7 +51,7 @@ static inline struct ap_weights *tiny_weights(const struct ap_config *c)
 {
     struct ap_error err;
     struct ap_weights *w;
-    check_ok(ap_weights_random(&w, c, 0, 7, &err), err);
+    check_ok(ap_weights_random(&w, c, 0, AP_F32, 7, &err), err);
     tiny_stir(w->ops, &w->table, 3, 0.1);
     return w;
 }

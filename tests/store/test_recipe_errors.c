@@ -94,7 +94,7 @@ static void types_and_ranges(void **state)
         {"eval: {seeds: []}\n", NULL, {"an empty list"}},
         {"eval: {seeds: [[1]]}\n", NULL, {"eval.seeds holds keys or lists"}},
         {"run: {context: 0}\n", NULL, {"'0'", "or auto"}},
-        {"run: {dtype: f64}\n", NULL, {"'f64', expected f32"}},
+        {"run: {dtype: f64}\n", NULL, {"'f64', expected one of f32, bf16"}},
         {"run: {dir: ~}\n", NULL, {"run.dir is without a value", "a path"}},
         {"align: 3\n", NULL, {"r.yaml:1:8: ", "align is a value", "keys below it"}},
         {"align: [1]\n", NULL, {"align is a list"}},

@@ -24,9 +24,9 @@ static void check_linear(int m, int n, int k, bool accumulate)
     float *x = made_up((size_t)m * k, 1, 1), *w = made_up((size_t)n * k, 2, 1);
     float *y = made_up((size_t)m * n, 3, 1);
     double *want = ap_calloc((size_t)m * n, sizeof(*want));
-    struct ap_packed *p = ops->pack_new(n, k);
+    struct ap_packed *p = ops->pack_new(n, k, AP_F32);
     assert_non_null(p);
-    ops->pack(p, w);
+    ops->pack(p, w, AP_F32);
     for (int i = 0; i < m; i++)
         for (int j = 0; j < n; j++)
             want[(size_t)i * n + j] = product_at(x + (size_t)i * k, 1, w + (size_t)j * k, 1, k) +
@@ -55,7 +55,11 @@ static void check_dx(int m, int n, int k, bool accumulate)
         for (int j = 0; j < k; j++)
             want[(size_t)i * k + j] = product_at(dy + (size_t)i * n, 1, w + j, k, n) +
                                       (accumulate ? (double)dx[(size_t)i * k + j] : 0.0);
-    ops->linear_dx(dx, dy, w, m, n, k, accumulate);
+    struct ap_packed *p = ops->pack_new(n, k, AP_F32);
+    assert_non_null(p);
+    ops->pack(p, w, AP_F32);
+    ops->linear_dx(dx, dy, p, m, accumulate);
+    ops->pack_free(p);
     check_array(dx, want, (size_t)m * k, 2e-6 * sqrt(n));
     ap_free(dy), ap_free(w), ap_free(dx), ap_free(want);
 }
@@ -114,9 +118,9 @@ static void check_exact(int m, int n, int k, bool accumulate)
     const struct ap_ops *ops = test_ops();
     float *x = made_up((size_t)m * k, 1, 1), *w = made_up((size_t)n * k, 2, 1);
     float *start = made_up((size_t)m * n, 3, 1), *y = copy_of(start, (size_t)m * n);
-    struct ap_packed *p = ops->pack_new(n, k);
+    struct ap_packed *p = ops->pack_new(n, k, AP_F32);
     assert_non_null(p);
-    ops->pack(p, w);
+    ops->pack(p, w, AP_F32);
     ap_threads_set(2);
     ops->linear(y, x, p, m, accumulate);
     for (int threads = 1; threads <= 3; threads++) {
@@ -151,11 +155,8 @@ static void test_order_is_one_chain(void **state)
     enum { M = 9, N = 21, K = 530 };
     float *x = made_up((size_t)M * K, 1, 1), *w = made_up((size_t)N * K, 2, 1);
     float *y = zeros((size_t)M * N), *want = zeros((size_t)M * N);
-    setenv("ALIGNPRO_MATMUL", "own", 1);
-    ops = test_ops();
-    unsetenv("ALIGNPRO_MATMUL");
-    struct ap_packed *p = ops->pack_new(N, K);
-    ops->pack(p, w);
+    struct ap_packed *p = ops->pack_new(N, K, AP_F32);
+    ops->pack(p, w, AP_F32);
     ops->linear(y, x, p, M, false);
     for (int i = 0; i < M; i++)
         for (int j = 0; j < N; j++)
@@ -174,14 +175,18 @@ static void test_gradients_on_threads(void **state)
     float *dy = made_up((size_t)M * N, 1, 1), *w = made_up((size_t)N * K, 2, 1);
     float *x = made_up((size_t)M * K, 3, 1);
     float *dx[2], *dw[2];
+    struct ap_packed *p = ops->pack_new(N, K, AP_F32);
+    assert_non_null(p);
+    ops->pack(p, w, AP_F32);
     for (int t = 0; t < 2; t++) {
         dx[t] = zeros((size_t)M * K);
         dw[t] = made_up((size_t)N * K, 4, 1);
         ap_threads_set(1 + t);
-        ops->linear_dx(dx[t], dy, w, M, N, K, false);
+        ops->linear_dx(dx[t], dy, p, M, false);
         ops->linear_dw(dw[t], dy, x, M, N, K);
     }
     ap_threads_set(0);
+    ops->pack_free(p);
     check_same_bits(dx[1], dx[0], (size_t)M * K);
     check_same_bits(dw[1], dw[0], (size_t)N * K);
     for (int t = 0; t < 2; t++)

@@ -172,7 +172,7 @@ static void test_rows_by_index(void **state)
     const float want[6] = {30, 31, 0, 1, 30, 31}, dy[6] = {1, 2, 4, 8, 16, 32};
     const float want_table[8] = {4, 8, 0, 0, 0, 0, 17, 34};
     float y[6], dtable[8] = {0};
-    ops->embed(y, table, ids, 3, 2);
+    ops->embed(y, table, AP_F32, ids, 3, 2);
     check_same_bits(y, want, 6);
     memset(y, 0, sizeof(y));
     ops->gather(y, table, ids, 3, 2);

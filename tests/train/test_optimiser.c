@@ -30,6 +30,7 @@ static void model_make(struct model *o)
                                    .n_dim = 2,
                                    .shape = {3, 2},
                                    .n = N,
+                                   .stored = o->matrix,
                                    .data = o->matrix,
                                    .own = o->matrix,
                                    .grad = o->d_matrix,
@@ -38,6 +39,7 @@ static void model_make(struct model *o)
                                    .n_dim = 1,
                                    .shape = {3, 0},
                                    .n = N_BIAS,
+                                   .stored = o->bias,
                                    .data = o->bias,
                                    .own = o->bias,
                                    .grad = o->d_bias};
@@ -45,9 +47,10 @@ static void model_make(struct model *o)
                                    .n_dim = 1,
                                    .shape = {2, 0},
                                    .n = 2,
+                                   .stored = o->frozen,
                                    .data = o->frozen,
                                    .own = o->frozen};
-    o->table = (struct ap_param_table){o->rows, 3};
+    o->table = (struct ap_param_table){o->rows, 3, AP_F32};
     for (int i = 0; i < N; i++)
         o->matrix[i] = 0.5F - 0.2F * (float)i;
     for (int i = 0; i < N_BIAS; i++)
@@ -241,11 +244,11 @@ static void test_packed_weights_follow(void **state)
     const float x[] = {1, 2};
     float y[3];
     model_make(&o);
-    struct ap_packed *packed = ops()->pack_new(3, 2);
+    struct ap_packed *packed = ops()->pack_new(3, 2, AP_F32);
     assert_non_null(packed);
     o.rows[0].part[0] = (struct ap_part){0, 3, packed};
     o.rows[0].n_part = 1;
-    ops()->pack(packed, o.matrix);
+    ops()->pack(packed, o.matrix, AP_F32);
     struct ap_optimiser *optimiser = open_for(&o, &s);
     model_gradients(&o, 1);
     ap_optimiser_step(optimiser, 0, &u);

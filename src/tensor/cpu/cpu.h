@@ -13,7 +13,8 @@ void ap_cpu_rmsnorm_backward(float *dx, float *dw, const float *dy, const float 
 void ap_cpu_bias(float *y, const float *b, int n_row, int n_out);
 void ap_cpu_bias_db(float *db, const float *dy, int n_row, int n_out);
 /* embed.c */
-void ap_cpu_embed(float *y, const float *table, const int32_t *ids, int n_row, int width);
+void ap_cpu_embed(float *y, const void *table, ap_dtype stored, const int32_t *ids, int n_row,
+                  int width);
 void ap_cpu_embed_backward(float *dtable, const float *dy, const int32_t *ids, int n_row,
                            int width);
 void ap_cpu_gather(float *y, const float *x, const int32_t *row, int n, int width);

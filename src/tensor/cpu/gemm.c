@@ -1,22 +1,24 @@
-/* Products of a fixed order: blocking for the caches, threads, packing. An element's chain over k
- * starts at 0 (or at C) and is continued, through C, from one block of k to the next, so nothing
- * here touches its bits. Not here: the tiles (gemm_base.c, gemm_avx512.c). Entry points:
- * ap_gemm_linear, ap_gemm_product. */
+/* Products of a fixed order: blocking for the caches, threads. An element's chain over k starts at
+ * 0 (or at C) and is continued, through C, from one block of k to the next, so nothing here touches
+ * its bits. Not here: the tiles (gemm_base.c, gemm_avx512.c, gemm_bf16_*.c) and packing (panels.c).
+ * Entry points: ap_gemm_linear, ap_gemm_linear_dx, ap_gemm_across. */
 #include "tensor/cpu/gemm.h"
 
-#include "base/memory.h"
 #include "tensor/cpu/threads.h"
 
 #include <assert.h>
 #include <string.h>
 
 #define K_BLOCK 384           /* a tile's rows of so much of A stay in the first cache */
-#define FREE_K_BLOCK 256      /* the same where B, and A across its rows, are copied to the stack */
+#define PAIR_BLOCK 256        /* the same in bf16, in pairs */
+#define FREE_K_BLOCK 256      /* whole panels: where B, and A across its rows, are copied */
 #define FREE_ROW_BLOCK 192    /* whole tiles of any table */
 #define FREE_COLUMN_BLOCK 128 /* whole panels */
 #define FREE_ROW_PITCH                                                                             \
     (FREE_ROW_BLOCK + AP_PANEL) /* no power of two: its lines fall into all sets */
 #define FLOPS_PARALLEL 4e5      /* below, waking the threads costs more than they save */
+
+#define ROUNDED_PITCH (2 * PAIR_BLOCK + AP_PANEL)
 
 /* The most rows and columns of a task, and how many tasks a thread should find: few where each
  * copies its operands. */
@@ -24,7 +26,8 @@ struct cut {
     int row_block, column_block, tasks_per_thread;
 };
 
-static const struct cut packed_cut = {96, 256, 4};
+#define PACKED_ROW_BLOCK 96
+static const struct cut packed_cut = {PACKED_ROW_BLOCK, 256, 4};
 static const struct cut free_cut = {FREE_ROW_BLOCK, FREE_COLUMN_BLOCK, 2};
 
 struct operands {
@@ -145,60 +148,10 @@ static struct region region_of(const struct grid *g, int task)
     return (struct region){row, row_end - row, column, column_end - column};
 }
 
-/* -- packed weights -- */
+/* -- packed weights, forward -- */
 
-/* Floats of a row of inputs over all panels. */
-static size_t panel_columns(int n_out)
-{
-    return (size_t)n_blocks(n_out, AP_PANEL) * AP_PANEL;
-}
-
-size_t ap_gemm_pack_bytes(int n_out, int n_in)
-{
-    return ap_calloc_bytes(panel_columns(n_out), (size_t)n_in * sizeof(float)) +
-           ap_calloc_bytes(1, sizeof(struct ap_packed));
-}
-
-struct ap_packed *ap_gemm_pack_new(const struct ap_tiles *tiles, int n_out, int n_in)
-{
-    assert(n_out > 0 && n_in > 0);
-    struct ap_packed *p = ap_calloc(1, sizeof(*p));
-    if (!p)
-        return NULL;
-    *p = (struct ap_packed){.n_out = n_out, .n_in = n_in, .tiles = tiles};
-    p->panels = ap_calloc(panel_columns(n_out), (size_t)n_in * sizeof(float));
-    if (!p->panels) {
-        ap_free(p);
-        return NULL;
-    }
-    return p;
-}
-
-/* Columns to rows, sixteen inputs at a time so that reads and writes both stay within lines. */
-static void pack_panel(float *panel, const float *w, int n_out, int n_in)
-{
-    for (int k0 = 0; k0 < n_in; k0 += AP_PANEL) {
-        int end = smaller(k0 + AP_PANEL, n_in);
-        for (int j = 0; j < n_out; j++) {
-            const float *row = w + (size_t)j * n_in;
-            for (int k = k0; k < end; k++)
-                panel[(size_t)k * AP_PANEL + j] = row[k];
-        }
-    }
-}
-
-void ap_gemm_pack(struct ap_packed *p, const float *w)
-{
-    int n_panel = n_blocks(p->n_out, AP_PANEL);
-    bool parallel = (size_t)p->n_out * p->n_in > 65536;
-#pragma omp parallel for schedule(static) if (parallel)
-    for (int i = 0; i < n_panel; i++)
-        pack_panel(p->panels + (size_t)i * AP_PANEL * p->n_in, w + (size_t)i * AP_PANEL * p->n_in,
-                   smaller(AP_PANEL, p->n_out - i * AP_PANEL), p->n_in);
-}
-
-static void linear_region(float *y, const float *x, const struct ap_packed *w,
-                          const struct region *at, bool accumulate)
+static void f32_region(float *y, const float *x, const struct ap_packed *w, const struct region *at,
+                       bool accumulate)
 {
     int n = w->n_out, n_k = w->n_in, n_part = n_blocks(n_k, K_BLOCK);
     for (int i = 0; i < n_part; i++) {
@@ -217,17 +170,45 @@ static void linear_region(float *y, const float *x, const struct ap_packed *w,
     }
 }
 
+/* In pairs of inputs; x is rounded on the way in. */
+static void bf16_region(float *y, const float *x, const struct ap_packed *w,
+                        const struct region *at, bool accumulate)
+{
+    _Alignas(64) float rounded[PACKED_ROW_BLOCK * ROUNDED_PITCH];
+    int n = w->n_out, n_k = w->n_in, n_pair = n_blocks(n_k, 2),
+        n_part = n_blocks(n_pair, PAIR_BLOCK);
+    for (int i = 0; i < n_part; i++) {
+        int k = part(n_pair, i, n_part), depth = part(n_pair, i + 1, n_part) - k;
+        struct operands o = {
+            .c = y + (size_t)at->row * n + at->column,
+            .a = rounded,
+            .b = w->panels + (size_t)at->column * n_pair + (size_t)k * AP_PANEL,
+            .c_row = n,
+            .a_row = ROUNDED_PITCH,
+            .a_k = w->tiles->pair_words,
+            .b_k = AP_PANEL,
+            .b_panel = (size_t)n_pair * AP_PANEL,
+        };
+        w->tiles->round(rounded, ROUNDED_PITCH, x + (size_t)at->row * n_k + 2 * k, n_k, at->n_row,
+                        smaller(2 * depth, n_k - 2 * k));
+        block(w->tiles, &o, at->n_row, at->n_column, depth, accumulate || i > 0);
+    }
+}
+
 void ap_gemm_linear(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate)
 {
     struct grid g = grid_of(w->tiles, n_row, w->n_out, w->n_in, &packed_cut);
 #pragma omp parallel for schedule(dynamic) if (g.parallel)
     for (int task = 0; task < g.n_task; task++) {
         struct region at = region_of(&g, task);
-        linear_region(y, x, w, &at, accumulate);
+        if (w->dtype == AP_BF16)
+            bf16_region(y, x, w, &at, accumulate);
+        else
+            f32_region(y, x, w, &at, accumulate);
     }
 }
 
-/* -- unpacked operands -- */
+/* -- gradients: B is unpacked, or packed the other way round -- */
 
 /* n columns of k rows of B as panels; columns that do not exist are zero. */
 static void copy_panels(float *out, const float *b, size_t b_row, int n, int k)
@@ -254,23 +235,35 @@ static void copy_across(float *out, const float *a, size_t a_k, int m, int k)
         memcpy(out + (size_t)l * FREE_ROW_PITCH, a + (size_t)l * a_k, (size_t)m * sizeof(float));
 }
 
-/* One region of C, o at its first element. Copies pay where several tiles read them. */
-static void product_region(const struct ap_tiles *t, const struct operands *o, int m, int n, int k,
-                           bool accumulate)
+/* B of a region: row-major at o->b, or the rows of a packed weight, from column on. */
+struct source {
+    const struct ap_packed *packed; /* NULL: row-major */
+    int column;
+};
+
+/* One region of C, o at its first element. Copies pay where several tiles read them; a packed
+ * weight is always copied. */
+static void product_region(const struct ap_tiles *t, const struct operands *o,
+                           const struct source *source, int m, int n, int k, bool accumulate)
 {
     _Alignas(64) float panels[FREE_COLUMN_BLOCK * FREE_K_BLOCK];
     _Alignas(64) float across[FREE_ROW_PITCH * FREE_K_BLOCK];
-    bool copy_b = m > 2 * t->n_row || n % AP_PANEL != 0;
+    bool copy_b = source->packed || m > 2 * t->n_row || n % AP_PANEL != 0;
     bool copy_a = o->a_k != 1 && n > 2 * AP_PANEL;
-    int n_part = n_blocks(k, FREE_K_BLOCK);
+    int n_panel = n_blocks(k, AP_PANEL), n_part = n_blocks(k, FREE_K_BLOCK);
     for (int i = 0; i < n_part; i++) {
-        int from = part(k, i, n_part), depth = part(k, i + 1, n_part) - from;
+        int from = part(n_panel, i, n_part) * AP_PANEL;
+        int depth = smaller(part(n_panel, i + 1, n_part) * AP_PANEL, k) - from;
         struct operands at = *o;
         at.a += (size_t)from * o->a_k;
         at.b += (size_t)from * o->b_k;
         at.b_panel = AP_PANEL;
         if (copy_b) {
-            copy_panels(panels, at.b, o->b_k, n, depth);
+            if (source->packed)
+                ap_panels_rows(panels, FREE_K_BLOCK * AP_PANEL, source->packed, from, depth,
+                               source->column, n);
+            else
+                copy_panels(panels, at.b, o->b_k, n, depth);
             at.b = panels;
             at.b_k = AP_PANEL;
             at.b_panel = FREE_K_BLOCK * AP_PANEL;
@@ -284,23 +277,43 @@ static void product_region(const struct ap_tiles *t, const struct operands *o, i
     }
 }
 
-void ap_gemm_product(const struct ap_tiles *tiles, float *c, const float *a, size_t a_row,
-                     size_t a_k, const float *b, int m, int n, int k, bool accumulate)
+void ap_gemm_linear_dx(float *dx, const float *dy, const struct ap_packed *w, int n_row,
+                       bool accumulate)
+{
+    int n = w->n_in, k = w->n_out;
+    struct grid g = grid_of(w->f32, n_row, n, k, &free_cut);
+#pragma omp parallel for schedule(dynamic) if (g.parallel)
+    for (int task = 0; task < g.n_task; task++) {
+        struct region at = region_of(&g, task);
+        struct operands o = {
+            .c = dx + (size_t)at.row * n + at.column,
+            .a = dy + (size_t)at.row * k,
+            .b = w->panels,
+            .c_row = n,
+            .a_row = k,
+            .a_k = 1,
+        };
+        struct source source = {.packed = w, .column = at.column};
+        product_region(w->f32, &o, &source, at.n_row, at.n_column, k, accumulate);
+    }
+}
+
+void ap_gemm_across(const struct ap_tiles *tiles, float *c, const float *a, const float *b, int m,
+                    int n, int k, bool accumulate)
 {
     struct grid g = grid_of(tiles, m, n, k, &free_cut);
-    assert(a_row == 1 || a_k == 1);
 #pragma omp parallel for schedule(dynamic) if (g.parallel)
     for (int task = 0; task < g.n_task; task++) {
         struct region at = region_of(&g, task);
         struct operands o = {
             .c = c + (size_t)at.row * n + at.column,
-            .a = a + (size_t)at.row * a_row,
+            .a = a + at.row,
             .b = b + at.column,
             .c_row = n,
-            .a_row = a_row,
-            .a_k = a_k,
+            .a_row = 1,
+            .a_k = m,
             .b_k = n,
         };
-        product_region(tiles, &o, at.n_row, at.n_column, k, accumulate);
+        product_region(tiles, &o, &(struct source){0}, at.n_row, at.n_column, k, accumulate);
     }
 }

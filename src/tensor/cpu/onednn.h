@@ -13,8 +13,5 @@ void ap_onednn_free(struct ap_onednn *o); /* NULL is fine */
 void ap_onednn_pack(struct ap_onednn *o, const float *w);
 /* One caller at a time: primitives for a new number of rows are made on first use. */
 void ap_onednn_linear(float *y, const float *x, struct ap_onednn *o, int n_row, bool accumulate);
-/* Whether a row's bits are the same alone, among others and on one thread, tried on made-up
- * numbers. Overwrites the weight. */
-bool ap_onednn_is_exact(struct ap_onednn *o);
 
 #endif

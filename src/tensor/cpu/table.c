@@ -9,30 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* From this many weights on, on AVX-512, oneDNN's forward product is the faster:
- * docs/decisions/0001-products.md. By the weight's size only, so that a row has the same bits
- * however many others come with it. */
-#define ONEDNN_WEIGHTS ((size_t)512 * 512)
-
-static struct ap_packed *onednn_pack_new(int n_out, int n_in)
+static struct ap_packed *f32_or_bf16(const struct ap_tiles *f32, const struct ap_tiles *bf16,
+                                     int n_out, int n_in, ap_dtype dtype)
 {
-    struct ap_packed *p = ap_calloc(1, sizeof(*p));
-    if (!p)
-        return NULL;
-    *p = (struct ap_packed){.n_out = n_out, .n_in = n_in, .onednn = ap_onednn_new(n_out, n_in)};
-    if (!p->onednn) {
-        ap_free(p);
-        return NULL;
-    }
-    return p;
-}
-
-static void pack(struct ap_packed *p, const float *w)
-{
-    if (p->onednn)
-        ap_onednn_pack(p->onednn, w);
-    else
-        ap_gemm_pack(p, w);
+    return ap_panels_new(dtype == AP_BF16 ? bf16 : f32, f32, n_out, n_in, dtype);
 }
 
 static void pack_free(struct ap_packed *p)
@@ -44,7 +24,45 @@ static void pack_free(struct ap_packed *p)
     ap_free(p);
 }
 
-static void linear(float *y, const float *x, const struct ap_packed *w, int n_row, bool accumulate)
+/* -- the baseline's vectors -- */
+
+static struct ap_packed *base_pack_new(int n_out, int n_in, ap_dtype dtype)
+{
+    return f32_or_bf16(&ap_tiles_base, &ap_tiles_bf16_base, n_out, n_in, dtype);
+}
+
+/* dw[N, K] += dyᵀ[N, M] x[M, K] */
+static void base_dw(float *dw, const float *dy, const float *x, int n_row, int n_out, int n_in)
+{
+    ap_gemm_across(&ap_tiles_base, dw, dy, x, n_out, n_in, n_row, true);
+}
+
+/* -- oneDNN for the forward product in f32, beside our panels -- */
+
+static struct ap_packed *with_onednn(struct ap_packed *p)
+{
+    if (!p || p->dtype != AP_F32)
+        return p;
+    p->onednn = ap_onednn_new(p->n_out, p->n_in);
+    if (p->onednn)
+        return p;
+    pack_free(p);
+    return NULL;
+}
+
+static void onednn_pack(struct ap_packed *p, const void *w, ap_dtype stored)
+{
+    ap_panels_fill(p, w, stored);
+    if (p->onednn && stored == AP_F32 && (uintptr_t)w % sizeof(float) == 0)
+        ap_onednn_pack(p->onednn, w);
+    else { /* what is no array of floats stays with ours */
+        ap_onednn_free(p->onednn);
+        p->onednn = NULL;
+    }
+}
+
+static void onednn_linear(float *y, const float *x, const struct ap_packed *w, int n_row,
+                          bool accumulate)
 {
     if (w->onednn)
         ap_onednn_linear(y, x, w->onednn, n_row, accumulate);
@@ -52,42 +70,18 @@ static void linear(float *y, const float *x, const struct ap_packed *w, int n_ro
         ap_gemm_linear(y, x, w, n_row, accumulate);
 }
 
-/* dx[M, K] (+)= dy[M, N] w[N, K] */
-static void dx_with(const struct ap_tiles *t, float *dx, const float *dy, const float *w, int n_row,
-                    int n_out, int n_in, bool accumulate)
+static struct ap_packed *base_onednn_new(int n_out, int n_in, ap_dtype dtype)
 {
-    ap_gemm_product(t, dx, dy, n_out, 1, w, n_row, n_in, n_out, accumulate);
+    return with_onednn(base_pack_new(n_out, n_in, dtype));
 }
 
-/* dw[N, K] += dyᵀ[N, M] x[M, K] */
-static void dw_with(const struct ap_tiles *t, float *dw, const float *dy, const float *x, int n_row,
-                    int n_out, int n_in)
-{
-    ap_gemm_product(t, dw, dy, 1, n_out, x, n_out, n_in, n_row, true);
-}
-
-static struct ap_packed *base_pack_new(int n_out, int n_in)
-{
-    return ap_gemm_pack_new(&ap_tiles_base, n_out, n_in);
-}
-
-static void base_dx(float *dx, const float *dy, const float *w, int n_row, int n_out, int n_in,
-                    bool accumulate)
-{
-    dx_with(&ap_tiles_base, dx, dy, w, n_row, n_out, n_in, accumulate);
-}
-
-static void base_dw(float *dw, const float *dy, const float *x, int n_row, int n_out, int n_in)
-{
-    dw_with(&ap_tiles_base, dw, dy, x, n_row, n_out, n_in);
-}
-
-#define TABLE(its_name, its_pack_new, its_dx, its_dw)                                              \
+#define TABLE(its_name, its_pack_new, its_pack, its_linear, its_dw)                                \
     {                                                                                              \
-        .name = its_name, .pack_new = its_pack_new, .pack_bytes = ap_gemm_pack_bytes,              \
-        .pack = pack, .pack_free = pack_free, .linear = linear, .linear_dx = its_dx,               \
-        .linear_dw = its_dw, .bias = ap_cpu_bias, .bias_db = ap_cpu_bias_db,                       \
-        .embed = ap_cpu_embed, .embed_backward = ap_cpu_embed_backward, .gather = ap_cpu_gather,   \
+        .name = its_name, .pack_bytes = ap_panels_bytes, .pack_new = its_pack_new,                 \
+        .pack = its_pack, .pack_free = pack_free, .linear = its_linear,                            \
+        .linear_dx = ap_gemm_linear_dx, .linear_dw = its_dw, .bias = ap_cpu_bias,                  \
+        .bias_db = ap_cpu_bias_db, .embed = ap_cpu_embed, .embed_packed = ap_cpu_embed_packed,     \
+        .embed_backward = ap_cpu_embed_backward, .gather = ap_cpu_gather,                          \
         .scatter_add = ap_cpu_scatter_add, .rmsnorm = ap_cpu_rmsnorm,                              \
         .rmsnorm_backward = ap_cpu_rmsnorm_backward, .rope = ap_cpu_rope, .swiglu = ap_cpu_swiglu, \
         .swiglu_backward = ap_cpu_swiglu_backward, .attention_scratch = ap_cpu_attention_scratch,  \
@@ -115,39 +109,27 @@ static bool has_avx512(void)
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
 }
 
-static struct ap_packed *avx512_pack_new(int n_out, int n_in)
+static struct ap_packed *avx512_pack_new(int n_out, int n_in, ap_dtype dtype)
 {
-    return ap_gemm_pack_new(&ap_tiles_avx512, n_out, n_in);
+    bool dot = __builtin_cpu_supports("avx512bf16");
+    return f32_or_bf16(&ap_tiles_avx512, dot ? &ap_tiles_bf16_dot : &ap_tiles_bf16_avx512, n_out,
+                       n_in, dtype);
 }
 
-/* oneDNN for a large weight, unless its rows are not exact here. */
-static struct ap_packed *avx512_pack_new_auto(int n_out, int n_in)
+static struct ap_packed *avx512_onednn_new(int n_out, int n_in, ap_dtype dtype)
 {
-    if ((size_t)n_out * (size_t)n_in >= ONEDNN_WEIGHTS) {
-        struct ap_packed *p = onednn_pack_new(n_out, n_in);
-        if (p && ap_onednn_is_exact(p->onednn))
-            return p;
-        pack_free(p);
-    }
-    return avx512_pack_new(n_out, n_in);
-}
-
-static void avx512_dx(float *dx, const float *dy, const float *w, int n_row, int n_out, int n_in,
-                      bool accumulate)
-{
-    dx_with(&ap_tiles_avx512, dx, dy, w, n_row, n_out, n_in, accumulate);
+    return with_onednn(avx512_pack_new(n_out, n_in, dtype));
 }
 
 static void avx512_dw(float *dw, const float *dy, const float *x, int n_row, int n_out, int n_in)
 {
-    dw_with(&ap_tiles_avx512, dw, dy, x, n_row, n_out, n_in);
+    ap_gemm_across(&ap_tiles_avx512, dw, dy, x, n_out, n_in, n_row, true);
 }
 
-/* By who does the forward products: by size, own, oneDNN. */
+/* By who does the forward products in f32: we, oneDNN. */
 static const struct ap_ops wide_tables[] = {
-    TABLE("cpu avx512", avx512_pack_new_auto, avx512_dx, avx512_dw),
-    TABLE("cpu avx512, own products", avx512_pack_new, avx512_dx, avx512_dw),
-    TABLE("cpu avx512, oneDNN products", onednn_pack_new, avx512_dx, avx512_dw),
+    TABLE("cpu avx512", avx512_pack_new, ap_panels_fill, ap_gemm_linear, avx512_dw),
+    TABLE("cpu avx512, oneDNN products", avx512_onednn_new, onednn_pack, onednn_linear, avx512_dw),
 };
 
 #else
@@ -169,9 +151,8 @@ static bool has_avx512(void)
 #endif
 
 static const struct ap_ops base_tables[] = {
-    TABLE(BASE_NAME, base_pack_new, base_dx, base_dw),
-    TABLE(BASE_NAME ", own products", base_pack_new, base_dx, base_dw),
-    TABLE(BASE_NAME ", oneDNN products", onednn_pack_new, base_dx, base_dw),
+    TABLE(BASE_NAME, base_pack_new, ap_panels_fill, ap_gemm_linear, base_dw),
+    TABLE(BASE_NAME ", oneDNN products", base_onednn_new, onednn_pack, onednn_linear, base_dw),
 };
 
 ap_status ap_ops_cpu(const struct ap_ops **out, struct ap_error *err)
@@ -182,15 +163,14 @@ ap_status ap_ops_cpu(const struct ap_ops **out, struct ap_error *err)
         return ap_fail(err, AP_UNSUPPORTED,
                        "processor: expected x86-64 with AVX2 and FMA, found one without; use a "
                        "processor from 2013 or later");
-    if (wish && strcmp(wish, "own") == 0)
+    if (wish && strcmp(wish, "onednn") == 0)
         who = 1;
-    else if (wish && strcmp(wish, "onednn") == 0)
-        who = 2;
     else if (wish && *wish)
-        return ap_fail(err, AP_INVALID,
-                       "ALIGNPRO_MATMUL: expected own or onednn, found %s; unset it to let the "
-                       "processor decide",
-                       wish);
+        return ap_fail(
+            err, AP_INVALID,
+            "ALIGNPRO_MATMUL: expected onednn, found %s; unset it for the products of our "
+            "own",
+            wish);
     *out = has_avx512() ? &wide_tables[who] : &base_tables[who];
     return AP_OK;
 }
