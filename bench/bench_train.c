@@ -2,7 +2,7 @@
  * maps.
  *
  *     bench_train MODEL_DIR | --config FILE  [--length N] [--batch N] [--rank N] [--steps N]
- *                 [--threads N] [--only full|lora] [--dtype f32|bf16]
+ *                 [--threads N] [--only full|lora] [--dtype f32|bf16] [--checkpoint]
  *
  * --config makes a model with random weights. A step: `batch` sequences of `length` random tokens,
  * packed in one forward, every token but the first a target; forward, backward, clip, AdamW. The
@@ -22,6 +22,7 @@
 struct settings {
     const char *dir, *config, *only, *dtype_name;
     ap_dtype dtype;
+    bool checkpoint;
     int length, batch, rank, steps, threads;
 };
 
@@ -41,7 +42,7 @@ static int fail(const struct ap_error *err)
 static int usage(void)
 {
     fputs("usage: bench_train MODEL_DIR | --config FILE [--length N] [--batch N] [--rank N]"
-          " [--steps N] [--threads N] [--only full|lora] [--dtype f32|bf16]\n",
+          " [--steps N] [--threads N] [--only full|lora] [--dtype f32|bf16] [--checkpoint]\n",
           stderr);
     return 2;
 }
@@ -135,8 +136,8 @@ static ap_status measure(const struct ap_role *role, const struct settings *s, s
                          : ap_weights_set_trainable(role->weights, err));
     AP_TRY(
         ap_optimiser_open(&optimiser, role->weights->ops, &table, 1, &settings, s->steps + 1, err));
-    AP_TRY(ap_tape_open(&tape, &role->weights->config, b->n_row, role->adapter ? s->rank : 0, true,
-                        err));
+    AP_TRY(ap_tape_open(&tape, &role->weights->config, b->n_row, role->adapter ? s->rank : 0,
+                        s->checkpoint ? AP_TAPE_CHECKPOINT : AP_TAPE_BACKWARD, err));
     for (int i = 0; i <= s->steps; i++) {
         double begin = ap_clock_seconds();
         AP_TRY(train_step(tape, role, b, optimiser, i, err));
@@ -180,19 +181,18 @@ out:
 
 static int parse(struct settings *s, int argc, char **argv)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"length", required_argument, NULL, 'l'},
-                                            {"batch", required_argument, NULL, 'b'},
-                                            {"rank", required_argument, NULL, 'r'},
-                                            {"steps", required_argument, NULL, 's'},
-                                            {"only", required_argument, NULL, 'o'},
-                                            {"threads", required_argument, NULL, 't'},
-                                            {"dtype", required_argument, NULL, 'd'},
-                                            {0}};
+    static const struct option options[] = {
+        {"config", required_argument, NULL, 'c'},  {"length", required_argument, NULL, 'l'},
+        {"batch", required_argument, NULL, 'b'},   {"rank", required_argument, NULL, 'r'},
+        {"steps", required_argument, NULL, 's'},   {"only", required_argument, NULL, 'o'},
+        {"threads", required_argument, NULL, 't'}, {"dtype", required_argument, NULL, 'd'},
+        {"checkpoint", no_argument, NULL, 'k'},    {0}};
     int c;
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
         if (c == 'c')
             s->config = optarg;
+        else if (c == 'k')
+            s->checkpoint = true;
         else if (c == 'd')
             s->dtype_name = optarg;
         else if (c == 'o')

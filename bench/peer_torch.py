@@ -1,14 +1,16 @@
 #!/usr/bin/env python3
-"""The peer of bench_generate and bench_train: transformers (and peft) on the same model, in f32.
+"""The peer of bench_generate and bench_train: transformers (and peft) on the same model.
 
     peer_torch.py MODEL_DIR | --config FILE  [--batch 1,8] [--prompt N] [--new N] [--length N]
                   [--sequences N] [--rank N] [--rounds N] [--threads N] [--only generate|train]
+                  [--dtype f32|bf16]
 
 --config makes a model with random weights. Figures as there: prefill is `batch` prompts of N tokens
 with the logits of each last one; decode is greedy with a key-value cache, without the prompt's
 forward; a training step is forward, backward, clip and AdamW on `sequences` rows of `length` tokens,
 LoRA on all linear maps and the whole model. Best of the rounds after a first one. Eager PyTorch with
-its scaled-dot-product attention, as these libraries run on a CPU by default; nothing is compiled.
+its scaled-dot-product attention, as these libraries run on a CPU by default; nothing is compiled. In bf16 all of
+the model is, its weights that train too.
 """
 
 import argparse
@@ -79,10 +81,11 @@ def measure_training(model, name, a):
 
 
 def load(a):
+    dtype = torch.bfloat16 if a.dtype == "bf16" else torch.float32
     if a.model:
-        return transformers.AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32)
+        return transformers.AutoModelForCausalLM.from_pretrained(a.model, dtype=dtype)
     config = transformers.AutoConfig.from_pretrained(a.config)
-    return transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+    return transformers.AutoModelForCausalLM.from_config(config, dtype=dtype)
 
 
 def arguments():
@@ -91,6 +94,7 @@ def arguments():
     parser.add_argument("--config")
     parser.add_argument("--batch", default="1,8")
     parser.add_argument("--only", choices=["generate", "train"])
+    parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     sizes = {"prompt": 128, "new": 64, "length": 128, "sequences": 8, "rank": 16, "rounds": 3}
     for name, value in {**sizes, "threads": 2}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
@@ -108,7 +112,7 @@ def main():
     torch.manual_seed(1)
     model = load(a).eval()
     versions = ", ".join(f"{m.__name__} {m.__version__}" for m in (torch, transformers, peft))
-    print(f"{a.model or a.config}: {versions}, f32, {a.threads} threads", flush=True)
+    print(f"{a.model or a.config}: {versions}, {a.dtype}, {a.threads} threads", flush=True)
     if a.only != "train":
         for batch in a.batch.split(","):
             measure_generation(model, int(batch), a)

@@ -56,7 +56,7 @@ ap_status ap_kl_sums(const struct ap_role *policy, const struct ap_role *referen
             max_row = items[i].n_prompt + items[i].n_answer;
     AP_TRY(ap_pack_init(&k.pack, max_row, err));
     AP_TRY(ap_tape_open(&k.tape, &policy->weights->config, max_row,
-                        ap_role_max_rank(policy, reference), false, err));
+                        ap_role_max_rank(policy, reference), AP_TAPE_FORWARD, err));
     k.logp = ap_calloc((size_t)max_row, sizeof(*k.logp));
     k.logp_ref = ap_calloc((size_t)max_row, sizeof(*k.logp_ref));
     if (!k.logp || !k.logp_ref) {

@@ -28,7 +28,9 @@ ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const st
     AP_TRY(role->adapter ? ap_adapter_set_trainable(role->adapter, err)
                          : ap_weights_set_trainable(role->weights, err));
     AP_TRY(ap_optimiser_open(&l->optimiser, role->weights->ops, &table, 1, settings, n_steps, err));
-    AP_TRY(ap_tape_open(&l->tape, &role->weights->config, max_row, max_rank, true, err));
+    AP_TRY(ap_tape_open(&l->tape, &role->weights->config, max_row, max_rank,
+                        settings->gradient_checkpointing ? AP_TAPE_CHECKPOINT : AP_TAPE_BACKWARD,
+                        err));
 out:
     if (status != AP_OK)
         ap_learner_close(l);

@@ -153,7 +153,7 @@ static ap_status open_model(struct ap_reward *out, const struct ap_lm *lm,
         goto out;
     }
     AP_TRY(ap_pack_init(&m->pack, max_row, err));
-    AP_TRY(ap_tape_open(&m->tape, &lm->weights->config, max_row, rank, false, err));
+    AP_TRY(ap_tape_open(&m->tape, &lm->weights->config, max_row, rank, AP_TAPE_FORWARD, err));
     out->self = m;
     out->score = model_score;
     out->free = model_free;

@@ -160,7 +160,7 @@ static ap_status run_forward(struct ap_engine *e, const int32_t *ids, size_t n,
         ap_tape_close(e->tape);
         e->tape = NULL;
         status = ap_tape_open(&e->tape, &e->weights->config, grown(n, e->context),
-                              e->adapter ? e->adapter->rank : 0, false, err);
+                              e->adapter ? e->adapter->rank : 0, AP_TAPE_FORWARD, err);
     }
     int32_t start[2] = {0, (int32_t)n};
     struct ap_rows rows = {ids, start, (int)n, 1};

@@ -128,6 +128,10 @@ void ap_block_rest(const struct ap_block *b, const struct ap_acts *a, float *x_o
     const float *n = normed(b, b->norm2, a->x_mid, a->rstd2, n_row, room);
     ap_linear_forward(&b->map[AP_MAP_GATE], a->gate, n, n_row, false, room);
     ap_linear_forward(&b->map[AP_MAP_UP], a->up, n, n_row, false, room);
+    if (!x_out) {
+        ap_arena_rewind(room, mark);
+        return;
+    }
     float *h = room_for(room, n_row, (size_t)c->n_ffn);
     b->ops->swiglu(h, a->gate, a->up, n_ffn);
     copy_rows(x_out, a->x_mid, n_row, c->width);

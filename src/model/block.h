@@ -52,7 +52,7 @@ void ap_block_room(struct ap_layout *l, const struct ap_config *c, int n_row, in
 /* Saves rstd1, q, k, v of x_in. */
 void ap_block_qkv(const struct ap_block *b, const struct ap_acts *a, const int32_t *pos, int n_row,
                   struct ap_arena *room);
-/* From att on: saves x_mid, rstd2, gate, up; writes x_out (= x_mid is fine). */
+/* From att on: saves x_mid, rstd2, gate, up; writes x_out (= x_mid is fine; NULL: skip). */
 void ap_block_rest(const struct ap_block *b, const struct ap_acts *a, float *x_out, int n_row,
                    struct ap_arena *room);
 /* dx[M,C]: the gradient of x_out on entry, of x_in on return (unless !down: the lowest layer that

@@ -41,7 +41,7 @@ void ap_logp_forward(struct ap_tape *t, const struct ap_role *role, const int32_
 
 static void begin_dhidden(struct ap_tape *t)
 {
-    assert(t->with_grad);
+    assert(t->kind != AP_TAPE_FORWARD);
     if (!t->has_dhidden)
         memset(t->dhidden, 0, (size_t)t->n_row * (size_t)t->config.width * sizeof(float));
     t->has_dhidden = true;

@@ -46,19 +46,21 @@ static void take_layers(struct ap_tape *t, struct ap_layout *l)
 {
     const struct ap_config *c = &t->config;
     size_t m = (size_t)t->max_row, width = (size_t)c->width;
-    int n_own = t->with_grad ? c->n_layer : 1;
+    bool with_grad = t->kind != AP_TAPE_FORWARD;
     struct ap_acts *layers = ap_layout_take(l, (size_t)c->n_layer, sizeof(*layers));
-    for (int i = 0; i < n_own; i++) {
-        struct ap_acts a = {.x_in = ap_layout_floats(l, m, width)};
-        a.x_mid = t->with_grad ? ap_layout_floats(l, m, width) : a.x_in;
-        ap_acts_take(&a, l, c, t->max_row);
+    struct ap_acts a = {0};
+    for (int i = 0; i < c->n_layer; i++) {
+        if (i == 0 || with_grad)
+            a.x_in = ap_layout_floats(l, m, width);
+        if (i == 0 || t->kind == AP_TAPE_BACKWARD) {
+            a.x_mid = with_grad ? ap_layout_floats(l, m, width) : a.x_in;
+            ap_acts_take(&a, l, c, t->max_row);
+        }
         if (layers)
             layers[i] = a;
     }
-    for (int i = n_own; layers && i < c->n_layer; i++)
-        layers[i] = layers[0];
     t->layers = layers;
-    t->x_out = t->with_grad || !layers ? ap_layout_floats(l, m, width) : layers[0].x_in;
+    t->x_out = with_grad || !layers ? ap_layout_floats(l, m, width) : layers[0].x_in;
 }
 
 static void take_heads(struct ap_tape *t, struct ap_layout *l)
@@ -66,7 +68,7 @@ static void take_heads(struct ap_tape *t, struct ap_layout *l)
     size_t r = (size_t)t->block, width = (size_t)t->config.width;
     t->logits = ap_layout_floats(l, r, (size_t)t->config.n_vocab);
     t->picked = ap_layout_floats(l, r, width);
-    t->dpicked = t->with_grad ? ap_layout_floats(l, r, width) : NULL;
+    t->dpicked = t->kind != AP_TAPE_FORWARD ? ap_layout_floats(l, r, width) : NULL;
     t->logp = ap_layout_floats(l, r, 1);
     t->entropy = ap_layout_floats(l, r, 1);
     t->lse = ap_layout_floats(l, r, 1);
@@ -79,8 +81,8 @@ static void lay_out(struct ap_tape *t, struct ap_layout *l)
     take_layers(t, l);
     t->rstd = ap_layout_floats(l, m, 1);
     t->hidden = ap_layout_floats(l, m, width);
-    t->dhidden = t->with_grad ? ap_layout_floats(l, m, width) : NULL;
-    t->dx = t->with_grad ? ap_layout_floats(l, m, width) : NULL;
+    t->dhidden = t->kind != AP_TAPE_FORWARD ? ap_layout_floats(l, m, width) : NULL;
+    t->dx = t->kind != AP_TAPE_FORWARD ? ap_layout_floats(l, m, width) : NULL;
     t->attention = ap_layout_floats(
         l, t->ops->attention_scratch(&shape, longest_of(&t->config, t->max_row), t->n_thread), 1);
     t->ids = ap_layout_take(l, m, sizeof(int32_t));
@@ -98,13 +100,13 @@ static int block_rows(const struct ap_config *c, int max_row)
 }
 
 static struct ap_tape describe(const struct ap_config *config, int max_row, int max_rank,
-                               bool with_grad)
+                               enum ap_tape_kind kind)
 {
     return (struct ap_tape){.config = *config,
                             .max_row = max_row,
                             .max_rank = max_rank,
                             .n_thread = ap_threads(),
-                            .with_grad = with_grad,
+                            .kind = kind,
                             .block = block_rows(config, max_row)};
 }
 
@@ -119,14 +121,14 @@ static ap_status measure(struct ap_tape *t, struct ap_layout *all, struct ap_lay
         return ap_fail(err, AP_INVALID, "tape: %d rows, rank %d, expected at least 1 and 0",
                        t->max_row, t->max_rank);
     lay_out(t, all);
-    ap_block_room(room, &t->config, t->max_row, t->max_rank, t->with_grad);
+    ap_block_room(room, &t->config, t->max_row, t->max_rank, t->kind != AP_TAPE_FORWARD);
     return AP_OK;
 }
 
 ap_status ap_tape_bytes(size_t *out, const struct ap_config *config, int max_row, int max_rank,
-                        bool with_grad, struct ap_error *err)
+                        enum ap_tape_kind kind, struct ap_error *err)
 {
-    struct ap_tape t = describe(config, max_row, max_rank, with_grad);
+    struct ap_tape t = describe(config, max_row, max_rank, kind);
     struct ap_layout all = {0}, room = {0};
     ap_status status = measure(&t, &all, &room, err);
     *out = ap_sum_bytes(ap_layout_bytes(&all), ap_layout_bytes(&room));
@@ -134,7 +136,7 @@ ap_status ap_tape_bytes(size_t *out, const struct ap_config *config, int max_row
 }
 
 ap_status ap_tape_open(struct ap_tape **out, const struct ap_config *config, int max_row,
-                       int max_rank, bool with_grad, struct ap_error *err)
+                       int max_rank, enum ap_tape_kind kind, struct ap_error *err)
 {
     struct ap_layout all = {0}, room = {0};
     struct ap_tape *t = ap_calloc(1, sizeof(*t));
@@ -142,7 +144,7 @@ ap_status ap_tape_open(struct ap_tape **out, const struct ap_config *config, int
     *out = NULL;
     if (!t)
         return ap_fail(err, AP_MEMORY, "tape: out of memory");
-    *t = describe(config, max_row, max_rank, with_grad);
+    *t = describe(config, max_row, max_rank, kind);
     AP_TRY(measure(t, &all, &room, err));
     AP_TRY(ap_layout_commit(&all, &t->arena, "activations", err));
     lay_out(t, &all);

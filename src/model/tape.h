@@ -12,11 +12,12 @@ struct ap_tape {
     struct ap_config config;
     const struct ap_ops *ops;
     int max_row, max_rank, n_thread;
-    bool with_grad;
+    enum ap_tape_kind kind;
     bool has_dhidden;       /* a head's backward ran since the last forward */
     struct ap_arena arena;  /* everything below */
     struct ap_arena room;   /* scratch of a block, taken and given back */
-    struct ap_acts *layers; /* [n_layer] */
+    struct ap_acts *layers; /* [n_layer]; what is not kept lies in one place for all */
+    int whole;              /* checkpointing: the layer whose activations lie there */
     float *x_out;           /* [M,C] after the last layer */
     float *rstd;            /* [M] of the last norm */
     float *hidden;          /* [M,C] */

@@ -49,17 +49,22 @@ static void keep_rows(struct ap_tape *t, const struct ap_rows *rows)
             t->pos[i] = i - rows->start[s];
 }
 
+/* All that backward reads of a layer; x_out NULL: not that which follows it. */
+static void layer_forward(struct ap_tape *t, const struct ap_block *b, const struct ap_acts *a,
+                          float *x_out)
+{
+    ap_block_qkv(b, a, t->pos, t->n_row, &t->room);
+    t->ops->attention(a->att, a->lse, a->q, a->k, a->v, t->start, t->n_seq, &b->attention,
+                      t->attention);
+    ap_block_rest(b, a, x_out, t->n_row, &t->room);
+}
+
 static void layers_forward(struct ap_tape *t, const struct ap_role *role)
 {
     int n_layer = t->config.n_layer;
     for (int l = 0; l < n_layer; l++) {
-        const struct ap_acts *a = &t->layers[l];
         struct ap_block b = ap_block_view(role, l);
-        ap_block_qkv(&b, a, t->pos, t->n_row, &t->room);
-        t->ops->attention(a->att, a->lse, a->q, a->k, a->v, t->start, t->n_seq, &b.attention,
-                          t->attention);
-        ap_block_rest(&b, a, l + 1 < n_layer ? t->layers[l + 1].x_in : t->x_out, t->n_row,
-                      &t->room);
+        layer_forward(t, &b, &t->layers[l], l + 1 < n_layer ? t->layers[l + 1].x_in : t->x_out);
     }
 }
 
@@ -87,6 +92,9 @@ static void layers_backward(struct ap_tape *t, const struct ap_role *role)
         .pos = t->pos, .start = t->start, .n_row = t->n_row, .n_seq = t->n_seq};
     for (int l = t->config.n_layer - 1; l >= 0; l--) {
         struct ap_block b = ap_block_view(role, l);
+        if (t->kind == AP_TAPE_CHECKPOINT &&
+            l + 1 < t->config.n_layer) /* the last one's is there */
+            layer_forward(t, &b, &t->layers[l], NULL);
         ap_block_backward(&b, &t->layers[l], t->dx, &place, l > 0 || role->weights->trainable,
                           &t->room, t->attention);
     }
@@ -97,7 +105,7 @@ void ap_backward(struct ap_tape *t, const struct ap_role *role)
     const struct ap_weights *w = role->weights;
     const struct ap_param *norm = &w->table.rows[w->norm], *embed = &w->table.rows[w->embed];
     bool trains = w->trainable || (role->adapter && role->adapter->trainable);
-    assert(t->with_grad);
+    assert(t->kind != AP_TAPE_FORWARD);
     if (!trains || !t->has_dhidden)
         return;
     memset(t->dx, 0, (size_t)t->n_row * (size_t)t->config.width * sizeof(float));

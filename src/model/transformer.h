@@ -21,13 +21,20 @@ struct ap_rows {
 
 struct ap_tape; /* opaque: activations, their gradients, scratch */
 
+/* What a tape keeps of a forward. */
+enum ap_tape_kind {
+    AP_TAPE_FORWARD,   /* nothing: no backward */
+    AP_TAPE_BACKWARD,  /* what backward reads */
+    AP_TAPE_CHECKPOINT /* each layer's input: backward computes the rest of a layer again, with the
+                        * same bits (Chen et al. 2016) */
+};
 /* For at most max_row rows in one forward of any model of this shape (adapter rank up to max_rank).
- * with_grad false: no memory for backward. */
+ */
 ap_status ap_tape_open(struct ap_tape **out, const struct ap_config *config, int max_row,
-                       int max_rank, bool with_grad, struct ap_error *err);
+                       int max_rank, enum ap_tape_kind kind, struct ap_error *err);
 /* Bytes of memory that such a tape takes; SIZE_MAX when they are past counting. */
 ap_status ap_tape_bytes(size_t *out, const struct ap_config *config, int max_row, int max_rank,
-                        bool with_grad, struct ap_error *err);
+                        enum ap_tape_kind kind, struct ap_error *err);
 void ap_tape_close(struct ap_tape *t);
 int ap_tape_max_row(const struct ap_tape *t);
 
@@ -47,8 +54,9 @@ void ap_logp_forward(struct ap_tape *t, const struct ap_role *role, const int32_
 void ap_logp_backward(struct ap_tape *t, const struct ap_role *role, const int32_t *row,
                       const int32_t *target, int n, double temperature, const float *dlogp,
                       const float *dentropy);
-/* Where a classifier's head reads a sequence: its last token that is not config.json's pad_token_id,
- * or 0 where all are, as transformers has it. n ≥ 1. (A chat of Phi-3 ends in that token.) */
+/* Where a classifier's head reads a sequence: its last token that is not config.json's
+ * pad_token_id, or 0 where all are, as transformers has it. n ≥ 1. (A chat of Phi-3 ends in that
+ * token.) */
 int ap_last_real(const struct ap_config *c, const int32_t *ids, int n);
 /* The scalar head (the adapter's, else the weights' score) at rows. Asserts that there is one. */
 void ap_scalar_forward(struct ap_tape *t, const struct ap_role *role, const int32_t *row, int n,

@@ -157,8 +157,8 @@ struct ap_adapter {
     struct ap_config config; /* of its base */
     const struct ap_ops *ops;
     struct ap_param_table table;
-    int *a, *b; /* [n_layer·AP_LORA_N] rows of A [r,K] and B [N,r]; −1 where not adapted */
-    int score;  /* row of a scalar head [1, C], −1 without */
+    int *a, *b;     /* [n_layer·AP_LORA_N] rows of A [r,K] and B [N,r]; −1 where not adapted */
+    int score;      /* row of a scalar head [1, C], −1 without */
     int rank;       /* the largest of its matrices */
     int r;          /* r and lora_alpha of its file, which rank_pattern and alpha_pattern */
     double alpha;   /* depart from */

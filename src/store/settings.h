@@ -34,6 +34,7 @@ struct ap_optimiser_settings {
     double beta1, beta2, eps, weight_decay;
     double clip;      /* global gradient norm; 0 for none */
     int batch_tokens; /* most tokens in one micro-batch */
+    bool gradient_checkpointing;
 };
 
 struct ap_prompter_settings {

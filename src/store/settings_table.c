@@ -63,6 +63,8 @@ static const struct ap_setting optimiser_rows[] = {
         HELP("clip of the global gradient norm; 0 for none")),
     ROW("batch_tokens", INT, batch_tokens, "4096", RANGE(1, INT_MOST),
         HELP("most tokens in one micro-batch; less memory, the same step")),
+    ROW("gradient_checkpointing", BOOL, gradient_checkpointing, "false", FLAGS(AP_SETTING_HARMLESS),
+        HELP("keep each layer's input and compute the rest again; less memory, the same step")),
 };
 #undef OWNER
 

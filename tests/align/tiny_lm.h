@@ -145,7 +145,7 @@ static inline double tiny_logp_sum(const struct ap_role *role, const int32_t *id
     struct ap_rows rows = {ids, (int32_t[]){0, n_ids}, n_ids, 1};
     int rank = role->adapter ? role->adapter->rank : 0;
     double sum = 0;
-    check_ok(ap_tape_open(&tape, &role->weights->config, n_ids, rank, false, &err), err);
+    check_ok(ap_tape_open(&tape, &role->weights->config, n_ids, rank, AP_TAPE_FORWARD, &err), err);
     check_ok(ap_forward(tape, role, &rows, &err), err);
     for (int32_t t = 1; t < n_ids; t++)
         if (trained[t]) {

@@ -248,9 +248,9 @@ static inline struct bench bench_open_for(const struct golden *g, const char *we
         ap_free(path);
     }
     b.role = (struct ap_role){b.w, b.adapter};
-    check_ok(
-        ap_tape_open(&b.tape, &b.w->config, g->n_row, b.adapter ? b.adapter->rank : 0, true, &err),
-        err);
+    check_ok(ap_tape_open(&b.tape, &b.w->config, g->n_row, b.adapter ? b.adapter->rank : 0,
+                          AP_TAPE_BACKWARD, &err),
+             err);
     return b;
 }
 

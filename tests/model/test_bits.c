@@ -5,11 +5,11 @@
 
 #define N_SEQ 4
 
-static struct ap_tape *open_tape(const struct ap_config *c, bool with_grad)
+static struct ap_tape *open_tape(const struct ap_config *c, enum ap_tape_kind kind)
 {
     struct ap_error err;
     struct ap_tape *t;
-    check_ok(ap_tape_open(&t, c, 128, 3, with_grad, &err), err);
+    check_ok(ap_tape_open(&t, c, 128, 3, kind, &err), err);
     return t;
 }
 
@@ -33,7 +33,7 @@ static void test_batch(void **state)
     struct ap_adapter *a = tiny_adapter(w, false, true);
     struct ap_role role = {w, a};
     struct tiny_rows all, turned;
-    struct ap_tape *one = open_tape(&c, false), *many = open_tape(&c, true);
+    struct ap_tape *one = open_tape(&c, AP_TAPE_FORWARD), *many = open_tape(&c, AP_TAPE_BACKWARD);
     (void)state;
     tiny_fill(&all, &c, N_SEQ, 1);
     forward(many, &role, &all.rows);
@@ -109,7 +109,7 @@ static void test_threads(void **state)
     float logp[2][128], entropy[2][128];
     uint64_t hash[2][2];
     int before = ap_threads_set(4);
-    struct ap_tape *t = open_tape(&c, true);
+    struct ap_tape *t = open_tape(&c, AP_TAPE_BACKWARD);
     (void)state;
     check_ok(ap_weights_set_trainable(w, &err), err);
     check_ok(ap_adapter_set_trainable(a, &err), err);
@@ -165,7 +165,7 @@ static void check_decoding(struct ap_config c, bool adapted)
     struct ap_adapter *a = tiny_adapter(w, false, true);
     struct ap_role role = {w, adapted ? a : NULL};
     struct tiny_rows r;
-    struct ap_tape *t = open_tape(&c, false);
+    struct ap_tape *t = open_tape(&c, AP_TAPE_FORWARD);
     struct ap_kv *kv;
     int32_t row[128];
     float logp[128];
@@ -236,7 +236,7 @@ static void test_adapter_off(void **state)
     struct ap_adapter *zero = tiny_adapter(w, false, false), *on = tiny_adapter(w, false, true);
     struct ap_role base = {w, NULL}, off = {w, zero}, adapted = {w, on};
     struct tiny_rows r;
-    struct ap_tape *t = open_tape(&c, false), *u = open_tape(&c, true);
+    struct ap_tape *t = open_tape(&c, AP_TAPE_FORWARD), *u = open_tape(&c, AP_TAPE_BACKWARD);
     (void)state;
     tiny_fill(&r, &c, N_SEQ, 2);
     forward(t, &base, &r.rows);
@@ -301,7 +301,7 @@ static void test_fused(void **state)
     struct ap_weights *w = tiny_weights(&c), *fused = tiny_weights(&f);
     struct ap_adapter *a = tiny_adapter(w, false, true), *b = tiny_adapter(fused, false, true);
     struct ap_role apart = {w, a}, together = {fused, b};
-    struct ap_tape *t = open_tape(&c, false), *u = open_tape(&f, false);
+    struct ap_tape *t = open_tape(&c, AP_TAPE_FORWARD), *u = open_tape(&f, AP_TAPE_FORWARD);
     struct tiny_rows r;
     (void)state;
     copy_same_names(&fused->table, &w->table);
@@ -336,7 +336,7 @@ static void test_frozen_base(void **state)
     struct ap_role role = {w, a};
     struct tiny_rows r;
     float logp[128], entropy[128];
-    struct ap_tape *t = open_tape(&c, true);
+    struct ap_tape *t = open_tape(&c, AP_TAPE_BACKWARD);
     (void)state;
     tiny_fill(&r, &c, N_SEQ, 4);
     check_ok(ap_adapter_set_trainable(a, &err), err);
@@ -357,6 +357,64 @@ static void test_frozen_base(void **state)
     ap_weights_free(w);
 }
 
+/* -- checkpointing -- */
+
+static void check_checkpoint(bool whole)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    c.n_layer = 3;
+    struct ap_weights *w = tiny_weights(&c);
+    struct ap_adapter *a = tiny_adapter(w, false, true);
+    struct ap_role role = {w, a};
+    struct tiny_rows r;
+    float logp[2][128], entropy[2][128];
+    uint64_t hash[2][2] = {{0}};
+    struct ap_tape *t[2] = {open_tape(&c, AP_TAPE_BACKWARD), open_tape(&c, AP_TAPE_CHECKPOINT)};
+    tiny_fill(&r, &c, N_SEQ, 1);
+    check_ok(ap_adapter_set_trainable(a, &err), err);
+    if (whole)
+        check_ok(ap_weights_set_trainable(w, &err), err);
+    for (int k = 0; k < 2; k++) {
+        fill_gradients(t[k], &role, &r, logp[k], entropy[k]);
+        hash[k][0] = table_hash(&a->table);
+        hash[k][1] = whole ? table_hash(&w->table) : 0;
+        ap_tape_close(t[k]);
+    }
+    check_same(logp[0], logp[1], r.rows.n_row, 1);
+    assert_memory_equal(hash[0], hash[1], sizeof(hash[0]));
+    ap_adapter_free(a);
+    ap_weights_free(w);
+}
+
+static void test_checkpoint(void **state)
+{
+    (void)state;
+    check_checkpoint(false);
+    check_checkpoint(true);
+}
+
+/* A layer more costs its input alone; an arena is whole pages. */
+static void test_checkpoint_memory(void **state)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_config();
+    size_t bytes[2][2];
+    (void)state;
+    for (int k = 0; k < 2; k++)
+        for (int deep = 0; deep < 2; deep++) {
+            c.n_layer = deep ? 40 : 8;
+            check_ok(ap_tape_bytes(&bytes[k][deep], &c, 512, 0,
+                                   k ? AP_TAPE_CHECKPOINT : AP_TAPE_BACKWARD, &err),
+                     err);
+        }
+    size_t layer = (bytes[0][1] - bytes[0][0]) / 32, kept = (bytes[1][1] - bytes[1][0]) / 32;
+    size_t input = 512 * (size_t)c.width * sizeof(float);
+    assert_true(kept >= input && kept < input + 512);
+    assert_true(layer > 5 * kept);
+    assert_true(bytes[1][0] < bytes[0][0]);
+}
+
 static void test_steps_allocate_nothing(void **state)
 {
     struct ap_error err;
@@ -367,7 +425,7 @@ static void test_steps_allocate_nothing(void **state)
     struct tiny_rows r;
     struct ap_kv *kv;
     float logp[128], entropy[128], value[2], logits[2 * 41];
-    struct ap_tape *t = open_tape(&c, true);
+    struct ap_tape *t = open_tape(&c, AP_TAPE_BACKWARD);
     (void)state;
     tiny_fill(&r, &c, N_SEQ, 4);
     check_ok(ap_weights_set_trainable(w, &err), err);
@@ -400,7 +458,7 @@ static void test_blocks_of_logits(void **state)
     struct tiny_rows r;
     int32_t row[128];
     float all[128], one[128], entropy[128], dlogp[128];
-    struct ap_tape *t = open_tape(&c, true);
+    struct ap_tape *t = open_tape(&c, AP_TAPE_BACKWARD);
     (void)state;
     tiny_fill(&r, &c, 3, 4);
     check_ok(ap_weights_set_trainable(w, &err), err);
@@ -434,6 +492,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batch),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_checkpoint),
+        cmocka_unit_test(test_checkpoint_memory),
         cmocka_unit_test(test_decode),
         cmocka_unit_test(test_decode_mixed),
         cmocka_unit_test(test_adapter_off),
@@ -442,5 +502,7 @@ int main(void)
         cmocka_unit_test(test_steps_allocate_nothing),
         cmocka_unit_test(test_blocks_of_logits),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("f32", tests, NULL, NULL);
+    tiny_dtype = AP_BF16;
+    return failed + cmocka_run_group_tests_name("bf16", tests, NULL, NULL);
 }

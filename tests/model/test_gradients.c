@@ -20,7 +20,7 @@ static void problem_open(struct problem *p, struct ap_config c, bool head)
     *p = (struct problem){.w = tiny_weights(&c)};
     p->a = tiny_adapter(p->w, head, true);
     p->role = (struct ap_role){p->w, p->a};
-    check_ok(ap_tape_open(&p->t, &c, 64, 3, true, &err), err);
+    check_ok(ap_tape_open(&p->t, &c, 64, 3, AP_TAPE_BACKWARD, &err), err);
     check_ok(ap_weights_set_trainable(p->w, &err), err);
     check_ok(ap_adapter_set_trainable(p->a, &err), err);
     tiny_fill(&p->r, &c, 3, 8);

@@ -349,7 +349,7 @@ static void test_bad_rows(void **state)
     struct ap_kv *kv;
     int32_t ids[80] = {0};
     (void)state;
-    check_ok(ap_tape_open(&t, &c, 70, 2, false, &err), err);
+    check_ok(ap_tape_open(&t, &c, 70, 2, AP_TAPE_FORWARD, &err), err);
     struct ap_role role = {w, NULL};
     forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 71}, 71, 1}, AP_LIMIT, "71 rows");
     forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0}, 0, 0}, AP_LIMIT, "0 rows");

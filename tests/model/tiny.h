@@ -47,11 +47,13 @@ static inline void tiny_stir(const struct ap_ops *ops, struct ap_param_table *t,
     ap_params_repack(ops, t);
 }
 
+static ap_dtype tiny_dtype = AP_F32; /* of the products of models made from here on */
+
 static inline struct ap_weights *tiny_weights(const struct ap_config *c)
 {
     struct ap_error err;
     struct ap_weights *w;
-    check_ok(ap_weights_random(&w, c, 0, AP_F32, 7, &err), err);
+    check_ok(ap_weights_random(&w, c, 0, tiny_dtype, 7, &err), err);
     tiny_stir(w->ops, &w->table, 3, 0.1);
     return w;
 }
