@@ -14,9 +14,10 @@ enum { SETS_MAX = 64 };
 
 static int help(const char *command)
 {
-    printf("usage: alignpro %s RECIPE [--set KEY=VALUE]...\n"
+    printf("usage: alignpro %s RECIPE [--set KEY=VALUE]... [--dry-run]\n"
            "%s"
            "  --set KEY=VALUE   override a key of the recipe, --set align.kl=0.02\n"
+           "  --dry-run         print the memory that it will take, and run nothing\n"
            "`alignpro help KEY` explains a key. The same command goes on where it was stopped.\n",
            command,
            strcmp(command, "run") == 0
@@ -54,7 +55,7 @@ int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, con
     if (ap_recipe_open(&recipe, path, sets, n_sets, &err) != AP_OK)
         return fail(&err);
     cli_progress_init(&progress);
-    ap_status status = ap_run_open(&run, recipe, &progress.sink, &err);
+    ap_status status = ap_run_open(&run, recipe, stage, &progress.sink, &err);
     if (status == AP_OK)
         status = ap_run_stage(run, stage, &err);
     cli_progress_end(&progress);
@@ -67,18 +68,43 @@ int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, con
     return code;
 }
 
+/* The plan on standard output; 1 when it does not fit. */
+static int plan_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage)
+{
+    struct ap_error err = {0};
+    struct ap_recipe *recipe;
+    struct cli_progress progress;
+    char *text = NULL;
+
+    if (ap_recipe_open(&recipe, path, sets, n_sets, &err) != AP_OK)
+        return fail(&err);
+    cli_progress_init(&progress);
+    ap_status status = ap_run_plan(recipe, stage, &progress.sink, &text, &err);
+    cli_progress_end(&progress);
+    if (text)
+        fputs(text, stdout);
+    ap_text_free(text);
+    ap_recipe_close(recipe);
+    return cli_finish(status == AP_OK ? CLI_OK : fail(&err));
+}
+
 static int command(const char *name, const char *stage, int argc, char **argv)
 {
     static const struct option options[] = {{"set", required_argument, NULL, 's'},
+                                            {"dry-run", no_argument, NULL, 'd'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     const char *sets[SETS_MAX];
     size_t n_sets = 0;
+    bool dry = false;
     int option;
     optind = 0;
     while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
         if (option == 'h')
             return help(name);
+        dry = dry || option == 'd';
+        if (option == 'd')
+            continue;
         if (option != 's')
             return cli_option_error(name, option, argv);
         if (n_sets == SETS_MAX)
@@ -87,7 +113,8 @@ static int command(const char *name, const char *stage, int argc, char **argv)
     }
     if (optind != argc - 1)
         return cli_usage_error(name, "%d recipes, expected one", argc - optind);
-    return cli_run_recipe(argv[optind], sets, n_sets, stage);
+    return dry ? plan_recipe(argv[optind], sets, n_sets, stage)
+               : cli_run_recipe(argv[optind], sets, n_sets, stage);
 }
 
 int cli_run(int argc, char **argv)

@@ -31,7 +31,7 @@ static ap_status train(const char *recipe_path, const char *const *overrides, si
     struct ap_run *run = NULL;
     ap_status status = ap_recipe_open(&recipe, recipe_path, overrides, n_overrides, err);
     if (status == AP_OK)
-        status = ap_run_open(&run, recipe, &sink, err);
+        status = ap_run_open(&run, recipe, NULL, &sink, err);
     if (status == AP_OK)
         status = ap_run_stage(run, NULL, err);
     if (status == AP_OK)

@@ -21,10 +21,19 @@ AP_API_BEGIN
 struct ap_run;
 
 /* Makes or reopens the run directory and takes its lock. recipe and sink are borrowed until close.
+ * stage: what will be run, as in ap_run_stage; its memory is planned and shown before the directory
+ * is made. AP_LIMIT, with the changes that would help, when it does not fit.
  * AP_BUSY when another process has the directory; AP_INVALID when it was made by another recipe. */
-ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe,
+ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe, const char *stage,
                       const struct ap_sink *sink, struct ap_error *err);
 void ap_run_close(struct ap_run *run); /* NULL is fine */
+
+/* The same plan without a run: nothing is made or trained. *text: a table of stages and parts, the
+ * peak, what the machine has; allocated (ap_text_free), there also after AP_LIMIT, which says that
+ * it does not fit; NULL after another error. Needs a model's config.json only: weights, tokenizer
+ * or data that are missing are counted by their bounds, and a note says so. */
+ap_status ap_run_plan(const struct ap_recipe *recipe, const char *stage, const struct ap_sink *sink,
+                      char **text, struct ap_error *err);
 
 /* "pretrain", "sft", "reward", "align", "rlhf", "eval", with the stages that it needs and that are
  * not there yet; NULL: every stage of the recipe. AP_INTERRUPTED after a checkpoint was saved: the

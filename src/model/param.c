@@ -93,6 +93,14 @@ size_t ap_params_own_bytes(const struct ap_param_table *t)
     return sum;
 }
 
+size_t ap_params_mapped_bytes(const struct ap_param_table *t)
+{
+    size_t sum = 0;
+    for (int i = 0; i < t->n; i++)
+        sum += t->rows[i].n_part ? 0 : t->rows[i].n * sizeof(float);
+    return sum;
+}
+
 ap_status ap_param_own(struct ap_param *p, struct ap_error *err)
 {
     if (p->own)

@@ -201,6 +201,8 @@ ap_status ap_adapter_describe(struct ap_adapter **out, const struct ap_weights *
 /* -- bytes that the rows of a table take, described or whole -- */
 size_t ap_params_own_bytes(const struct ap_param_table *t); /* values, and again a gradient */
 size_t ap_params_packed_bytes(const struct ap_ops *ops, const struct ap_param_table *t);
+/* What stays mapped of a file of such rows in f32: those that have no packed form. */
+size_t ap_params_mapped_bytes(const struct ap_param_table *t);
 
 /* -- on any table -- */
 struct ap_param *ap_params_find(const struct ap_param_table *t, const char *name); /* or NULL */

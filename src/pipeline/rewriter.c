@@ -70,8 +70,7 @@ void ap_rewriter_close(struct ap_rewriter *r)
     if (!r)
         return;
     ap_owned_role_free(&r->role);
-    for (int i = 0; i < AP_MODELS_MAX; i++)
-        ap_lm_free(r->run.lms[i]);
+    ap_run_models_free(&r->run);
     ap_recipe_close(r->recipe);
     ap_free(r->run.dir.path);
     ap_free(r);

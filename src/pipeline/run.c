@@ -62,6 +62,14 @@ static const struct stage_row stages[] = {
     {"eval", ap_run_stage_eval, always},
 };
 
+static const struct stage_row *find_stage(const char *name)
+{
+    for (size_t i = 0; i < AP_LEN(stages); i++)
+        if (strcmp(stages[i].name, name) == 0)
+            return &stages[i];
+    return NULL;
+}
+
 /* Whether `wanted` cannot run before `other` is there. */
 static bool needs(const struct ap_run *run, const char *wanted, const char *other)
 {
@@ -78,6 +86,16 @@ static bool needs(const struct ap_run *run, const char *wanted, const char *othe
     return strcmp(wanted, "rlhf") == 0 && strcmp(other, "reward") == 0;
 }
 
+bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *stage)
+{
+    if (!find_stage(stage)->wanted(run) ||
+        (wanted && strcmp(wanted, stage) != 0 && !needs(run, wanted, stage)))
+        return false;
+    if (!ap_stage_done(&run->dir, stage))
+        return true;
+    return strcmp(stage, "eval") == 0 && run->db && !ap_run_eval_done(run);
+}
+
 /* ---- open, close ---- */
 
 /* All data files are read first: a missing one is found before hours of training, and the memory of
@@ -92,46 +110,90 @@ static ap_status read_data(struct ap_run *run, struct ap_error *err)
     for (size_t i = 0; i < AP_LEN(paths); i++) {
         const struct ap_dataset *unused;
         ap_status status = paths[i][0] ? ap_run_dataset(run, paths[i], &unused, err) : AP_OK;
-        if (status != AP_OK)
+        if (status == AP_NOT_FOUND && run->plan_only) {
+            ap_sink_note(run->sink, "memory",
+                         "%s is not there: texts are counted as long as the context", paths[i]);
+            run->data_missing = true;
+        } else if (status != AP_OK)
             return status;
     }
     return AP_OK;
 }
 
-static ap_status open_run(struct ap_run *run, struct ap_error *err)
+static ap_status check_wanted(const struct ap_run *run, const char *stage, struct ap_error *err)
 {
-    ap_status status = AP_OK;
-    char *database = NULL;
+    const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
+    if (stage && !wanted)
+        return ap_fail(err, AP_INVALID,
+                       "'%s' is no stage, expected pretrain, reward, sft, align, rlhf or eval",
+                       stage);
+    if (wanted && !wanted->wanted(run))
+        return ap_fail(err, AP_INVALID, "the recipe asks for no %s; %s", stage,
+                       strcmp(stage, "sft") == 0
+                           ? "set sft.source to file or best-of-n"
+                           : "see `alignpro help` for the keys of that section");
+    return AP_OK;
+}
 
+/* Everything that is looked at before the run directory is made. */
+static ap_status prepare(struct ap_run *run, const char *wanted, struct ap_error *err)
+{
     run->s = ap_recipe_settings(run->recipe);
     ap_threads_set(run->s->run.threads);
-    /* A recipe that names what is not there leaves no directory that its correction would not fit.
-     */
-    AP_TRY(read_data(run, err));
-    AP_TRY(ap_run_check(run, err));
-    run->n_position = ap_run_positions(run);
-    AP_TRY(ap_run_dir_open(&run->dir, run->recipe, err));
-    if (!(database = ap_path_join(run->dir.path, "run.db"))) {
-        status = ap_fail(err, AP_MEMORY, "%s: out of memory", run->dir.path);
-        goto out;
-    }
-    AP_TRY(ap_database_open(&run->db, database, err));
-out:
+    ap_status status = check_wanted(run, wanted, err);
+    if (status == AP_OK)
+        status = read_data(run, err);
+    if (status == AP_OK)
+        status = ap_run_check(run, err);
+    if (status == AP_OK && !run->data_missing)
+        run->n_position = ap_run_positions(run);
+    return status;
+}
+
+static ap_status open_directory(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = ap_run_dir_open(&run->dir, run->recipe, err);
+    char *database = status == AP_OK ? ap_path_join(run->dir.path, "run.db") : NULL;
+    if (status == AP_OK)
+        status = database ? ap_database_open(&run->db, database, err)
+                          : ap_fail(err, AP_MEMORY, "%s: out of memory", run->dir.path);
     ap_free(database);
     return status;
 }
 
-ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe,
-                      const struct ap_sink *sink, struct ap_error *err)
+/* The plan leaves out what a directory that is there has done. One that is not there is made after
+ * the plan: a recipe that does not fit leaves none that its correction would not fit. */
+static ap_status plan_and_open(struct ap_run *run, const char *wanted, struct ap_buffer *text,
+                               struct ap_error *err)
+{
+    ap_status status;
+    bool there = ap_file_exists(run->s->run.dir);
+    if (there && !run->plan_only) {
+        status = open_directory(run, err);
+        return status == AP_OK ? ap_run_plan_memory(run, wanted, text, err) : status;
+    }
+    if (!(run->dir.path = ap_strdup(run->s->run.dir)))
+        return ap_fail(err, AP_MEMORY, "run.dir: out of memory");
+    status = ap_run_plan_memory(run, wanted, text, err);
+    ap_run_dir_close(&run->dir);
+    return status == AP_OK && !run->plan_only ? open_directory(run, err) : status;
+}
+
+static ap_status open_run(struct ap_run **out, const struct ap_recipe *recipe, const char *wanted,
+                          const struct ap_sink *sink, bool plan_only, struct ap_buffer *text,
+                          struct ap_error *err)
 {
     struct ap_run *run = ap_calloc(1, sizeof(*run));
     *out = NULL;
     if (!run)
         return ap_fail(err, AP_MEMORY, "run: out of memory");
     run->recipe = recipe;
-    run->sink = sink;
+    run->plan_only = plan_only;
     run->dir.lock.fd = -1;
-    ap_status status = open_run(run, err);
+    run->sink = sink;
+    ap_status status = prepare(run, wanted, err);
+    if (status == AP_OK)
+        status = plan_and_open(run, wanted, text, err);
     if (status != AP_OK) {
         ap_run_close(run);
         return status;
@@ -140,18 +202,38 @@ ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe,
     return AP_OK;
 }
 
+ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe, const char *stage,
+                      const struct ap_sink *sink, struct ap_error *err)
+{
+    struct ap_buffer text = {0};
+    ap_status status = open_run(out, recipe, stage, sink, false, &text, err);
+    ap_buffer_free(&text);
+    return status;
+}
+
+ap_status ap_run_plan(const struct ap_recipe *recipe, const char *stage, const struct ap_sink *sink,
+                      char **text, struct ap_error *err)
+{
+    struct ap_buffer out = {0};
+    struct ap_run *run = NULL;
+    ap_status status = open_run(&run, recipe, stage, sink, true, &out, err);
+    ap_run_close(run);
+    *text = out.data;
+    return status;
+}
+
 void ap_run_close(struct ap_run *run)
 {
     if (!run)
         return;
-    for (int i = 0; i < AP_MODELS_MAX; i++)
-        ap_lm_free(run->lms[i]);
+    ap_run_models_free(run);
     for (int i = 0; i < run->n_data; i++) {
         ap_dataset_free(&run->data[i].set);
         ap_free(run->data[i].path);
     }
     ap_database_close(run->db);
     ap_run_dir_close(&run->dir);
+    ap_free(run->plan);
     ap_free(run);
 }
 
@@ -181,33 +263,25 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
     if (ap_sink_stopped(run->sink))
         return ap_fail(err, AP_INTERRUPTED,
                        "interrupted before %s; the same command goes on from there", row->name);
+    if (row->fn != ap_run_stage_sft) /* which may sample with other models before it trains */
+        ap_run_release_models(run, row->name);
+    ap_run_watch_begin(run);
     status = row->fn(run, err);
+    ap_run_watch_end(run);
+    if (status == AP_OK)
+        status = ap_run_report_memory(run, row->name, err);
     return status == AP_OK ? ap_run_report(run, err) : status;
-}
-
-static const struct stage_row *find_stage(const char *name)
-{
-    for (size_t i = 0; i < AP_LEN(stages); i++)
-        if (strcmp(stages[i].name, name) == 0)
-            return &stages[i];
-    return NULL;
 }
 
 ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *err)
 {
     const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
-    if (stage && !wanted)
-        return ap_fail(err, AP_INVALID,
-                       "'%s' is no stage, expected pretrain, reward, sft, align, rlhf or eval",
-                       stage);
-    if (wanted && !wanted->wanted(run))
-        return ap_fail(err, AP_INVALID, "the recipe asks for no %s; %s", stage,
-                       strcmp(stage, "sft") == 0
-                           ? "set sft.source to file or best-of-n"
-                           : "see `alignpro help` for the keys of that section");
+    ap_status status = check_wanted(run, stage, err);
+    if (status != AP_OK)
+        return status;
     for (size_t i = 0; i < AP_LEN(stages); i++) {
         bool now = !wanted || &stages[i] == wanted || needs(run, stage, stages[i].name);
-        ap_status status = now && stages[i].wanted(run) ? run_one(run, &stages[i], err) : AP_OK;
+        status = now && stages[i].wanted(run) ? run_one(run, &stages[i], err) : AP_OK;
         if (status != AP_OK)
             return status;
         if (&stages[i] == wanted)

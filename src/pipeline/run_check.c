@@ -9,27 +9,25 @@
 
 /* ---- models ---- */
 
+/* A plan can be made without the tokenizer, a run can not. */
 static ap_status check_text(struct ap_run *run, const struct ap_model_settings *m,
                             struct ap_error *err)
 {
     static const struct ap_message empty = {"user", ""};
     struct ap_ids ids = {0};
-    struct ap_tokenizer *tokenizer = NULL;
-    struct ap_template *chat = NULL;
-    struct ap_template_options options = ap_run_chat(run);
-    char *folder = ap_run_tokenizer_folder(m);
-    ap_status status = folder ? ap_tokenizer_open(&tokenizer, folder, err)
-                              : ap_fail(err, AP_MEMORY, "model %s: out of memory", m->name);
+    const struct ap_run_text *text;
+    ap_status status = ap_run_text(run, m, &text, err);
+    if (status == AP_NOT_FOUND && run->plan_only) {
+        ap_sink_note(run->sink, "memory",
+                     "model %s has no tokenizer here: texts are counted as long as the context",
+                     m->name);
+        return AP_OK;
+    }
     if (status == AP_OK)
-        status = ap_template_open(&chat, tokenizer, &options, err);
-    if (status == AP_OK)
-        status = ap_template_render(chat, &empty, 1, true, NULL, NULL, &ids, err);
+        status = ap_template_render(text->chat, &empty, 1, true, NULL, NULL, &ids, err);
     if (ids.n > run->n_markup)
         run->n_markup = ids.n;
     ap_ids_free(&ids);
-    ap_template_close(chat);
-    ap_tokenizer_close(tokenizer);
-    ap_free(folder);
     return status;
 }
 
@@ -230,5 +228,5 @@ ap_status ap_run_check(struct ap_run *run, struct ap_error *err)
     ap_status status = check_values(run, err);
     if (status == AP_OK)
         status = check_models(run, err);
-    return status == AP_OK ? check_data(run, err) : status;
+    return status == AP_OK && !run->data_missing ? check_data(run, err) : status;
 }

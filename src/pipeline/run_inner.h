@@ -4,6 +4,7 @@
  *   run_check.c  what is refused at the start        stage_*.c     one stage a file
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
+ *   plan*.c      the memory that a run will take, before it takes any (plan.h)
  */
 #ifndef AP_PIPELINE_RUN_INNER_H
 #define AP_PIPELINE_RUN_INNER_H
@@ -18,11 +19,33 @@
 #include "store/recipe.h"
 #include "text/dataset.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 #define AP_RUN_DATA_MAX 8
 
 struct ap_run_data {
     char *path;
     struct ap_dataset set;
+};
+
+/* Tokenizer and template of a folder, open for as long as the run. */
+struct ap_run_text {
+    char *folder;
+    struct ap_tokenizer *tokenizer;
+    struct ap_template *chat;
+};
+
+struct ap_plan; /* plan.h */
+
+/* A thread that looks at the process's memory every few milliseconds while a stage runs: the
+ * kernel's own record of the peak cannot begin anew with each stage. */
+struct ap_run_watch {
+    pthread_t thread;
+    bool running;
+    atomic_bool stop;
+    _Atomic size_t most; /* bytes, since the stage began */
+    size_t before;       /* the process's peak when the stage began */
 };
 
 struct ap_run {
@@ -32,10 +55,16 @@ struct ap_run {
     struct ap_run_dir dir;
     struct ap_database *db;
     struct ap_lm *lms[AP_MODELS_MAX]; /* in the order of s->models; NULL until asked for */
+    struct ap_run_text texts[AP_MODELS_MAX];
+    int n_text;
     struct ap_run_data data[AP_RUN_DATA_MAX];
     int n_data;
-    size_t n_markup; /* most ids that a template puts around one message; fixed by ap_run_check */
-    int n_position;  /* most positions that a sequence of this run takes; fixed at open */
+    size_t n_markup;   /* most ids that a template puts around one message; fixed by ap_run_check */
+    int n_position;    /* most positions that a sequence of this run takes; fixed at open */
+    bool plan_only;    /* nothing will be run: what is missing is counted by its bound */
+    bool data_missing; /* plan_only: a data file is not there */
+    struct ap_plan *plan; /* made at open */
+    struct ap_run_watch watch;
 };
 
 /* A role together with the parts of it that are its own. */
@@ -53,11 +82,26 @@ bool ap_run_learns_reward(const struct ap_run *run);
 /* Whether eval.arms names it. */
 bool ap_run_has_arm(const struct ap_run *run, const char *name);
 
+/* Whether ap_run_stage(wanted) comes to run the stage, as far as it is not done yet. */
+bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *stage);
+
 /* ---- run_check.c ---- */
 
 /* Settings, models and data, as far as they can be refused before anything is trained. Reads the
  * data sets. */
 ap_status ap_run_check(struct ap_run *run, struct ap_error *err);
+
+/* ---- run_memory.c ---- */
+
+/* Makes run->plan for what ap_run_stage(wanted) will run, writes it into text, and shows it unless
+ * plan_only. AP_LIMIT when it does not fit. */
+ap_status ap_run_plan_memory(struct ap_run *run, const char *wanted, struct ap_buffer *text,
+                             struct ap_error *err);
+/* Around a stage, whether it succeeds or not; then, where it did, what it took at its peak goes
+ * into the log and into run.db, beside the plan. */
+void ap_run_watch_begin(struct ap_run *run);
+void ap_run_watch_end(struct ap_run *run);
+ap_status ap_run_report_memory(struct ap_run *run, const char *stage, struct ap_error *err);
 
 /* ---- run_models.c ---- */
 
@@ -65,6 +109,19 @@ ap_status ap_run_check(struct ap_run *run, struct ap_error *err);
 char *ap_run_tokenizer_folder(const struct ap_model_settings *m);
 /* text.*, borrowed from the settings. */
 struct ap_template_options ap_run_chat(const struct ap_run *run);
+
+/* Its tokenizer and template, opened once for all models of one folder. Borrowed from the run. */
+ap_status ap_run_text(struct ap_run *run, const struct ap_model_settings *m,
+                      const struct ap_run_text **out, struct ap_error *err);
+/* Models and texts. */
+void ap_run_models_free(struct ap_run *run);
+/* Positions that sequences of a model made for `most` of them take in this run: run.context, or
+ * what the data ask for. */
+int ap_run_context(const struct ap_run *run, int most);
+/* Free the models that `stage` has no use for. */
+void ap_run_release_models(struct ap_run *run, const char *stage);
+/* Whether the stage ("best-of-n" is one here) computes with the recipe's model. */
+bool ap_run_stage_uses(const struct ap_run *run, const char *stage, const char *model);
 
 /* The most positions that a sequence of the data sets takes in this run. */
 int ap_run_positions(const struct ap_run *run);
@@ -136,6 +193,10 @@ ap_status ap_run_reward_open(struct ap_run *run, bool fix, struct ap_run_reward 
 void ap_run_reward_close(struct ap_run_reward *r);
 
 /* ---- stages ---- */
+
+/* The adapter of PPO's critic: the policy's, or one of its own where the policy has none. */
+struct ap_adapter_settings ap_critic_adapter(const struct ap_adapter_settings *policy);
+
 ap_status ap_run_stage_pretrain(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_sft(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err);

@@ -28,6 +28,85 @@ struct ap_template_options ap_run_chat(const struct ap_run *run)
     };
 }
 
+ap_status ap_run_text(struct ap_run *run, const struct ap_model_settings *m,
+                      const struct ap_run_text **out, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_template_options options = ap_run_chat(run);
+    struct ap_run_text made = {.folder = ap_run_tokenizer_folder(m)};
+
+    if (!made.folder)
+        return ap_fail(err, AP_MEMORY, "model %s: out of memory", m->name);
+    for (int i = 0; i < run->n_text; i++)
+        if (strcmp(run->texts[i].folder, made.folder) == 0) {
+            *out = &run->texts[i];
+            ap_free(made.folder);
+            return AP_OK;
+        }
+    AP_TRY(ap_tokenizer_open(&made.tokenizer, made.folder, err));
+    AP_TRY(ap_template_open(&made.chat, made.tokenizer, &options, err));
+    run->texts[run->n_text] = made;
+    *out = &run->texts[run->n_text++];
+    return AP_OK;
+out:
+    ap_tokenizer_close(made.tokenizer);
+    ap_free(made.folder);
+    return status;
+}
+
+void ap_run_models_free(struct ap_run *run)
+{
+    for (int i = 0; i < AP_MODELS_MAX; i++)
+        ap_lm_free(run->lms[i]);
+    for (int i = 0; i < run->n_text; i++) {
+        ap_template_close(run->texts[i].chat);
+        ap_tokenizer_close(run->texts[i].tokenizer);
+        ap_free(run->texts[i].folder);
+    }
+}
+
+static bool is_reward_model(const struct ap_run *run, const char *model)
+{
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
+    for (int i = 0; i < n; i++)
+        if (ap_reward_is_model(&r[i]) && strcmp(r[i].model, model) == 0)
+            return true;
+    return false;
+}
+
+bool ap_run_stage_uses(const struct ap_run *run, const char *stage, const char *model)
+{
+    const struct ap_settings *s = run->s;
+    bool prompter = strcmp(model, s->prompter.model) == 0;
+    bool target = strcmp(model, s->target.model) == 0, reward = is_reward_model(run, model);
+    if (strcmp(stage, "pretrain") == 0)
+        return strcmp(model, s->pretrain.model) == 0;
+    if (strcmp(stage, "reward") == 0)
+        return reward;
+    if (strcmp(stage, "sft") == 0)
+        return prompter;
+    if (strcmp(stage, "rlhf") == 0)
+        return target || reward;
+    return prompter || target || reward;
+}
+
+void ap_run_release_models(struct ap_run *run, const char *stage)
+{
+    for (int i = 0; i < run->s->n_models; i++)
+        if (!ap_run_stage_uses(run, stage, run->s->models[i].name)) {
+            ap_lm_free(run->lms[i]);
+            run->lms[i] = NULL;
+        }
+}
+
+int ap_run_context(const struct ap_run *run, int most)
+{
+    if (run->s->run.context > 0)
+        return run->s->run.context;
+    return run->n_position > 0 && run->n_position < most ? run->n_position : most;
+}
+
 /* An upper bound of what a sequence of this run takes: a token is at least a byte, so caches never
  * cover more positions than the longest text has bytes. */
 int ap_run_positions(const struct ap_run *run)
@@ -71,28 +150,20 @@ static ap_status load_weights(const struct ap_run *run, const struct ap_model_se
 static ap_status open_lm(struct ap_run *run, const char *name, const char *pretrained,
                          struct ap_lm **out, struct ap_error *err)
 {
-    ap_status status = AP_OK;
     const struct ap_model_settings *m;
+    const struct ap_run_text *text;
     struct ap_weights *weights = NULL;
-    struct ap_template_options options = ap_run_chat(run);
-    char *folder = NULL;
-    int context = run->s->run.context;
 
     *out = NULL;
-    AP_TRY(ap_settings_model(run->s, name, &m, err));
-    AP_TRY(load_weights(run, m, pretrained, &weights, err));
-    folder = ap_run_tokenizer_folder(m);
-    if (!folder) {
-        ap_weights_free(weights);
-        status = ap_fail(err, AP_MEMORY, "model %s: out of memory", name);
-        goto out;
-    }
-    if (context == 0 && run->n_position > 0 && run->n_position < weights->context)
-        context = run->n_position;
-    AP_TRY(ap_lm_open(out, name, weights, folder, &options, context, err));
-out:
-    ap_free(folder);
-    return status;
+    ap_status status = ap_settings_model(run->s, name, &m, err);
+    if (status == AP_OK)
+        status = ap_run_text(run, m, &text, err);
+    if (status == AP_OK)
+        status = load_weights(run, m, pretrained, &weights, err);
+    if (status != AP_OK)
+        return status;
+    int context = ap_run_context(run, weights->context);
+    return ap_lm_new(out, name, weights, text->tokenizer, text->chat, text->folder, context, err);
 }
 
 ap_status ap_run_lm_start(struct ap_run *run, const char *name, struct ap_lm **out,

@@ -35,17 +35,23 @@ static void rl_free(struct rl *rl)
     ap_owned_role_free(&rl->reference);
 }
 
-static ap_status open_critic(struct ap_run *run, struct rl *rl,
-                             const struct ap_adapter_settings *adapter, struct ap_error *err)
+struct ap_adapter_settings ap_critic_adapter(const struct ap_adapter_settings *policy)
 {
-    struct ap_adapter_settings critic = *adapter;
-    if (strcmp(rl->settings->algorithm, "ppo") != 0)
-        return AP_OK;
+    struct ap_adapter_settings critic = *policy;
     if (critic.rank == 0) {
         critic.rank = CRITIC_RANK;
         critic.alpha = 2 * CRITIC_RANK;
         critic.targets = "all-linear";
     }
+    return critic;
+}
+
+static ap_status open_critic(struct ap_run *run, struct rl *rl,
+                             const struct ap_adapter_settings *adapter, struct ap_error *err)
+{
+    struct ap_adapter_settings critic = ap_critic_adapter(adapter);
+    if (strcmp(rl->settings->algorithm, "ppo") != 0)
+        return AP_OK;
     return ap_adapter_new(&rl->critic, rl->reference.role.weights, &critic, true,
                           (uint64_t)run->s->run.seed + 1, err);
 }

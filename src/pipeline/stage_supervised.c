@@ -295,6 +295,7 @@ ap_status ap_run_stage_sft(struct ap_run *run, struct ap_error *err)
     char *path = NULL;
 
     AP_TRY(sft_path(run, &path, err));
+    ap_run_release_models(run, "sft");
     AP_TRY(ap_run_dataset(run, path, &d, err));
     AP_TRY(ap_run_lm(run, run->s->prompter.model, &lm, err));
     AP_TRY(make_sequences(run, d, path, lm, ap_run_meta_prompt(run), &data, err));

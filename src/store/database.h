@@ -6,9 +6,13 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct ap_database;
+
+/* Bytes of memory that SQLite's page cache grows to, its default. */
+#define AP_DATABASE_CACHE ((size_t)2000 << 10)
 
 ap_status ap_database_open(struct ap_database **out, const char *path, struct ap_error *err);
 void ap_database_close(struct ap_database *db);

@@ -57,10 +57,10 @@ ap_status ap_recipe_help(const char *key, char **text, struct ap_error *err)
     } else {
         char nearest[AP_KEY_MAX];
         ap_setting_nearest(key, nearest);
-        AP_TRY(
-            ap_fail(err, AP_NOT_FOUND,
-                    "no recipe key is called %.100s; the nearest is %s (alignpro help keys lists all)",
-                    key, nearest));
+        AP_TRY(ap_fail(
+            err, AP_NOT_FOUND,
+            "no recipe key is called %.100s; the nearest is %s (alignpro help keys lists all)", key,
+            nearest));
     }
     *text = ap_strndup(out.data, out.len);
     if (!*text)

@@ -285,6 +285,9 @@ static const struct ap_setting run_rows[] = {
         HELP("steps in a row with NaN or Inf that stop a run")),
     ROW("batch", INT, batch, "64", RANGE(1, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("sequences decoded at once; less memory, the same tokens")),
+    ROW("memory", INT64, memory, "auto", RANGE(1 << 20, INT64_MOST),
+        FLAGS(AP_SETTING_AUTO | AP_SETTING_SIZE | AP_SETTING_HARMLESS),
+        HELP("most memory that a run may plan for; auto is what the machine has")),
 };
 #undef OWNER
 

@@ -30,6 +30,7 @@ typedef enum ap_setting_type {
 #define AP_SETTING_SHARE 2u    /* a percentage may be given: 1% is 0.01 */
 #define AP_SETTING_HARMLESS 4u /* does not change results: not in the fingerprint */
 #define AP_SETTING_WHOLE 8u    /* a list that may be one text, commas and all */
+#define AP_SETTING_SIZE 16u    /* bytes; 8GiB, 500MiB may be given */
 
 struct ap_setting {
     const char *key; /* last part of the path */

@@ -57,6 +57,24 @@ static bool read_integer(const char *text, int64_t *out)
     return errno == 0;
 }
 
+/* 8GiB is 8·2^30; no other spelling. */
+static bool read_size(const char *text, int64_t *out)
+{
+    static const char *const units[] = {"KiB", "MiB", "GiB", "TiB"};
+    char digits[24];
+    size_t n = strspn(text, "0123456789");
+    if (!n || n >= sizeof(digits))
+        return false;
+    memcpy(digits, text, n);
+    digits[n] = '\0';
+    if (!read_integer(digits, out))
+        return false;
+    for (size_t i = 0; i < AP_LEN(units); i++)
+        if (strcmp(text + n, units[i]) == 0)
+            return !__builtin_mul_overflow(*out, (int64_t)1024 << 10 * i, out);
+    return !text[n];
+}
+
 /* Neither hexadecimal nor inf nor nan, which strtod would take. */
 static bool read_real(const char *text, bool share, double *out)
 {
@@ -137,7 +155,8 @@ static ap_status element_number(const struct ap_setting *row, const char *key, c
     if (row->type == AP_SETTING_REAL) {
         fine = read_real(text, row->flags & AP_SETTING_SHARE, real);
     } else {
-        fine = read_integer(text, integer);
+        fine =
+            row->flags & AP_SETTING_SIZE ? read_size(text, integer) : read_integer(text, integer);
         *real = fine ? (double)*integer : 0;
     }
     if (!fine || !in_range(row, *real))

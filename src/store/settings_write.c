@@ -141,6 +141,10 @@ void ap_setting_expected(const struct ap_setting *row, char *out, size_t size)
     switch (row->type) {
     case AP_SETTING_INT:
     case AP_SETTING_INT64:
+        if (row->flags & AP_SETTING_SIZE) {
+            snprintf(out, size, "a size such as 8GiB or 500MiB%s", automatic);
+            return;
+        }
         snprintf(out, size, "a whole number from %.0f to %.0f%s", row->min, row->max, automatic);
         return;
     case AP_SETTING_REAL:

@@ -1,0 +1,286 @@
+/* The changes of a recipe that would make it fit (plan.h). A knob is one kind of change with levels
+ * from mild to strong; knobs stand in the order of what they cost the user, from a little time to
+ * another method. Each is tried alone, then two, then all together, and every offer is a plan that
+ * was made anew and fits. Entry point: ap_plan_changes. */
+#include "pipeline/plan.h"
+
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { BATCH, BATCH_TOKENS, DTYPE, CONTEXT, ADAPTER, KNOBS };
+enum { OFFERS = 3, LEVELS_MAX = 8, TOKENS_LEAST = 256, CONTEXT_LEAST = 256, ADAPTER_RANK = 16 };
+
+struct changing {
+    const struct ap_run *run;
+    const char *wanted;
+    const struct ap_plan_facts *facts;
+    size_t room;
+    struct ap_plan base;           /* as the recipe has it */
+    int level[KNOBS], most[KNOBS]; /* 0: as it is */
+    struct ap_buffer *out;
+    int n_offer;
+};
+
+/* ---- what a level sets ---- */
+
+/* Sections whose batch_tokens size a stage's tapes. */
+static const struct section {
+    const char *name;
+    const char *stages; /* between blanks */
+    size_t optimiser;   /* in struct ap_settings */
+} sections[] = {
+    {"pretrain", " pretrain ", offsetof(struct ap_settings, pretrain.optimiser)},
+    {"reward_train", " reward best-of-n align rlhf eval ",
+     offsetof(struct ap_settings, reward_train.optimiser)},
+    {"sft", " sft ", offsetof(struct ap_settings, sft.optimiser)},
+    {"align", " align eval ", offsetof(struct ap_settings, align.optimiser)},
+    {"rlhf", " rlhf ", offsetof(struct ap_settings, rlhf.optimiser)},
+};
+
+static bool is_too_large(const struct changing *c, const char *stages)
+{
+    char word[40];
+    for (int i = 0; i < c->base.n; i++) {
+        snprintf(word, sizeof(word), " %s ", c->base.stages[i].name);
+        if (c->base.stages[i].sum > c->room && strstr(stages, word))
+            return true;
+    }
+    return false;
+}
+
+static void note(char *text, size_t size, const char *fmt, const char *name, int value)
+{
+    size_t n = strlen(text);
+    n += (size_t)snprintf(text + n, size - n, "%s", n ? " " : "");
+    snprintf(text + n, size - n, fmt, name, value);
+}
+
+static void set_batch_tokens(const struct changing *c, struct ap_settings *s, int level, char *text,
+                             size_t size)
+{
+    for (size_t i = 0; level > 0 && i < AP_LEN(sections); i++) {
+        struct ap_optimiser_settings *o = (void *)((char *)s + sections[i].optimiser);
+        int value = o->batch_tokens >> level;
+        value = value > TOKENS_LEAST ? value : TOKENS_LEAST;
+        if (!is_too_large(c, sections[i].stages) || value >= o->batch_tokens)
+            continue;
+        o->batch_tokens = value;
+        note(text, size, "%s.batch_tokens=%d", sections[i].name, value);
+    }
+}
+
+/* The context that the run has now, where sequences are as long as that; 0: not to be lowered. */
+static int context_now(const struct changing *c)
+{
+    const struct ap_settings *s = c->run->s;
+    return s->run.context > 0 ? s->run.context : c->run->n_position;
+}
+
+static int context_at(const struct changing *c, int level)
+{
+    const struct ap_settings *s = c->run->s;
+    int answers = s->prompter.max_new_tokens > s->target.max_new_tokens ? s->prompter.max_new_tokens
+                                                                        : s->target.max_new_tokens;
+    int value = context_now(c) >> level, least = 2 * answers;
+    least = least > CONTEXT_LEAST ? least : CONTEXT_LEAST;
+    return value > least ? value : least;
+}
+
+/* The i-th adapter of a recipe, and its key; NULL after the last. */
+static struct ap_adapter_settings *adapter_at(struct ap_settings *s, int i, char key[64])
+{
+    if (i == 0 || i == 1) {
+        snprintf(key, 64, "%s.adapter.rank", i == 0 ? "prompter" : "target");
+        return i == 0 ? &s->prompter.adapter : &s->target.adapter;
+    }
+    if (s->n_rewards == 0 && i == 2) {
+        snprintf(key, 64, "reward.adapter.rank");
+        return &s->reward.adapter;
+    }
+    if (i - 2 >= s->n_rewards)
+        return NULL;
+    snprintf(key, 64, "rewards.%.40s.adapter.rank", s->rewards[i - 2].name);
+    return &s->rewards[i - 2].adapter;
+}
+
+static void set_adapters(struct ap_settings *s, char *text, size_t size)
+{
+    struct ap_adapter_settings *a;
+    char key[64];
+    for (int i = 0; (a = adapter_at(s, i, key)); i++)
+        if (a->rank == 0) {
+            a->rank = ADAPTER_RANK;
+            a->alpha = 2 * ADAPTER_RANK;
+            note(text, size, "%s=%d", key, ADAPTER_RANK);
+        }
+}
+
+/* The recipe at c->level, and what to write for it. */
+static void apply(const struct changing *c, struct ap_settings *s, char *text, size_t size)
+{
+    const int *level = c->level;
+    *s = *c->run->s;
+    text[0] = '\0';
+    if (level[BATCH] > 0) {
+        s->run.batch = s->run.batch >> level[BATCH] > 1 ? s->run.batch >> level[BATCH] : 1;
+        note(text, size, "%s=%d", "run.batch", s->run.batch);
+    }
+    set_batch_tokens(c, s, level[BATCH_TOKENS], text, size);
+    if (level[DTYPE] > 0) {
+        static char bf16[] = "bf16";
+        s->run.dtype = bf16;
+        snprintf(text + strlen(text), size - strlen(text), "%srun.dtype=bf16", text[0] ? " " : "");
+    }
+    if (level[CONTEXT] > 0) {
+        s->run.context = context_at(c, level[CONTEXT]);
+        note(text, size, "%s=%d", "run.context", s->run.context);
+    }
+    if (level[ADAPTER] > 0)
+        set_adapters(s, text, size);
+}
+
+/* How often something may be halved before it is `least`. */
+static int halvings(int value, int least)
+{
+    int n = 0;
+    while (value > least && n < LEVELS_MAX) {
+        value = (value + 1) / 2;
+        n++;
+    }
+    return n;
+}
+
+static void count_levels(struct changing *c)
+{
+    struct ap_settings adapters = *c->run->s; /* looked at only */
+    const struct ap_settings *s = c->run->s;
+    const struct ap_adapter_settings *a;
+    char key[64];
+    c->most[BATCH] = halvings(s->run.batch, 1);
+    for (size_t i = 0; i < AP_LEN(sections); i++) {
+        const struct ap_optimiser_settings *o =
+            (const void *)((const char *)s + sections[i].optimiser);
+        int n = halvings(o->batch_tokens, TOKENS_LEAST);
+        if (is_too_large(c, sections[i].stages) && n > c->most[BATCH_TOKENS])
+            c->most[BATCH_TOKENS] = n;
+    }
+    while (c->most[CONTEXT] < LEVELS_MAX &&
+           context_at(c, c->most[CONTEXT] + 1) < context_at(c, c->most[CONTEXT]))
+        c->most[CONTEXT]++;
+    c->most[DTYPE] = strcmp(s->run.dtype, "f32") == 0;
+    for (int i = 0; (a = adapter_at(&adapters, i, key)); i++)
+        if (a->rank == 0)
+            c->most[ADAPTER] = 1;
+}
+
+/* ---- trying ---- */
+
+static void shorten(struct ap_plan_texts *t, int context)
+{
+    t->longest = t->longest < context ? t->longest : context;
+}
+
+/* Texts under a shorter context are no longer than that. */
+static struct ap_plan_facts facts_at(const struct changing *c, int context)
+{
+    struct ap_plan_facts f = *c->facts;
+    shorten(&f.pretrain, context);
+    shorten(&f.sft, context);
+    shorten(&f.pairs, 2 * context);
+    shorten(&f.align, context - c->run->s->prompter.max_new_tokens);
+    shorten(&f.rlhf, context - c->run->s->target.max_new_tokens);
+    shorten(&f.best_of, context);
+    shorten(&f.eval_target, context - c->run->s->target.max_new_tokens);
+    shorten(&f.eval_prompter, context - c->run->s->prompter.max_new_tokens);
+    return f;
+}
+
+/* The peak at c->level; text: what it sets. */
+static ap_status peak_at(const struct changing *c, size_t *peak, char *text, size_t size,
+                         struct ap_error *err)
+{
+    struct ap_settings s;
+    struct ap_plan plan = {.facts = *c->facts};
+    apply(c, &s, text, size);
+    if (c->level[CONTEXT] > 0)
+        plan.facts = facts_at(c, s.run.context);
+    ap_status status = ap_plan_make(c->run, &s, c->wanted, &plan, err);
+    *peak = plan.peak;
+    return status;
+}
+
+/* Lowers one knob, the others standing, to its mildest level that fits. *fits: whether any does. */
+static ap_status settle(struct changing *c, int knob, bool *fits, struct ap_error *err)
+{
+    char text[512];
+    size_t peak;
+    *fits = false;
+    for (c->level[knob] = 0; c->level[knob] <= c->most[knob]; c->level[knob]++) {
+        ap_status status = peak_at(c, &peak, text, sizeof(text), err);
+        if (status != AP_OK)
+            return status;
+        if ((*fits = peak <= c->room))
+            return AP_OK;
+    }
+    c->level[knob] = c->most[knob];
+    return AP_OK;
+}
+
+static ap_status offer(struct changing *c, struct ap_error *err)
+{
+    char text[512], size[32];
+    size_t peak;
+    ap_status status = peak_at(c, &peak, text, sizeof(text), err);
+    if (status != AP_OK)
+        return status;
+    return ap_buffer_printf(c->out, err, "%s%s (%s)",
+                            c->n_offer++ == 0 ? "it fits with " : ", or with ", text,
+                            ap_plan_size(peak, size));
+}
+
+/* Every knob of the set at its strongest, then each from the costliest down to the mildest that
+ * still fits. A set that needs only some of its knobs was offered before. */
+static ap_status try_set(struct changing *c, unsigned set, struct ap_error *err)
+{
+    bool fits = true;
+    memset(c->level, 0, sizeof(c->level));
+    for (int k = 0; k < KNOBS; k++)
+        c->level[k] = set & 1u << k ? c->most[k] : 0;
+    for (int k = KNOBS - 1; k >= 0 && fits; k--) {
+        if (!(set & 1u << k))
+            continue;
+        ap_status status = settle(c, k, &fits, err);
+        if (status != AP_OK)
+            return status;
+        fits = fits && c->level[k] > 0;
+    }
+    return fits ? offer(c, err) : AP_OK;
+}
+
+static int count_bits(unsigned set)
+{
+    return __builtin_popcount(set);
+}
+
+ap_status ap_plan_changes(const struct ap_run *run, const char *wanted,
+                          const struct ap_plan_facts *facts, size_t room, struct ap_buffer *out,
+                          struct ap_error *err)
+{
+    struct changing c = {.run = run,
+                         .wanted = wanted,
+                         .facts = facts,
+                         .room = room,
+                         .base = {.facts = *facts},
+                         .out = out};
+    ap_status status = ap_plan_make(run, run->s, wanted, &c.base, err);
+    if (status != AP_OK)
+        return status;
+    count_levels(&c);
+    for (int n = 1; n <= KNOBS; n++)
+        for (unsigned set = 1; set < 1u << KNOBS; set++)
+            if (status == AP_OK && count_bits(set) == n && c.n_offer < OFFERS)
+                status = try_set(&c, set, err);
+    return status;
+}

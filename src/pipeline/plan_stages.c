@@ -1,0 +1,297 @@
+/* What each stage holds at its fullest (plan.h). The functions below follow the stage_*.c of their
+ * names: a part that is opened there is added here. Entry point: ap_plan_make. */
+#include "pipeline/plan.h"
+
+#include "align/policy_lm.h"
+#include "base/memory.h"
+#include "store/database.h"
+
+#include <stdint.h>
+#include <string.h>
+
+static int larger(int a, int b)
+{
+    return a > b ? a : b;
+}
+
+static bool has_best_of(const struct ap_run *run)
+{
+    return strcmp(run->s->sft.source, "best-of-n") == 0;
+}
+
+static ap_status plan_pretrain(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_pretrain_settings *s = &p->run->s->pretrain;
+    int rows = larger(s->optimiser.batch_tokens, p->facts->pretrain.longest);
+    ap_status status = ap_plan_pretrained(p, s->model, err);
+    if (status == AP_OK)
+        status = ap_plan_tape(p, s->model, rows, 0, true, err);
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->pretrain.bytes);
+    return status;
+}
+
+static void sum_up(struct ap_plan_stage *stage)
+{
+    stage->sum = 0;
+    for (int i = 0; i < AP_PLAN_PARTS; i++)
+        stage->sum = ap_sum_bytes(stage->sum, stage->part[i]);
+}
+
+static ap_status train_reward(struct ap_planning *p, const struct ap_reward_settings *r,
+                              struct ap_error *err)
+{
+    int rows = larger(p->run->s->reward_train.optimiser.batch_tokens, p->facts->pairs.longest);
+    struct ap_plan_learner how = {.trains = true, .with_head = strcmp(r->kind, "implicit") != 0};
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, r->model, err));
+    AP_TRY(ap_plan_role(p, r->model, &r->adapter, how, err));
+    AP_TRY(ap_plan_tape(p, r->model, rows, r->adapter.rank, true, err));
+out:
+    return status;
+}
+
+/* Several are trained one after another; their models stay: the fullest on top of all of these. */
+static ap_status plan_reward(struct ap_planning *p, struct ap_error *err)
+{
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(p->run->s, &n);
+    struct ap_plan_stage models, most;
+    ap_status status = AP_OK;
+    for (int i = 0; i < n; i++)
+        if (ap_reward_is_trained(&r[i]))
+            AP_TRY(ap_plan_model(p, r[i].model, err));
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->pairs.bytes);
+    models = most = *p->now;
+    for (int i = 0; i < n; i++) {
+        if (!ap_reward_is_trained(&r[i]))
+            continue;
+        *p->now = models;
+        AP_TRY(train_reward(p, &r[i], err));
+        sum_up(p->now);
+        if (p->now->sum > most.sum)
+            most = *p->now;
+    }
+    *p->now = most;
+out:
+    return status;
+}
+
+static ap_status plan_best_of(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, s->prompter.model, err));
+    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_rewards(p, err));
+    AP_TRY(ap_plan_generator(p, s->prompter.model, 0, 0, err));
+    AP_TRY(ap_plan_generator(p, s->target.model, 0, 0, err));
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->best_of.bytes);
+out:
+    return status;
+}
+
+static ap_status plan_sft(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    const struct ap_prompter_settings *m = &s->prompter;
+    int rows = larger(s->sft.optimiser.batch_tokens, p->facts->sft.longest);
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, m->model, err));
+    AP_TRY(ap_plan_role(p, m->model, &m->adapter, (struct ap_plan_learner){.trains = true}, err));
+    AP_TRY(ap_plan_tape(p, m->model, rows, m->adapter.rank, true, err));
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->sft.bytes);
+out:
+    return status;
+}
+
+/* ---- align and rlhf ---- */
+
+struct rl {
+    const struct ap_rl_settings *settings;
+    const char *model;
+    const struct ap_adapter_settings *adapter;
+    const char *from; /* where policy and reference start */
+    const struct ap_plan_texts *prompts;
+    int max_new_tokens;
+};
+
+static ap_status plan_critic(struct ap_planning *p, const struct rl *rl, int rows,
+                             struct ap_error *err)
+{
+    struct ap_adapter_settings critic = ap_critic_adapter(rl->adapter);
+    struct ap_plan_learner how = {.trains = true, .with_head = true};
+    if (strcmp(rl->settings->algorithm, "ppo") != 0)
+        return AP_OK;
+    ap_status status = ap_plan_role(p, rl->model, &critic, how, err);
+    return status == AP_OK ? ap_plan_tape(p, rl->model, rows, critic.rank, true, err) : status;
+}
+
+static ap_status plan_policy(struct ap_planning *p, const struct rl *rl, struct ap_error *err)
+{
+    const struct ap_rl_settings *s = rl->settings;
+    int longest = rl->prompts->longest + rl->max_new_tokens;
+    int rows = larger(s->optimiser.batch_tokens, longest);
+    size_t n_row = (size_t)s->prompts * (size_t)s->rewrites, n_token;
+    struct ap_plan_learner frozen = {.from = rl->from},
+                           learner = {.from = rl->from, .trains = true};
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, rl->model, err));
+    AP_TRY(ap_plan_role(p, rl->model, rl->adapter, frozen, err));
+    AP_TRY(ap_plan_role(p, rl->model, rl->adapter, learner, err));
+    AP_TRY(plan_critic(p, rl, rows, err));
+    AP_TRY(ap_plan_generator(p, rl->model, longest, rl->adapter->rank, err));
+    AP_TRY(ap_plan_tape(p, rl->model, rows, rl->adapter->rank, true, err));
+    if (n_row > INT32_MAX || __builtin_mul_overflow(n_row, (size_t)rl->max_new_tokens, &n_token))
+        ap_plan_add(p, AP_PLAN_DATA, SIZE_MAX);
+    else
+        ap_plan_add(p, AP_PLAN_DATA, ap_rollout_bytes((int)n_row, n_token));
+    ap_plan_add(p, AP_PLAN_DATA, rl->prompts->bytes);
+out:
+    return status;
+}
+
+static ap_status plan_align(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    struct rl rl = {
+        &s->align,        s->prompter.model,         &s->prompter.adapter, ap_run_sft_stage(p->run),
+        &p->facts->align, s->prompter.max_new_tokens};
+    ap_status status = AP_OK;
+    AP_TRY(plan_policy(p, &rl, err));
+    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_rewards(p, err));
+    AP_TRY(ap_plan_generator(p, s->target.model, 0, 0, err));
+out:
+    return status;
+}
+
+static ap_status plan_rlhf(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    struct rl rl = {&s->rlhf, s->target.model, &s->target.adapter,
+                    NULL,     &p->facts->rlhf, s->target.max_new_tokens};
+    ap_status status = plan_policy(p, &rl, err);
+    return status == AP_OK ? ap_plan_rewards(p, err) : status;
+}
+
+/* ---- eval ---- */
+
+/* What one arm holds beside the roles. */
+static ap_status plan_arm(struct ap_planning *p, const char *arm, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    bool rlhf = strcmp(arm, "rlhf") == 0, align = strcmp(arm, "align") == 0;
+    bool rewrites = !rlhf && strcmp(arm, "bare") != 0;
+    int prompter = s->prompter.adapter.rank, target = rlhf ? s->target.adapter.rank : 0;
+    int rows = s->align.optimiser.batch_tokens;
+    ap_status status = AP_OK;
+    if (rewrites)
+        AP_TRY(ap_plan_generator(p, s->prompter.model, 0, prompter, err));
+    AP_TRY(ap_plan_generator(p, s->target.model, 0, target, err));
+    if (align)
+        AP_TRY(
+            ap_plan_tape(p, s->prompter.model,
+                         larger(rows, p->facts->eval_prompter.longest + s->prompter.max_new_tokens),
+                         prompter, false, err));
+    if (rlhf)
+        AP_TRY(ap_plan_tape(p, s->target.model,
+                            larger(rows, p->facts->eval_target.longest + s->target.max_new_tokens),
+                            target, false, err));
+out:
+    return status;
+}
+
+/* The fullest arm: they follow one another. */
+static ap_status plan_arms(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_eval_settings *s = &p->run->s->eval;
+    struct ap_plan_stage roles = *p->now, most = *p->now;
+    ap_status status = AP_OK;
+    sum_up(&most);
+    for (int i = 0; status == AP_OK && i < s->n_arms; i++) {
+        *p->now = roles;
+        status = plan_arm(p, s->arms[i], err);
+        sum_up(p->now);
+        if (p->now->sum > most.sum)
+            most = *p->now;
+    }
+    *p->now = most;
+    return status;
+}
+
+static ap_status plan_eval(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    const struct ap_adapter_settings *a = &s->prompter.adapter, *t = &s->target.adapter;
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, s->prompter.model, err));
+    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_rewards(p, err));
+    AP_TRY(ap_plan_role(p, s->prompter.model, a,
+                        (struct ap_plan_learner){.from = ap_run_sft_stage(p->run)}, err));
+    if (ap_run_has_arm(p->run, "align"))
+        AP_TRY(
+            ap_plan_role(p, s->prompter.model, a, (struct ap_plan_learner){.from = "align"}, err));
+    if (ap_run_has_arm(p->run, "rlhf"))
+        AP_TRY(ap_plan_role(p, s->target.model, t, (struct ap_plan_learner){.from = "rlhf"}, err));
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_target.bytes);
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_prompter.bytes);
+    AP_TRY(plan_arms(p, err));
+out:
+    return status;
+}
+
+/* ---- all of them ---- */
+
+/* In the order of a run. `stage`: whose presence decides. */
+static const struct row {
+    const char *name, *stage;
+    ap_status (*fn)(struct ap_planning *p, struct ap_error *err);
+} rows[] = {
+    {"pretrain", "pretrain", plan_pretrain},
+    {"reward", "reward", plan_reward},
+    {"best-of-n", "sft", plan_best_of},
+    {"sft", "sft", plan_sft},
+    {"align", "align", plan_align},
+    {"rlhf", "rlhf", plan_rlhf},
+    {"eval", "eval", plan_eval},
+};
+_Static_assert(AP_LEN(rows) <= AP_PLAN_STAGES, "AP_PLAN_STAGES");
+
+static ap_status plan_one(struct ap_planning *p, const struct row *row, struct ap_plan *plan,
+                          struct ap_error *err)
+{
+    p->now = &plan->stages[plan->n];
+    *p->now = (struct ap_plan_stage){.name = row->name};
+    p->counted = 0;
+    ap_status status = row->fn(p, err);
+    if (status != AP_OK)
+        return status;
+    ap_plan_add(p, AP_PLAN_PROCESS, p->facts->process);
+    ap_plan_add(p, AP_PLAN_PROCESS, AP_DATABASE_CACHE);
+    sum_up(p->now);
+    if (p->now->sum > plan->peak) {
+        plan->peak = p->now->sum;
+        plan->at = plan->n;
+    }
+    plan->n++;
+    return AP_OK;
+}
+
+ap_status ap_plan_make(const struct ap_run *run, const struct ap_settings *s, const char *wanted,
+                       struct ap_plan *plan, struct ap_error *err)
+{
+    struct ap_run under = *run; /* the same run under these settings; borrows everything */
+    struct ap_planning p = {.run = &under, .facts = &plan->facts};
+    ap_status status = AP_OK;
+    under.s = s;
+    plan->n = plan->at = 0;
+    plan->peak = plan->facts.process;
+    for (size_t i = 0; status == AP_OK && i < AP_LEN(rows); i++)
+        if (ap_run_includes(run, wanted, rows[i].stage) &&
+            (strcmp(rows[i].name, "best-of-n") != 0 || has_best_of(run)))
+            status = plan_one(&p, &rows[i], plan, err);
+    for (int i = 0; i < AP_MODELS_MAX; i++)
+        ap_weights_free(p.shapes[i]);
+    return status;
+}
