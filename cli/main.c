@@ -6,6 +6,7 @@
 #include "alignpro/version.h"
 
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,9 +92,21 @@ static void fill_standard_streams(void)
             exit(CLI_FAILED);
 }
 
+/* A large block that is freed goes back to the system. Left to itself the C library keeps blocks of
+ * up to 32 MiB once one of that size was freed, and a stage would pay for what the one before it
+ * has given up. */
+static void give_back_large_blocks(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 256 << 10);
+    mallopt(M_TRIM_THRESHOLD, 1 << 20);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     fill_standard_streams();
+    give_back_large_blocks();
     choose_waiting(argv);
     /* A closed pipe, or a limit on the size of files, is a failed write with a message and an exit
      * code; a run of hours goes on. */

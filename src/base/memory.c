@@ -10,7 +10,7 @@
 
 #define ALIGNMENT ((size_t)64) /* a cache line, and the widest vector */
 #define PAGE ((size_t)4096)
-#define OWN_PAGES ((size_t)128 << 10) /* from here on the C library maps a block of its own */
+#define OWN_PAGES ((size_t)256 << 10) /* from here on the C library maps a block of its own */
 
 static _Atomic uint64_t n_allocations;
 

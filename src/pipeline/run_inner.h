@@ -98,7 +98,7 @@ ap_status ap_run_check(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_plan_memory(struct ap_run *run, const char *wanted, struct ap_buffer *text,
                              struct ap_error *err);
 /* Around a stage, whether it succeeds or not; then, where it did, what it took at its peak goes
- * into the log and into run.db, beside the plan. */
+ * into the log and into STAGE/memory.json, beside the plan. */
 void ap_run_watch_begin(struct ap_run *run);
 void ap_run_watch_end(struct ap_run *run);
 ap_status ap_run_report_memory(struct ap_run *run, const char *stage, struct ap_error *err);
