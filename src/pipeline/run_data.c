@@ -6,16 +6,27 @@
 
 #include <string.h>
 
+struct faults {
+    const struct ap_sink *sink;
+    int n;
+};
+
+/* A file of another kind has as many faults as lines: the first few tell enough. */
 static void on_bad(void *context, const char *message)
 {
-    struct ap_run *run = context;
-    ap_sink_warn(run->sink, "data", "%s", message);
+    enum { TOLD = 8 };
+    struct faults *faults = context;
+    if (faults->n++ < TOLD)
+        ap_sink_warn(faults->sink, "data", "%s", message);
+    else if (faults->n == TOLD + 1)
+        ap_sink_warn(faults->sink, "data", "further malformed records are counted only");
 }
 
 static ap_status read_dataset(struct ap_run *run, const char *path, bool is_main,
                               struct ap_dataset *out, struct ap_error *err)
 {
     const struct ap_data_settings *d = &run->s->data;
+    struct faults faults = {.sink = run->sink};
     struct ap_dataset_options options = {.format = is_main ? d->format : "auto",
                                          .score = d->score,
                                          .bad_lines = d->bad_lines,
@@ -23,7 +34,7 @@ static ap_status read_dataset(struct ap_run *run, const char *path, bool is_main
                                          .opening = d->opening,
                                          .prefer = d->prefer,
                                          .on_bad = on_bad,
-                                         .on_bad_context = run};
+                                         .on_bad_context = &faults};
     ap_status status = ap_dataset_read(out, path, &options, err);
     if (status == AP_OK) {
         char counts[400];

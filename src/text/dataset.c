@@ -333,7 +333,8 @@ static ap_status choose_next(struct ap_dataset_reader *r, struct ap_lines *lines
         text += 3;
         n -= 3;
     }
-    if (memchr(text, '\0', n))
+    const char *line = memchr(text, '\n', n);
+    if (memchr(text, '\0', line ? (size_t)(line - text) : n))
         return binary(r->path, err);
     size_t skip = ap_space_prefix(text, n);
     if (skip < n && text[skip] == '[')

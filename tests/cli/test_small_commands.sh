@@ -72,6 +72,14 @@ try "$alignpro" tokenize --model "$model" --decode; exits 1 "decode bad ids"; li
 try "$alignpro" tokenize --model "$model" "a cat"; exits 0 "tokenize TEXT"
 try "$alignpro" tokenize --model "$bare" x; exits 1 "tokenize without tokenizer.json"; err_has "tokenizer.json" "tokenize without tokenizer.json"
 
+# -- inspect --
+printf '%s\n' '{"prompt": "a cat", "chosen": "b", "rejected": "c"}' 'broken' >"$tmp/pairs.jsonl"
+try "$alignpro" inspect; exits 2 "inspect without a path"
+try "$alignpro" inspect --frmat x y; exits 2 "inspect with a wrong option"; err_has "frmat" "inspect with a wrong option"
+try "$alignpro" inspect "$tmp/nowhere"; exits 1 "inspect of nothing"; err_has "nowhere" "inspect of nothing"
+try "$alignpro" inspect --model "$model" "$tmp/pairs.jsonl"; exits 0 inspect; out_has "length in tokens" inspect; out_has "malformed   1" inspect
+try "$alignpro" inspect --json "$tmp/pairs.jsonl"; exits 0 "inspect --json"; n_lines 1 "inspect --json"; out_has '"unit": "words"' "inspect --json"
+
 # -- render --
 input '{"messages": [{"role": "user", "content": "hi"}], "add_generation_prompt": true}' \
     '{"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]}'
