@@ -304,18 +304,18 @@ static ap_status exchange(struct batch *b, bool *ended)
 {
     struct command_reward *c = b->c;
     ap_status status = refill(b);
-    double left = ceil((b->deadline - ap_clock_seconds()) * 1000);
+    double left = fmin(fmax(ceil((b->deadline - ap_clock_seconds()) * 1000), 0), INT_MAX);
     struct pollfd pipes[] = {{c->n_sent < c->send.len ? c->child.in : -1, POLLOUT, 0},
                              {c->child.out, POLLIN, 0},
                              {c->child.err, POLLIN, 0}};
     if (status != AP_OK)
         return status;
-    if (left <= 0)
-        return timed_out(b);
-    if (poll(pipes, AP_LEN(pipes), left < INT_MAX ? (int)left : INT_MAX) < 0)
+    if (poll(pipes, AP_LEN(pipes), (int)left) < 0)
         return errno == EINTR
                    ? AP_OK
                    : ap_fail_errno(b->err, errno, "reward command '%s': cannot be read", c->shown);
+    if (left == 0 && !pipes[1].revents) /* after a stop of our own an answer may be waiting */
+        return timed_out(b);
     if (pipes[2].revents)
         read_words(c);
     if (pipes[0].revents)

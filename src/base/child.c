@@ -6,11 +6,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -110,6 +113,44 @@ ap_status ap_child_start(struct ap_child *c, char *const *argv, const char *fold
                        "as #!/bin/sh",
                        argv[0]);
     return ap_fail_errno(err, code, "%s: cannot be started in %s", argv[0], folder);
+}
+
+/* FOLDER/[PATH/]PROGRAM may be run; errno is set otherwise. */
+static bool runs(const char *folder, const char *path, size_t n_path, const char *program)
+{
+    char file[PATH_MAX];
+    const char *root = path[0] == '/' || (n_path == 0 && program[0] == '/') ? "" : folder;
+    int n = snprintf(file, sizeof(file), "%s/%.*s/%s", root, (int)n_path, path, program);
+    struct stat info;
+    if (n < 0 || (size_t)n >= sizeof(file)) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    if (stat(file, &info) != 0 || access(file, X_OK) != 0)
+        return false;
+    errno = EACCES; /* as execve says of a folder */
+    return S_ISREG(info.st_mode);
+}
+
+ap_status ap_child_check(const char *program, const char *folder, struct ap_error *err)
+{
+    const char *path = getenv("PATH");
+    int code = ENOENT;
+    if (strchr(program, '/')) {
+        if (runs(folder, "", 0, program))
+            return AP_OK;
+        return ap_fail_errno(err, errno, "%s: cannot be started in %s", program, folder);
+    }
+    path = path ? path : "/bin:/usr/bin"; /* as posix_spawnp */
+    for (;;) {
+        size_t n = strcspn(path, ":");
+        if (program[0] && runs(folder, path, n, program))
+            return AP_OK;
+        code = program[0] && errno == EACCES ? EACCES : code;
+        if (!path[n])
+            return ap_fail_errno(err, code, "%s: cannot be found in PATH", program);
+        path += n + 1;
+    }
 }
 
 /* ---- using ---- */

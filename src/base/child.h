@@ -16,6 +16,10 @@ struct ap_child {
 };
 #define AP_CHILD_NONE ((struct ap_child){0, -1, -1, -1})
 
+/* Whether ap_child_start would find argv[0] there and may run it: to be told of it before the
+ * program is needed. */
+ap_status ap_child_check(const char *program, const char *folder, struct ap_error *err);
+
 /* argv[0] is looked for as a shell does, from the folder (absolute) that the child works in; the
  * environment is ours. What keeps it from starting is an AP_NOT_FOUND, AP_MEMORY or AP_IO that
  * names argv[0]. */

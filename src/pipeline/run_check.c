@@ -2,6 +2,7 @@
  * bound to them. A section is checked when the recipe has it. Entry point: ap_run_check. */
 #include "pipeline/run_inner.h"
 
+#include "base/child.h"
 #include "base/memory.h"
 
 #include <stdio.h>
@@ -71,6 +72,16 @@ static ap_status check_model(struct ap_run *run, const char *name, const char *k
     return status == AP_OK ? check_text(run, m, err) : status;
 }
 
+/* What a shell makes of a line is not known before it runs. */
+static ap_status check_command(const struct ap_reward_settings *r, const char *key,
+                               struct ap_error *err)
+{
+    if (r->n_command == 0)
+        return AP_OK;
+    ap_status status = ap_child_check(r->n_command > 1 ? r->command[0] : "/bin/sh", r->folder, err);
+    return status == AP_OK ? AP_OK : ap_fail_prefix(err, status, "%s.command", key);
+}
+
 static ap_status check_models(struct ap_run *run, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
@@ -91,6 +102,7 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
                  r[i].name ? r[i].name : "");
         if (ap_recipe_has_reward(run->recipe) && ap_reward_is_model(&r[i]))
             AP_TRY(check_model(run, r[i].model, key, 0, &r[i].adapter, err));
+        AP_TRY(check_command(&r[i], key, err));
     }
 out:
     return status;

@@ -317,6 +317,8 @@ static void test_silence(void **state)
     silent("echo '{\"id\": 0, \"score\": 1}'; sleep 1000", "with 3 of 4 questions open");
     silent("printf '{\"id\": 0'; sleep 1000", "gave no answer");
     silent("exec 0<&-; sleep 1000", "gave no answer");
+    silent("while :; do echo words >&2; done", "gave no answer");
+    silent("while :; do printf ' '; sleep 0.05; done", "gave no answer");
     silent("exec 1>&-; sleep 1000", "closed its standard output and goes on running");
 }
 

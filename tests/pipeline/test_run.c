@@ -160,6 +160,18 @@ static void test_rloo_with_a_command(void **state)
     check_holds(p.text, "reward    no reason");
 }
 
+static void test_a_missing_command_is_found_before_any_training(void **state)
+{
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.reward = "command: [./no-such-program, x]";
+    put_recipe(*state, "recipe.yaml", &r);
+    int code = program_run(&p, *state, "run", in_folder(*state, "recipe.yaml"));
+    check_refused(&p, code, 1, "reward.command: ./no-such-program: cannot be started",
+                  "No such file or directory");
+    assert_true(access(in_folder(*state, "run"), F_OK) != 0);
+}
+
 static const char weighted[] =
     "rewards:\n"
     "  taught: {model: target, adapter: {rank: 4}, weight: 0.5}\n"
@@ -409,6 +421,7 @@ int main(void)
         WITH_FOLDER(test_ppo_on_whole_models_with_an_implicit_reward),
         WITH_FOLDER(test_rloo_on_whole_models_with_a_rule),
         WITH_FOLDER(test_rloo_with_a_command),
+        WITH_FOLDER(test_a_missing_command_is_found_before_any_training),
         WITH_FOLDER(test_rloo_with_weighted_rewards),
         WITH_FOLDER(test_a_sum_is_the_reward_itself),
         WITH_FOLDER(test_ppo_with_adapters_and_a_whole_classifier),

@@ -191,6 +191,44 @@ static void several_keys_together(void **state)
         {ROLES "align: {path: p, kl_target: 3, kl_horizon: 100, prompts: 26}\n",
          NULL,
          {"r.yaml:6:44: ", "align.kl_horizon is 100, expected at least prompts x rewrites = 104"}},
+        {MODELS "reward: {model: m, command: x}\n", NULL, {"both a model and a command"}},
+        {MODELS "reward: {model: m, rule: length, length: 3}\n", NULL, {"both a model and a rule"}},
+        {MODELS "reward: {}\n", NULL, {"r.yaml:3:1: ", "reward.model is missing"}},
+        {MODELS "reward: {model: m}\n",
+         NULL,
+         {"data.path is missing", "neither pairs to learn from"}},
+        {ROLES "sft: {source: file}\n", NULL, {"r.yaml:6:", "sft.path is missing"}},
+        {ROLES "sft: {path: x}\n",
+         NULL,
+         {"r.yaml:6:13: ", "sft.source is none", "write source: file"}},
+        {ROLES "sft: {source: best-of-n}\n", NULL, {"data.path is missing", "sft takes prompts"}},
+        {ROLES "align: {}\n", NULL, {"data.path is missing", "align has no path"}},
+        {ROLES "align: {path: p, rewrites: 1}\n",
+         NULL,
+         {"r.yaml:6:28: ", "align.rewrites is 1, expected at least 2 with rloo"}},
+        {ROLES "align: {path: p, minibatches: 1000}\n", NULL, {"align.minibatches is 1000", "128"}},
+        {ROLES "align: {path: p}\nrlhf: {algorithm: rloo, rewrites: 1}\n",
+         NULL,
+         {"r.yaml:7:35: ", "rlhf.rewrites is 1"}},
+        {ROLES "eval: {path: p, arms: [bare, rlhf]}\n", NULL, {"r.yaml:6:23: ", "no rlhf section"}},
+        {ROLES "eval: {path: p, arms: [bare, bare]}\n", NULL, {"eval.arms names bare twice"}},
+        {ROLES "eval: {path: p, seeds: [3, 3]}\n", NULL, {"eval.seeds has 3 twice"}},
+        {ROLES "eval: {path: p, judges: [world, world]}\n",
+         NULL,
+         {"eval.judges names world twice"}},
+        {RECIPE_SMALL,
+         "run.context=100",
+         {"run.context is 100, expected more than target.max_new_tokens (256)"}},
+        {MODELS "pretrain: {model: m}\n", NULL, {"pretrain.path is missing"}},
+        {MODELS "rlhf: {}\n", NULL, {"r.yaml:", "target.model is missing"}},
+    };
+    check_cases(cases, AP_LEN(cases));
+}
+
+static void rewards(void **state)
+{
+    (void)state;
+    static const struct bad_case cases[] = {
         {"run: {dir: o}\nreward: {rule: match, pattern: x}\nrewards: {a: {rule: match, pattern: "
          "x}}\n",
          NULL,
@@ -246,36 +284,6 @@ static void several_keys_together(void **state)
          "{}}\n",
          NULL,
          {"r.yaml:2:67: ", "rewards has more than 8 names"}},
-        {MODELS "reward: {model: m, command: x}\n", NULL, {"both a model and a command"}},
-        {MODELS "reward: {model: m, rule: length, length: 3}\n", NULL, {"both a model and a rule"}},
-        {MODELS "reward: {}\n", NULL, {"r.yaml:3:1: ", "reward.model is missing"}},
-        {MODELS "reward: {model: m}\n",
-         NULL,
-         {"data.path is missing", "neither pairs to learn from"}},
-        {ROLES "sft: {source: file}\n", NULL, {"r.yaml:6:", "sft.path is missing"}},
-        {ROLES "sft: {path: x}\n",
-         NULL,
-         {"r.yaml:6:13: ", "sft.source is none", "write source: file"}},
-        {ROLES "sft: {source: best-of-n}\n", NULL, {"data.path is missing", "sft takes prompts"}},
-        {ROLES "align: {}\n", NULL, {"data.path is missing", "align has no path"}},
-        {ROLES "align: {path: p, rewrites: 1}\n",
-         NULL,
-         {"r.yaml:6:28: ", "align.rewrites is 1, expected at least 2 with rloo"}},
-        {ROLES "align: {path: p, minibatches: 1000}\n", NULL, {"align.minibatches is 1000", "128"}},
-        {ROLES "align: {path: p}\nrlhf: {algorithm: rloo, rewrites: 1}\n",
-         NULL,
-         {"r.yaml:7:35: ", "rlhf.rewrites is 1"}},
-        {ROLES "eval: {path: p, arms: [bare, rlhf]}\n", NULL, {"r.yaml:6:23: ", "no rlhf section"}},
-        {ROLES "eval: {path: p, arms: [bare, bare]}\n", NULL, {"eval.arms names bare twice"}},
-        {ROLES "eval: {path: p, seeds: [3, 3]}\n", NULL, {"eval.seeds has 3 twice"}},
-        {ROLES "eval: {path: p, judges: [world, world]}\n",
-         NULL,
-         {"eval.judges names world twice"}},
-        {RECIPE_SMALL,
-         "run.context=100",
-         {"run.context is 100, expected more than target.max_new_tokens (256)"}},
-        {MODELS "pretrain: {model: m}\n", NULL, {"pretrain.path is missing"}},
-        {MODELS "rlhf: {}\n", NULL, {"r.yaml:", "target.model is missing"}},
     };
     check_cases(cases, AP_LEN(cases));
 }
@@ -388,10 +396,15 @@ static void damaged_text(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(keys),         cmocka_unit_test(types_and_ranges),
-        cmocka_unit_test(yaml),         cmocka_unit_test(several_keys_together),
-        cmocka_unit_test(variables),    cmocka_unit_test(files),
-        cmocka_unit_test(damaged_text), cmocka_unit_test(long_lists_and_texts),
+        cmocka_unit_test(keys),
+        cmocka_unit_test(types_and_ranges),
+        cmocka_unit_test(yaml),
+        cmocka_unit_test(several_keys_together),
+        cmocka_unit_test(rewards),
+        cmocka_unit_test(variables),
+        cmocka_unit_test(files),
+        cmocka_unit_test(damaged_text),
+        cmocka_unit_test(long_lists_and_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
