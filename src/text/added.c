@@ -181,8 +181,14 @@ static ap_status find_token(struct ap_added_scan *scan, const struct ap_added_to
             continue;
         if (token->lstrip && *start > scan->given)
             *start -= ap_space_suffix(s.text + scan->given, *start - scan->given);
+        else if (token->lstrip) /* the token before has taken what this one begins with */
+            *start = scan->given;
         if (token->rstrip)
             *end += ap_space_prefix(s.text + *end, s.n - *end);
+        if (*start >= *end) { /* and all of it */
+            scan->given = *end;
+            continue;
+        }
         *found = token;
         return AP_OK;
     }

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/utf8.h"
+#include "text/unicode_old.h"
 
 #include <string.h>
 #include <utf8proc.h>
@@ -156,6 +157,23 @@ static size_t plain_prefix(struct ap_span in, size_t at, unsigned char limit)
     return i - at;
 }
 
+/* End of the run that goes on at `at`; *inert: bytes of the character there that breaks it and
+ * stays as it is, or 0. */
+static size_t run_end(struct ap_span in, size_t at, unsigned char limit, size_t *inert)
+{
+    *inert = 0;
+    while (at < in.n && (unsigned char)in.text[at] >= limit) {
+        uint32_t cp;
+        size_t used = ap_utf8_decode(in.text + at, in.n - at, &cp);
+        if (ap_unicode_is_inert(cp)) {
+            *inert = used;
+            break;
+        }
+        at += used;
+    }
+    return at;
+}
+
 ap_status ap_normal_form(enum ap_normal_form form, struct ap_span in, struct ap_marked *out,
                          struct ap_error *err)
 {
@@ -163,6 +181,7 @@ ap_status ap_normal_form(enum ap_normal_form form, struct ap_span in, struct ap_
      * one's beginning is */
     unsigned char limit = form == AP_NFC ? 0xCC : 0x80;
     struct run run = {0};
+    size_t inert;
     ap_status status = AP_OK;
     for (size_t at = 0; at < in.n && status == AP_OK;) {
         size_t end = at + plain_prefix(in, at, limit), start = end;
@@ -173,11 +192,12 @@ ap_status ap_normal_form(enum ap_normal_form form, struct ap_span in, struct ap_
         at = start;
         if (end == in.n)
             break;
-        for (uint32_t cp; end < in.n && (unsigned char)in.text[end] >= limit;)
-            end += ap_utf8_decode(in.text + end, in.n - end, &cp);
+        end = run_end(in, end, limit, &inert);
         if (status == AP_OK)
             status = normalize_run(form, &run, ap_span_slice(in, at, end), out, err);
-        at = end;
+        if (status == AP_OK)
+            status = ap_marked_append(out, ap_span_slice(in, end, end + inert), err);
+        at = end + inert;
     }
     ap_free(run.cp);
     return status;

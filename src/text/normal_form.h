@@ -1,5 +1,5 @@
 /* Unicode's normal forms of text that knows its origin. Reference: unicode-normalization-alignments
- * of the Rust library `tokenizers` (Unicode 13); made with utf8proc. */
+ * of the Rust library `tokenizers` (Unicode 9); made with utf8proc. */
 #ifndef AP_TEXT_NORMAL_FORM_H
 #define AP_TEXT_NORMAL_FORM_H
 

@@ -7,9 +7,9 @@
 #include "text/normal_form.h"
 #include "text/space.h"
 #include "text/text_json.h"
+#include "text/unicode_old.h"
 
 #include <string.h>
-#include <utf8proc.h>
 
 #define SEQUENCE_DEPTH_MAX 8
 /* A rule may make its text longer, and the next rule that again: what comes out is bounded. */
@@ -64,7 +64,14 @@ static ap_status read_replace(struct ap_normalizer_step *step, const json_t *o, 
                               struct ap_error *err)
 {
     ap_status status = read_value(step, o, "content", where, err);
-    return status == AP_OK ? ap_pattern_read(&step->pattern, o, "pattern", where, err) : status;
+    if (status == AP_OK)
+        status = ap_pattern_read(&step->pattern, o, "pattern", where, err);
+    if (status == AP_OK && ap_pattern_matches_nothing(&step->pattern))
+        return ap_fail(err, AP_UNSUPPORTED,
+                       "%s: Replace's regular expression matches the empty text, on which the "
+                       "reference fails; rewrite it",
+                       where);
+    return status;
 }
 
 static ap_status run_replace(const struct run *r, struct ap_span in, struct ap_error *err)
@@ -131,7 +138,7 @@ static struct mapped lower(uint32_t cp)
 {
     if (cp == 0x130)
         return (struct mapped){{'i', 0x307}, 2};
-    return (struct mapped){{(uint32_t)utf8proc_tolower((utf8proc_int32_t)cp)}, 1};
+    return (struct mapped){{ap_unicode_lower(cp)}, 1};
 }
 
 static ap_status run_lowercase(const struct run *r, struct ap_span in, struct ap_error *err)
@@ -141,10 +148,7 @@ static ap_status run_lowercase(const struct run *r, struct ap_span in, struct ap
 
 static struct mapped no_mark(uint32_t cp)
 {
-    utf8proc_category_t category = utf8proc_category((utf8proc_int32_t)cp);
-    bool mark = category == UTF8PROC_CATEGORY_MN || category == UTF8PROC_CATEGORY_MC ||
-                category == UTF8PROC_CATEGORY_ME;
-    return (struct mapped){{cp}, !mark};
+    return (struct mapped){{cp}, !ap_unicode_is_mark(cp)};
 }
 
 static ap_status run_strip_accents(const struct run *r, struct ap_span in, struct ap_error *err)

@@ -81,6 +81,14 @@ ap_status ap_pattern_read(struct ap_pattern *p, const json_t *o, const char *key
                  : ap_pattern_init_text(p, text, n, where, err);
 }
 
+bool ap_pattern_matches_nothing(const struct ap_pattern *p)
+{
+    uint32_t empty = 0;
+    if (p->code)
+        pcre2_pattern_info(p->code, PCRE2_INFO_MATCHEMPTY, &empty);
+    return empty;
+}
+
 void ap_pattern_free(struct ap_pattern *p)
 {
     pcre2_code_free(p->code);

@@ -27,6 +27,8 @@ ap_status ap_pattern_init_text(struct ap_pattern *p, const char *text, size_t n,
 /* {"String": TEXT} or {"Regex": TEXT} at o[key]; an empty TEXT is AP_FORMAT. */
 ap_status ap_pattern_read(struct ap_pattern *p, const json_t *o, const char *key, const char *where,
                           struct ap_error *err);
+/* Whether the empty text is a match. */
+bool ap_pattern_matches_nothing(const struct ap_pattern *p);
 void ap_pattern_free(struct ap_pattern *p);
 
 /* Working memory of searches. Zero it before first use; it serves one search at a time. */

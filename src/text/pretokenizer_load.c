@@ -12,7 +12,20 @@
 static const char gpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 static const char words[] = "[" AP_RUST_WORD "]+|[^" AP_RUST_WORD "\\s]+";
-static const char punctuation[] = "[!-/:-@\\[-`{-~\\p{P}]";
+/* Rust's char::is_numeric, by Unicode 17 */
+static const char digits[] = "[\\p{N}\\x{11DE0}-\\x{11DE9}\\x{16FF4}-\\x{16FF6}]";
+/* Punctuation by Unicode 8, and ASCII's symbols */
+static const char punctuation[] =
+    "(?!["
+    "\\x{61D}\\x{9FD}\\x{A76}\\x{C77}\\x{C84}\\x{1B7D}-\\x{1B7E}\\x{2E43}-\\x{2E4F}"
+    "\\x{2E52}-\\x{2E5D}\\x{10EAD}\\x{10F55}-\\x{10F59}\\x{10F86}-\\x{10F89}"
+    "\\x{1144B}-\\x{1144F}\\x{1145A}-\\x{1145B}\\x{1145D}\\x{11660}-\\x{1166C}\\x{116B9}"
+    "\\x{1183B}\\x{11944}-\\x{11946}\\x{119E2}\\x{11A3F}-\\x{11A46}\\x{11A9A}-\\x{11A9C}"
+    "\\x{11A9E}-\\x{11AA2}\\x{11B00}-\\x{11B09}\\x{11C41}-\\x{11C45}\\x{11C70}-\\x{11C71}"
+    "\\x{11EF7}-\\x{11EF8}\\x{11F43}-\\x{11F4F}\\x{11FFF}\\x{12FF1}-\\x{12FF2}"
+    "\\x{16E97}-\\x{16E9A}\\x{16FE2}\\x{1E95E}-\\x{1E95F}"
+    "\\x{1B4E}-\\x{1B4F}\\x{1B7F}\\x{10D6E}\\x{113D4}-\\x{113D5}\\x{113D7}-\\x{113D8}\\x{11BE1}"
+    "\\x{16D6D}-\\x{16D6F}\\x{1E5FF}])[!-/:-@\\[-`{-~\\p{P}\\x{166D}\\x{111C9}]";
 
 static ap_status add_step(struct ap_pretokenizer *p, enum ap_pretokenizer_kind kind,
                           struct ap_pretokenizer_step **step, const char *where,
@@ -166,8 +179,8 @@ static ap_status read_digits(struct ap_pretokenizer *p, const json_t *o, const c
     ap_status status = ap_json_bool(o, "individual_digits", where, true, &individual, err);
     if (status != AP_OK)
         return status;
-    return add_regex(p, "\\p{N}", individual ? AP_SPLIT_ISOLATED : AP_SPLIT_CONTIGUOUS, false,
-                     where, err);
+    return add_regex(p, digits, individual ? AP_SPLIT_ISOLATED : AP_SPLIT_CONTIGUOUS, false, where,
+                     err);
 }
 
 static ap_status read_punctuation(struct ap_pretokenizer *p, const json_t *o, const char *where,
