@@ -10,6 +10,7 @@
 #include "text/merge_table.h"
 
 #include <assert.h>
+#include <string.h>
 
 void ap_bpe_scratch_free(struct ap_bpe_scratch *scratch)
 {
@@ -172,6 +173,27 @@ static ap_status merge_all(const struct ap_bpe *bpe, struct ap_bpe_scratch *s, s
             status = offer(bpe, s, at, err);
     }
     return status;
+}
+
+static bool is_mark(const char *text, size_t n)
+{
+    return n >= 3 && !memcmp(text, "\xE2\x96\x81", 3);
+}
+
+size_t ap_bpe_part(const char *word, size_t n, size_t start)
+{
+    size_t i = start;
+    while (is_mark(word + i, n - i))
+        i += 3;
+    for (; i < n; i++) {
+        const char *lead = memchr(word + i, 0xE2, n - i);
+        if (!lead)
+            return n;
+        i = (size_t)(lead - word);
+        if (is_mark(lead, n - i) && i > start)
+            return i;
+    }
+    return n;
 }
 
 ap_status ap_bpe_encode(const struct ap_bpe *bpe, struct ap_bpe_scratch *scratch, const char *word,

@@ -25,6 +25,7 @@ struct ap_bpe {
     int32_t direct[AP_BPE_N_DIRECT]; /* ids of single characters, −1 where there is none */
     int32_t unk;                     /* −1: unknown characters vanish, as in the reference */
     bool byte_fallback, fuse_unk, ignore_merges;
+    bool parts; /* nothing is ever joined before a U+2581 that another character precedes */
 };
 
 /* One character or merged token of the word, linked to its neighbours. */
@@ -54,6 +55,9 @@ void ap_bpe_free(struct ap_bpe *bpe);
 /* Append the ids of a word of valid UTF-8: O(n log n) in its length. */
 ap_status ap_bpe_encode(const struct ap_bpe *bpe, struct ap_bpe_scratch *scratch, const char *word,
                         size_t n, struct ap_ids *ids, struct ap_error *err);
+/* End of the part of a word that begins at `start`: the next U+2581 behind another character, or
+ * the word's end. Where bpe->parts is set, the ids of a word are those of its parts. */
+size_t ap_bpe_part(const char *word, size_t n, size_t start);
 void ap_bpe_scratch_free(struct ap_bpe_scratch *scratch);
 
 #endif

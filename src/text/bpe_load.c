@@ -102,6 +102,7 @@ static bool split_merge(const json_t *merge, const char *half[2], size_t n[2])
 static ap_status add_merge(struct ap_bpe *bpe, const json_t *merge, size_t rank,
                            struct ap_buffer *joined, const char *where, struct ap_error *err)
 {
+    static const char mark[] = "\xE2\x96\x81";
     const char *half[2];
     size_t n[2];
     int32_t id[2];
@@ -123,6 +124,8 @@ static ap_status add_merge(struct ap_bpe *bpe, const json_t *merge, size_t rank,
         status = ap_buffer_append(joined, half[1], n[1], err);
     if (status != AP_OK)
         return status;
+    if (n[0] < 3 || memcmp(half[0] + n[0] - 3, mark, 3) != 0)
+        bpe->parts = bpe->parts && (n[1] < 3 || memcmp(half[1], mark, 3) != 0);
     int32_t result = ap_vocab_find(bpe->vocab, joined->data, joined->len, AP_VOCAB_MODEL);
     if (result < 0)
         return ap_fail(err, AP_FORMAT,
@@ -150,6 +153,8 @@ static ap_status read_merges(struct ap_bpe *bpe, const json_t *merges, const cha
     for (size_t i = 0; i < n_slots; i++)
         bpe->merge[i].left = -1;
     bpe->mask = (uint32_t)(n_slots - 1);
+    bpe->parts =
+        !bpe->ignore_merges && ap_vocab_find(bpe->vocab, "\xE2\x96\x81", 3, AP_VOCAB_MODEL) >= 0;
     for (size_t i = 0; i < n && status == AP_OK; i++)
         status = add_merge(bpe, json_array_get(merges, i), i, &joined, where, err);
     ap_buffer_free(&joined);

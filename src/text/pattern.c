@@ -188,7 +188,10 @@ ap_status ap_search_next(struct ap_search *s, bool *found, size_t *start, size_t
 {
     *found = false;
     if (!s->pattern->code) {
-        const char *hit = memmem(s->text + s->at, s->n - s->at, s->pattern->text, s->pattern->n);
+        const char *hit =
+            s->pattern->n == 1
+                ? memchr(s->text + s->at, s->pattern->text[0], s->n - s->at)
+                : memmem(s->text + s->at, s->n - s->at, s->pattern->text, s->pattern->n);
         *found = hit != NULL;
         *start = hit ? (size_t)(hit - s->text) : s->n;
         *end = s->at = hit ? *start + s->pattern->n : s->n;

@@ -72,16 +72,17 @@ static ap_status put_categories(struct ap_buffer *out, const char *const *names,
     return status;
 }
 
-/* Alphabetic, marks, decimal digits, connectors, and Oniguruma's six in Latin-1 besides. */
-static ap_status put_word(struct ap_buffer *out, struct ap_error *err)
+/* Alphabetic, marks, decimal digits, connectors, and Oniguruma's six in Latin-1 besides, which it
+ * forgets within a class. */
+static ap_status put_word(struct ap_buffer *out, bool in_class, struct ap_error *err)
 {
     static const char *const names[] = {"L", "M", "Nd", "Nl", "Pc"};
     ap_status status = put_categories(out, names, AP_LEN(names), err);
-    return status == AP_OK ? ap_buffer_puts(out,
-                                            "\\p{Alphabetic}\\x{B2}\\x{B3}\\x{B9}"
-                                            "\\x{BC}-\\x{BE}",
-                                            err)
-                           : status;
+    if (status == AP_OK)
+        status = ap_buffer_puts(out, "\\p{Alphabetic}", err);
+    return status == AP_OK && !in_class
+               ? ap_buffer_puts(out, "\\x{B2}\\x{B3}\\x{B9}\\x{BC}-\\x{BE}", err)
+               : status;
 }
 
 /* The short name of a general category, "" for another property. */
@@ -181,7 +182,7 @@ static ap_status read_property_set(struct translation *t, struct set *set)
 }
 
 /* A set's letter behind a backslash; *is_set is false, and nothing read, for another escape. */
-static ap_status read_set(struct translation *t, struct set *set, bool *is_set)
+static ap_status read_set(struct translation *t, struct set *set, bool in_class, bool *is_set)
 {
     static const char *const digit = "Nd";
     char c = peek(t, 1);
@@ -194,7 +195,7 @@ static ap_status read_set(struct translation *t, struct set *set, bool *is_set)
     case 's':
         return ap_buffer_puts(&set->elements, SPACES, t->err);
     case 'w':
-        return put_word(&set->elements, t->err);
+        return put_word(&set->elements, in_class, t->err);
     case 'd':
         return put_categories(&set->elements, &digit, 1, t->err);
     case 'h':
@@ -307,7 +308,7 @@ static ap_status read_element(struct translation *t, struct ap_buffer *elements,
         return ap_buffer_puts(elements, "\\x{8}", t->err);
     }
     if (peek(t, 0) == '\\')
-        status = read_set(t, &set, &is_set);
+        status = read_set(t, &set, true, &is_set);
     if (status == AP_OK && is_set) {
         status = add_set(t, &set, elements, beside);
         if (status == AP_OK && peek(t, 0) == '-' && peek(t, 1) != ']')
@@ -360,7 +361,7 @@ static ap_status read_class(struct translation *t)
 static ap_status put_boundary(struct translation *t, bool complement)
 {
     struct ap_buffer word = {0};
-    ap_status status = put_word(&word, t->err);
+    ap_status status = put_word(&word, false, t->err);
     const char *w = word.data;
     if (status == AP_OK)
         status = ap_buffer_printf(t->out, t->err, "(?:(?<=[%s])(?%c[%s])|(?<![%s])(?%c[%s]))", w,
@@ -382,7 +383,7 @@ static ap_status read_backslash(struct translation *t)
         return c == 'b' || c == 'B' ? put_boundary(t, c == 'B')
                                     : ap_buffer_printf(t->out, t->err, "\\%c", c);
     }
-    ap_status status = read_set(t, &set, &is_set);
+    ap_status status = read_set(t, &set, false, &is_set);
     if (status == AP_OK && is_set)
         status = ap_buffer_printf(t->out, t->err, "[%s%s]", set.complement ? "^" : "",
                                   set.elements.data);

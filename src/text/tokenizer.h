@@ -12,6 +12,8 @@
 #include "text/pretokenizer.h"
 #include "text/vocab.h"
 
+struct ap_encoder; /* working memory of a call, tokenizer.c */
+
 struct ap_tokenizer {
     char *where; /* path of the tokenizer.json, for messages */
     struct ap_vocab vocab;
@@ -24,7 +26,12 @@ struct ap_tokenizer {
     struct ap_decoder_plan decoder;
     int32_t bos, eos;    /* by tokenizer_config.json; −1 for none */
     char *chat_template; /* owned; NULL for none */
+    /* Working memory that no call is using now, kept for the next; owned. Calls of other threads
+     * that find none make their own. */
+    _Atomic(struct ap_encoder *) *spare;
 };
+
+void ap_encoder_close(struct ap_encoder *e);
 
 /* From the texts of the two files. where: name of the first in messages; config may be NULL. */
 ap_status ap_tokenizer_parse(struct ap_tokenizer **out, const char *text, size_t n,

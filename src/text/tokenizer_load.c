@@ -287,6 +287,9 @@ void ap_tokenizer_close(struct ap_tokenizer *t)
     ap_bpe_free(&t->bpe);
     ap_postprocessor_free(&t->postprocessor);
     ap_decoder_plan_free(&t->decoder);
+    if (t->spare)
+        ap_encoder_close(*t->spare);
+    ap_free(t->spare);
     ap_free(t->chat_template);
     ap_free(t->where);
     ap_free(t);
@@ -306,7 +309,8 @@ ap_status ap_tokenizer_parse(struct ap_tokenizer **out, const char *text, size_t
     ap_added_init(&t->added_raw);
     ap_added_init(&t->added_normalized);
     t->where = ap_strdup(where);
-    if (!t->where)
+    t->spare = ap_calloc(1, sizeof(*t->spare));
+    if (!t->where || !t->spare)
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a tokenizer", where));
     AP_TRY(ap_json_parse(text, n, where, &root, err));
     AP_TRY(read_tokenizer(t, root, err));
