@@ -44,6 +44,14 @@ void ap_learner_close(struct ap_learner *l)
     *l = (struct ap_learner){0};
 }
 
+struct ap_dropout ap_learner_dropout(const struct ap_stage *stage, int64_t step,
+                                     const uint64_t *record)
+{
+    uint32_t name = ap_stream_stage(stage->name) ^ ap_stream_stage("dropout");
+    return (struct ap_dropout){
+        .stream = {.seed = stage->seed, .stage = name, .step = (uint32_t)step}, .record = record};
+}
+
 void ap_learner_zero_grad(struct ap_learner *l)
 {
     ap_params_zero_grad(trained_table(&l->role));

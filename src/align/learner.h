@@ -21,6 +21,10 @@ ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const st
                           int max_row, int max_rank, struct ap_error *err);
 void ap_learner_close(struct ap_learner *l);
 
+/* The masks of a supervised step; math.md (10) has none in RL. Records are the packed sequences'.
+ */
+struct ap_dropout ap_learner_dropout(const struct ap_stage *stage, int64_t step,
+                                     const uint64_t *record);
 void ap_learner_zero_grad(struct ap_learner *l);
 /* One optimiser step; none, and update->bad says why, when the loss or a gradient is not finite. */
 void ap_learner_step(struct ap_learner *l, int64_t step, double loss, struct ap_update *update);

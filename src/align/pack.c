@@ -13,7 +13,8 @@ ap_status ap_pack_init(struct ap_pack *p, int max_row, struct ap_error *err)
     p->start = ap_calloc((size_t)max_row + 1, sizeof(*p->start));
     p->row = ap_calloc((size_t)max_row, sizeof(*p->row));
     p->target = ap_calloc((size_t)max_row, sizeof(*p->target));
-    if (p->ids && p->start && p->row && p->target)
+    p->record = ap_calloc((size_t)max_row, sizeof(*p->record));
+    if (p->ids && p->start && p->row && p->target && p->record)
         return AP_OK;
     ap_pack_free(p);
     return ap_fail(err, AP_MEMORY, "batch of %d tokens: out of memory", max_row);
@@ -25,6 +26,7 @@ void ap_pack_free(struct ap_pack *p)
     ap_free(p->start);
     ap_free(p->row);
     ap_free(p->target);
+    ap_free(p->record);
     *p = (struct ap_pack){0};
 }
 
@@ -38,8 +40,9 @@ bool ap_pack_fits(const struct ap_pack *p, int n)
     return n <= p->max_row - p->n_row;
 }
 
-static void push_sequence(struct ap_pack *p, int n)
+static void push_sequence(struct ap_pack *p, int n, uint64_t record)
 {
+    p->record[p->n_seq] = record;
     p->start[p->n_seq++] = p->n_row;
     p->n_row += n;
     p->start[p->n_seq] = p->n_row;
@@ -57,10 +60,11 @@ void ap_pack_add(struct ap_pack *p, const int32_t *prompt, int n_prompt, const i
         p->row[p->n_target] = first + n_prompt + t - 1;
         p->target[p->n_target++] = answer[t];
     }
-    push_sequence(p, n_prompt + n_answer);
+    push_sequence(p, n_prompt + n_answer, 0);
 }
 
-void ap_pack_add_marked(struct ap_pack *p, const int32_t *ids, const uint8_t *trained, int n)
+void ap_pack_add_marked(struct ap_pack *p, const int32_t *ids, const uint8_t *trained, int n,
+                        uint64_t record)
 {
     assert(n >= 1 && ap_pack_fits(p, n));
     int first = p->n_row;
@@ -70,7 +74,7 @@ void ap_pack_add_marked(struct ap_pack *p, const int32_t *ids, const uint8_t *tr
             p->row[p->n_target] = first + t - 1;
             p->target[p->n_target++] = ids[t];
         }
-    push_sequence(p, n);
+    push_sequence(p, n, record);
 }
 
 struct ap_rows ap_pack_rows(const struct ap_pack *p)

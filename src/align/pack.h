@@ -8,6 +8,7 @@
 struct ap_pack {
     int32_t *ids, *start;  /* max_row; max_row + 1 */
     int32_t *row, *target; /* n_target: predict target[i] from row[i] */
+    uint64_t *record;      /* n_seq: numbers that dropout goes by; 0 unless given */
     int n_row, n_seq, n_target, max_row;
 };
 
@@ -19,8 +20,10 @@ bool ap_pack_fits(const struct ap_pack *p, int n);
 /* One sequence: prompt ++ answer; every answer token becomes a target. Must fit; n_prompt ≥ 1. */
 void ap_pack_add(struct ap_pack *p, const int32_t *prompt, int n_prompt, const int32_t *answer,
                  int n_answer);
-/* One sequence whose targets are marked token by token (trained[0] is ignored; NULL: none). */
-void ap_pack_add_marked(struct ap_pack *p, const int32_t *ids, const uint8_t *trained, int n);
+/* One sequence whose targets are marked token by token (trained[0] is ignored; NULL: none).
+ * record: the sequence's own number. */
+void ap_pack_add_marked(struct ap_pack *p, const int32_t *ids, const uint8_t *trained, int n,
+                        uint64_t record);
 struct ap_rows ap_pack_rows(const struct ap_pack *p);
 
 #endif

@@ -115,7 +115,7 @@ static ap_status model_score(void *self, const struct ap_scored *items, int n, d
             ap_pack_clear(&m->pack);
         }
         m->first[m->pack.n_seq] = m->pack.n_target;
-        ap_pack_add_marked(&m->pack, s.ids, m->implicit ? s.trained : NULL, s.n);
+        ap_pack_add_marked(&m->pack, s.ids, m->implicit ? s.trained : NULL, s.n, 0);
         ap_sequence_free(&s);
     }
     if (done < n)

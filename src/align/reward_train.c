@@ -21,6 +21,8 @@ struct reward_train {
     float *logp, *logp_ref; /* per target, or per sequence for a classifier */
     double *score, *dscore; /* per packed sequence: chosen, rejected, chosen, … */
     double *chosen, *rejected, *dchosen, *drejected; /* per packed pair */
+    struct ap_dropout dropout;                       /* of the step */
+    bool drops;                                      /* while training, not while testing */
 };
 
 void ap_pairs_free(struct ap_pair *pairs, int n)
@@ -49,10 +51,10 @@ static ap_status load(void *self, const char *folder, struct ap_error *err)
     return ap_learner_load(&s->learner, folder, "policy", err);
 }
 
-static void pack_sequence(struct reward_train *s, const struct ap_sequence *q)
+static void pack_sequence(struct reward_train *s, const struct ap_sequence *q, uint64_t record)
 {
     s->first[s->pack.n_seq] = s->pack.n_target;
-    ap_pack_add_marked(&s->pack, q->ids, is_implicit(s) ? q->trained : NULL, q->n);
+    ap_pack_add_marked(&s->pack, q->ids, is_implicit(s) ? q->trained : NULL, q->n, record);
     s->first[s->pack.n_seq] = s->pack.n_target;
     s->last[s->pack.n_seq - 1] =
         s->pack.n_row - q->n + ap_last_real(&s->o->role.weights->config, q->ids, q->n);
@@ -67,6 +69,7 @@ static ap_status forward_implicit(struct reward_train *s, struct ap_error *err)
     if (status != AP_OK)
         return status;
     ap_logp_forward(tape, &s->o->reference, p->row, p->target, p->n_target, 1, s->logp_ref, NULL);
+    rows.dropout = s->drops ? &s->dropout : NULL;
     status = ap_forward(tape, &s->o->role, &rows, err);
     if (status != AP_OK)
         return status;
@@ -83,6 +86,7 @@ static ap_status forward_implicit(struct reward_train *s, struct ap_error *err)
 static ap_status forward_classifier(struct reward_train *s, struct ap_error *err)
 {
     struct ap_rows rows = ap_pack_rows(&s->pack);
+    rows.dropout = s->drops ? &s->dropout : NULL;
     ap_status status = ap_forward(s->learner.tape, &s->o->role, &rows, err);
     if (status != AP_OK)
         return status;
@@ -149,8 +153,8 @@ static ap_status train_batch(struct reward_train *s, const int32_t *index, int n
         const struct ap_pair *pair = &s->o->pairs[index[i]];
         if (!ap_pack_fits(&s->pack, pair->chosen.n + pair->rejected.n))
             AP_TRY(micro_batch(s, n, loss, n_right, err));
-        pack_sequence(s, &pair->chosen);
-        pack_sequence(s, &pair->rejected);
+        pack_sequence(s, &pair->chosen, 2 * (uint64_t)index[i]);
+        pack_sequence(s, &pair->rejected, 2 * (uint64_t)index[i] + 1);
         *n_tokens += pair->chosen.n + pair->rejected.n;
     }
     AP_TRY(micro_batch(s, n, loss, n_right, err));
@@ -175,8 +179,8 @@ static ap_status accuracy_of(struct reward_train *s, double *accuracy, struct ap
             ap_pack_clear(&s->pack);
         }
         if (i < n_valid) {
-            pack_sequence(s, &pair->chosen);
-            pack_sequence(s, &pair->rejected);
+            pack_sequence(s, &pair->chosen, 0);
+            pack_sequence(s, &pair->rejected, 0);
         }
     }
 out:
@@ -251,18 +255,21 @@ ap_status ap_reward_train(struct ap_stage *stage, const struct ap_reward_train_o
                        stage->name);
     AP_TRY(open_train(&s, n_steps, err));
     AP_TRY(ap_stage_begin(stage, n_steps, load, &s, &step, err));
+    s.drops = true;
     for (; step < n_steps; step++) {
         double loss;
         int n_right, first;
         int64_t n_tokens = 0;
         int n =
             ap_epoch_batch(s.order, o->n, batch, step, stage->seed, stage->name, &epoch, &first);
+        s.dropout = ap_learner_dropout(stage, step, s.pack.record);
         AP_TRY(train_batch(&s, s.order + first, n, &loss, &n_right, &n_tokens, err));
         AP_TRY(ap_learner_update(&s.learner, stage, step, loss, err));
         AP_TRY(ap_stage_metric(stage, step, "accuracy", (double)n_right / n, err));
         AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));
     }
     ap_stage_end(stage);
+    s.drops = false;
     AP_TRY(accuracy_of(&s, accuracy, err));
 out:
     close_train(&s);

@@ -17,6 +17,7 @@ struct sft {
     int32_t *order;
     float *logp;
     double *logp64, *dlogp64;
+    struct ap_dropout dropout; /* of the step */
 };
 
 int ap_epoch_batch(int32_t *order, int n, int batch, int64_t step, uint64_t seed, const char *stage,
@@ -54,6 +55,7 @@ static ap_status micro_batch(struct sft *s, double n_global, double *loss, struc
 {
     struct ap_pack *p = &s->pack;
     struct ap_rows rows = ap_pack_rows(p);
+    rows.dropout = &s->dropout;
     ap_status status = ap_forward(s->learner.tape, &s->o->role, &rows, err);
     if (status != AP_OK)
         return status;
@@ -87,7 +89,7 @@ static ap_status train_batch(struct sft *s, const int32_t *index, int n, double 
         const struct ap_sequence *q = &s->o->sequences[index[i]];
         if (!ap_pack_fits(&s->pack, q->n))
             AP_TRY(micro_batch(s, n_global, loss, err));
-        ap_pack_add_marked(&s->pack, q->ids, q->trained, q->n);
+        ap_pack_add_marked(&s->pack, q->ids, q->trained, q->n, (uint64_t)index[i]);
     }
     AP_TRY(micro_batch(s, n_global, loss, err));
 out:
@@ -145,6 +147,7 @@ ap_status ap_sft(struct ap_stage *stage, const struct ap_sft_options *o, struct 
         int first;
         int n =
             ap_epoch_batch(s.order, o->n, o->batch, step, stage->seed, stage->name, &epoch, &first);
+        s.dropout = ap_learner_dropout(stage, step, s.pack.record);
         AP_TRY(train_batch(&s, s.order + first, n, &loss, &n_tokens, err));
         AP_TRY(ap_learner_update(&s.learner, stage, step, loss, err));
         AP_TRY(ap_stage_step(stage, step, loss, NAN, NAN, n_tokens, save, &s, err));

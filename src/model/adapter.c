@@ -91,6 +91,7 @@ static ap_status describe(struct ap_adapter **out, const struct ap_config *confi
                              .r = plan->r,
                              .alpha = plan->alpha,
                              .rslora = plan->rslora,
+                             .dropout = plan->dropout,
                              .a = ap_calloc(n, sizeof(int)),
                              .b = ap_calloc(n, sizeof(int)),
                              .alphas = ap_calloc(n, sizeof(double)),

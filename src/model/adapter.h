@@ -12,6 +12,7 @@ struct ap_adapter_plan {
     int r; /* r and lora_alpha of the file, which its patterns depart from */
     double alpha;
     bool rslora, with_head;
+    double dropout;
     int n;          /* n_layer·AP_LORA_N, the length of both: */
     int *ranks;     /* 0 where the module is not adapted */
     double *alphas; /* read where a rank is not 0 */

@@ -107,7 +107,13 @@ ap_status ap_adapter_plan_read(struct ap_adapter_plan *plan, const json_t *o, co
     AP_TRY(ap_config_int(o, "r", path, true, 1, AP_LORA_RANK_MAX, &plan->r, err));
     AP_TRY(ap_json_real(o, "lora_alpha", path, true, &plan->alpha, err));
     AP_TRY(ap_json_bool(o, "use_rslora", path, false, &plan->rslora, err));
+    AP_TRY(ap_json_real(o, "lora_dropout", path, false, &plan->dropout, err));
     AP_TRY(read_saved(o, path, &plan->with_head, err));
+    if (!(plan->dropout >= 0 && plan->dropout < 1)) {
+        status = ap_fail(err, AP_FORMAT, "%s: lora_dropout is %g, expected 0 or more, below 1",
+                         path, plan->dropout);
+        goto out;
+    }
     if (!(plan->alpha > 0) || !isfinite(plan->alpha)) {
         status = ap_fail(err, AP_FORMAT, "%s: lora_alpha is %g, expected a positive number", path,
                          plan->alpha);
@@ -181,7 +187,7 @@ json_t *ap_adapter_config(const struct ap_adapter *a, const char *base_name)
     json_t *o =
         json_pack("{s:s, s:s, s:s?, s:i, s:f, s:s, s:b, s:b, s:b, s:b, s:b, s:o}", "peft_type",
                   "LORA", "task_type", head ? "SEQ_CLS" : "CAUSAL_LM", "base_model_name_or_path",
-                  base_name, "r", a->r, "lora_dropout", 0.0, "bias", "none", "use_rslora",
+                  base_name, "r", a->r, "lora_dropout", a->dropout, "bias", "none", "use_rslora",
                   a->rslora, "use_dora", false, "fan_in_fan_out", false, "inference_mode", true,
                   "init_lora_weights", true, "target_modules", target_list(a));
     if (!o)

@@ -58,6 +58,7 @@ ap_status ap_adapter_plan_even(struct ap_adapter_plan *plan, const struct ap_con
     plan->r = s->rank;
     plan->alpha = s->alpha;
     plan->rslora = s->rslora;
+    plan->dropout = s->dropout;
     plan->with_head = with_head;
     for (int i = 0; i < plan->n && status == AP_OK; i++) {
         plan->ranks[i] = targets[i % AP_LORA_N] ? s->rank : 0;
@@ -73,6 +74,7 @@ ap_status ap_adapter_plan_of(struct ap_adapter_plan *plan, const struct ap_adapt
     plan->r = a->r;
     plan->alpha = a->alpha;
     plan->rslora = a->rslora;
+    plan->dropout = a->dropout;
     plan->with_head = a->score >= 0;
     for (int i = 0; i < plan->n && status == AP_OK; i++) {
         plan->ranks[i] = a->a[i] < 0 ? 0 : a->table.rows[a->a[i]].shape[0];

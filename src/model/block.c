@@ -69,6 +69,10 @@ void ap_block_room(struct ap_layout *l, const struct ap_config *c, int n_row, in
     size_t widest = with_grad ? backward : width + ffn;
     ap_layout_floats(l, m, widest);
     ap_layout_floats(l, m, 2 * (size_t)max_rank);
+    if (with_grad && max_rank) { /* dropped inputs */
+        size_t query = query_width(c), inputs = width > query ? width : query;
+        ap_layout_floats(l, AP_DROP_ROWS, ffn > inputs ? ffn : inputs);
+    }
     for (int i = 0; i < 8; i++) /* each piece is rounded up to its alignment */
         ap_layout_take(l, 64, 1);
 }

@@ -25,7 +25,10 @@ struct ap_tape {
     float *attention;       /* scratch */
     /* the step's rows, copied by forward */
     int32_t *ids, *pos; /* [M] */
-    int32_t *start;     /* [M + 1] */
+    uint64_t *record;   /* [M] of the sequence, where rows drop */
+    bool drops;
+    struct ap_stream dropout;
+    int32_t *start; /* [M + 1] */
     int n_row, n_seq;
     /* a block of a head's rows */
     int block;                   /* rows in it, R */

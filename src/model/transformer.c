@@ -45,8 +45,22 @@ static void keep_rows(struct ap_tape *t, const struct ap_rows *rows)
     memcpy(t->ids, rows->ids, (size_t)rows->n_row * sizeof(int32_t));
     memcpy(t->start, rows->start, ((size_t)rows->n_seq + 1) * sizeof(int32_t));
     for (int s = 0; s < rows->n_seq; s++)
-        for (int32_t i = rows->start[s]; i < rows->start[s + 1]; i++)
+        for (int32_t i = rows->start[s]; i < rows->start[s + 1]; i++) {
             t->pos[i] = i - rows->start[s];
+            t->record[i] = rows->dropout ? rows->dropout->record[s] : 0;
+        }
+    t->drops = rows->dropout != NULL;
+    if (rows->dropout)
+        t->dropout = rows->dropout->stream;
+}
+
+/* A layer's view; where the rows drop, with its masks. */
+static struct ap_block view_of(const struct ap_tape *t, const struct ap_role *role, int layer)
+{
+    struct ap_block b = ap_block_view(role, layer);
+    for (int m = 0; t->drops && m < AP_MAP_N; m++)
+        ap_linear_drop(&b.map[m], role, layer, m, &t->dropout, t->record, t->pos);
+    return b;
 }
 
 /* All that backward reads of a layer; x_out NULL: not that which follows it. */
@@ -63,7 +77,7 @@ static void layers_forward(struct ap_tape *t, const struct ap_role *role)
 {
     int n_layer = t->config.n_layer;
     for (int l = 0; l < n_layer; l++) {
-        struct ap_block b = ap_block_view(role, l);
+        struct ap_block b = view_of(t, role, l);
         layer_forward(t, &b, &t->layers[l], l + 1 < n_layer ? t->layers[l + 1].x_in : t->x_out);
     }
 }
@@ -79,6 +93,7 @@ ap_status ap_forward(struct ap_tape *t, const struct ap_role *role, const struct
         return status;
     keep_rows(t, rows);
     t->has_dhidden = false;
+    t->whole = t->config.n_layer - 1;
     ap_embedding_forward(w, t->layers[0].x_in, t->ids, t->n_row);
     layers_forward(t, role);
     t->ops->rmsnorm(t->hidden, t->rstd, t->x_out, w->table.rows[w->norm].data, t->n_row,
@@ -91,10 +106,10 @@ static void layers_backward(struct ap_tape *t, const struct ap_role *role)
     struct ap_place place = {
         .pos = t->pos, .start = t->start, .n_row = t->n_row, .n_seq = t->n_seq};
     for (int l = t->config.n_layer - 1; l >= 0; l--) {
-        struct ap_block b = ap_block_view(role, l);
-        if (t->kind == AP_TAPE_CHECKPOINT &&
-            l + 1 < t->config.n_layer) /* the last one's is there */
+        struct ap_block b = view_of(t, role, l);
+        if (t->kind == AP_TAPE_CHECKPOINT && t->whole != l)
             layer_forward(t, &b, &t->layers[l], NULL);
+        t->whole = l;
         ap_block_backward(&b, &t->layers[l], t->dx, &place, l > 0 || role->weights->trainable,
                           &t->room, t->attention);
     }

@@ -5,6 +5,7 @@
 #ifndef AP_MODEL_TRANSFORMER_H
 #define AP_MODEL_TRANSFORMER_H
 
+#include "base/random.h"
 #include "model/weights.h"
 
 struct ap_role {
@@ -12,11 +13,20 @@ struct ap_role {
     struct ap_adapter *adapter; /* borrowed; NULL: none ("adapter off") */
 };
 
+/* Inputs of the adapter's A are dropped with its probability, the rest scaled by 1/(1−p) (peft's
+ * lora_dropout): masks are functions of seed, stage, step, record, position, layer and module, so
+ * they do not depend on batch, threads or resuming; backward has the forward's. */
+struct ap_dropout {
+    struct ap_stream stream; /* seed, stage, step; the rest is not read */
+    const uint64_t *record;  /* [n_seq] numbers of the sequences; read by the forward only */
+};
+
 /* Sequences one after another: rows start[s] … start[s+1]−1 are sequence s, at positions 0, 1, … */
 struct ap_rows {
     const int32_t *ids;   /* n_row token ids, in [0, V) */
     const int32_t *start; /* n_seq + 1 */
     int n_row, n_seq;
+    const struct ap_dropout *dropout; /* NULL: none, as everywhere but in supervised training */
 };
 
 struct ap_tape; /* opaque: activations, their gradients, scratch */

@@ -165,6 +165,7 @@ struct ap_adapter {
     double *alphas; /* [n_layer·AP_LORA_N], as a and b */
     float *scales;  /* s of each */
     bool rslora;
+    double dropout; /* of inputs, where rows drop (transformer.h) */
     bool trainable;
 };
 
@@ -179,8 +180,8 @@ ap_status ap_adapter_new(struct ap_adapter **out, const struct ap_weights *base,
                          struct ap_error *err);
 /* PEFT's folder: adapter_config.json, adapter_model.safetensors. Which linear maps it has, and with
  * which rank and alpha, goes by PEFT's own rules (adapter_match.c). Checked against the base; a
- * feature of PEFT that is not implemented is AP_UNSUPPORTED by key and value. lora_dropout is taken
- * as it is: it acts in training only, and training here has none. */
+ * feature of PEFT that is not implemented is AP_UNSUPPORTED by key and value. lora_dropout acts
+ * where rows drop (transformer.h). */
 ap_status ap_adapter_load(struct ap_adapter **out, const struct ap_weights *base, const char *dir,
                           struct ap_error *err);
 /* base_name: base_model_name_or_path of the file, NULL for none. With a head the task is SEQ_CLS.

@@ -36,6 +36,11 @@ static ap_status check_targets(const struct ap_config *config, const char *key,
                                const struct ap_adapter_settings *a, struct ap_error *err)
 {
     bool unused[AP_LORA_N];
+    if (a->dropout > 0 && !strcmp(key, "target"))
+        return ap_fail(err, AP_INVALID,
+                       "target.adapter.dropout is %g, expected 0: it trains in rlhf alone, where "
+                       "dropout is off (math.md (10)); leave it out",
+                       a->dropout);
     ap_status status = a->rank > 0 ? ap_lora_targets_parse(unused, config, a->targets, err) : AP_OK;
     return status == AP_OK ? status : ap_fail_prefix(err, status, "%s.adapter.targets", key);
 }

@@ -24,6 +24,7 @@ struct ap_adapter_settings {
     double alpha;
     char *targets; /* "all-linear" or names separated by commas */
     bool rslora;
+    double dropout; /* of inputs in supervised training, [0, 1) */
 };
 
 struct ap_optimiser_settings {

@@ -42,6 +42,8 @@ static const struct ap_setting adapter_rows[] = {
         HELP("linear maps that get an adapter: all-linear, or a list such as [q_proj, v_proj]")),
     ROW("rslora", BOOL, rslora, "false",
         HELP("divide alpha by the square root of the rank instead")),
+    ROW("dropout", REAL, dropout, "0", RANGE(0, 0.999),
+        HELP("share of a map's inputs that the adapter misses in supervised training; never in RL")),
 };
 #undef OWNER
 

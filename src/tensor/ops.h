@@ -41,6 +41,17 @@ struct ap_attention_shape {
     int window; /* how many positions a row attends to, its own the last of them; 0: all */
 };
 
+/* What dropout zeroes: column k of row i goes by sixteen bits, the k%8-th, of Philox4x32-10 with
+ * this key at the counter {k/8, pos[i], record[i] xor mix}. */
+struct ap_mask {
+    uint32_t key[2];
+    uint64_t mix;
+    const uint64_t *record; /* [n_row] */
+    const int32_t *pos;     /* [n_row] */
+    uint32_t drop;          /* of 65536; below that */
+    float scale;            /* of what stays */
+};
+
 /* One caller at a time: operations bring their own threads. None but pack_new allocates through our
  * allocator (oneDNN may, of its own, in linear). */
 struct ap_ops {
@@ -123,6 +134,10 @@ struct ap_ops {
     void (*logprob_backward)(float *logits, const float *lse, const float *entropy,
                              const int32_t *target, const float *dlogp, const float *dentropy,
                              int n_row, int n_vocab, float temperature);
+
+    /* y (+)= x, an element zero with probability drop/65536, else times scale. y = x is fine. */
+    void (*dropout)(float *y, const float *x, const struct ap_mask *mask, int n_row, int width,
+                    bool accumulate);
 
     /* -- flat arrays -- */
     void (*add)(float *y, const float *x, size_t n); /* y += x */

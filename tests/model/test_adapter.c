@@ -93,10 +93,12 @@ static void check_round_trip(void **state, struct ap_adapter *a, const struct ap
     struct ap_error err;
     struct ap_adapter *loaded, *copy;
     tiny_stir(a->ops, &a->table, 17, 0.3);
+    a->dropout = 0.0625;
     check_ok(ap_adapter_save(a, *state, "some/base", &err), err);
     check_ok(ap_adapter_load(&loaded, w, *state, &err), err);
     check_equal(a, loaded);
     check_ok(ap_adapter_copy(&copy, loaded, &err), err);
+    assert_true(loaded->dropout == a->dropout && copy->dropout == a->dropout);
     check_ok(ap_adapter_set_trainable(loaded, &err), err);
     assert_true(loaded->trainable && loaded->table.rows[0].grad && !copy->trainable);
     loaded->table.rows[0].own[0] += 1;
@@ -179,6 +181,7 @@ static void test_refused(void **state)
         "\"layers_to_transform\":null,\"megatron_core\":\"megatron.core\",\"eva_config\":null,"
         "\"qalora_group_size\":16,\"task_type\":\"CAUSAL_LM\",\"init_lora_weights\":true",
         AP_OK, "", "");
+    load_with(state, w, ",\"lora_dropout\":1", AP_FORMAT, "lora_dropout is 1", "below 1");
     load_with(state, w, ",\"use_dora\":true", no, "\"use_dora\" is true", "adapter_config.json");
     load_with(state, w, ",\"rank_pattern\":{\"q_proj\":8}", AP_FORMAT, "is F32 [4,16]",
               "expected [8,16]");

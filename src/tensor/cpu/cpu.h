@@ -48,6 +48,9 @@ void ap_cpu_logprob(float *logp, float *entropy, float *lse, const float *logits
 void ap_cpu_logprob_backward(float *logits, const float *lse, const float *entropy,
                              const int32_t *target, const float *dlogp, const float *dentropy,
                              int n_row, int n_vocab, float temperature);
+/* dropout.c */
+void ap_cpu_dropout(float *y, const float *x, const struct ap_mask *m, int n_row, int width,
+                    bool accumulate);
 /* flat.c */
 void ap_cpu_add(float *y, const float *x, size_t n);
 void ap_cpu_scale(float *x, float a, size_t n);

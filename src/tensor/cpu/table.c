@@ -88,8 +88,8 @@ static struct ap_packed *base_onednn_new(int n_out, int n_in, ap_dtype dtype)
         .attention = ap_cpu_attention, .attention_backward = ap_cpu_attention_backward,            \
         .kv_store = ap_cpu_kv_store, .attention_cached = ap_cpu_attention_cached,                  \
         .kv_copy = ap_cpu_kv_copy, .logprob = ap_cpu_logprob,                                      \
-        .logprob_backward = ap_cpu_logprob_backward, .add = ap_cpu_add, .scale = ap_cpu_scale,     \
-        .sum_squares = ap_cpu_sum_squares, .adamw = ap_cpu_adamw,                                  \
+        .logprob_backward = ap_cpu_logprob_backward, .dropout = ap_cpu_dropout, .add = ap_cpu_add, \
+        .scale = ap_cpu_scale, .sum_squares = ap_cpu_sum_squares, .adamw = ap_cpu_adamw,           \
     }
 
 /* -- what the processor has -- */
