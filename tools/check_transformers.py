@@ -225,7 +225,8 @@ def meaning(config):
     """What a configuration computes by, without what names files, versions and kinds."""
     c = config.to_dict()
     for key in ("transformers_version", "architectures", "dtype", "_name_or_path", "id2label",
-                "label2id", "resid_pdrop", "max_window_layers", "num_labels"):
+                "label2id", "resid_pdrop", "max_window_layers", "num_labels",
+                "partial_rotary_factor"):  # the last is in rope_parameters too
         c.pop(key, None)
     rope = c["rope_parameters"] = dict(c["rope_parameters"])
     rope.pop("type", None)

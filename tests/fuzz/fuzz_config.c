@@ -18,6 +18,16 @@ static void check_config(const struct ap_config *c)
         c->head_dim % 2 || c->n_kv_head < 1 || c->n_head % c->n_kv_head || c->max_position < 1 ||
         !(c->rms_eps > 0) || !(c->rope_theta > 0) || c->n_eos < 0 || c->n_eos > AP_EOS_MAX)
         abort();
+    if (c->family < 0 || c->family >= AP_FAMILY_N || c->window < 0 || ap_config_n_freq(c) < 1 ||
+        2 * ap_config_n_freq(c) > c->head_dim || ap_config_context(c) < 1 ||
+        ap_config_context(c) > c->max_position)
+        abort();
+    for (int l = 0; l < c->n_layer; l++)
+        if (ap_config_window(c, l) && ap_config_window(c, l) != c->window)
+            abort();
+    for (int i = 0; c->rope == AP_ROPE_LONGROPE && i < ap_config_n_freq(c); i++)
+        if (i >= AP_FREQ_MAX || !(c->rope_short[i] > 0) || !(c->rope_long[i] > 0))
+            abort();
     for (int i = 0; i < c->n_eos; i++)
         if (c->eos[i] < 0 || c->eos[i] >= c->n_vocab)
             abort();

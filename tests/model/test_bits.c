@@ -201,6 +201,8 @@ static void test_decode(void **state)
     check_decoding(tiny_config(), false);
     check_decoding(tiny_config(), true);
     check_decoding(wide_config(), true);
+    check_decoding(tiny_phi3_config(), false);
+    check_decoding(tiny_phi3_config(), true);
 }
 
 /* Rows of several slots in one call, in any order of slots. */

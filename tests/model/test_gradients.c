@@ -167,8 +167,9 @@ static void test_fused(void **state)
 {
     struct ap_config c = tiny_config();
     (void)state;
-    c.fused = true;
+    c.fused = true; /* with biases, which no family has */
     check_problem(c, true);
+    check_problem(tiny_phi3_config(), false);
 }
 
 /* Every backward adds: twice the same is exactly double, in the head and below it. */

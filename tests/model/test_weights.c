@@ -183,6 +183,45 @@ static void test_disagreement(void **state)
     ap_weights_free(f.w);
 }
 
+static void test_fused_disagreement(void **state)
+{
+    struct folder f;
+    folder_open(&f, state, tiny_phi3_config());
+    int qkv = folder_find(&f, "model.layers.1.self_attn.qkv_proj.weight");
+    assert_int_equal(f.out[qkv].shape[0], (4 + 2 * 2) * 6);
+    f.out[qkv].shape[0] = 42;
+    folder_write(&f, state, "model.safetensors", 0, f.n);
+    load_refused(state, AP_FORMAT, "qkv_proj.weight is F32 [42,16], expected [48,16]",
+                 "(num_attention_heads + 2·num_key_value_heads)·head_dim");
+    f.out[qkv].shape[0] = 48;
+    f.out[folder_find(&f, "model.layers.0.mlp.gate_up_proj.weight")].shape[0] = 24;
+    folder_write(&f, state, "model.safetensors", 0, f.n);
+    load_refused(state, AP_FORMAT, "gate_up_proj.weight is F32 [24,16], expected [48,16]",
+                 "2·intermediate_size");
+    f.out[qkv].name = "model.layers.1.self_attn.q_proj.weight";
+    folder_write(&f, state, "model.safetensors", 0, f.n);
+    load_refused(state, AP_FORMAT, "", "is F32 [24,16], expected [48,16]");
+    ap_weights_free(f.w);
+}
+
+/* Which factors are used follows from the context, once; cosines carry the attention factor. */
+static void test_longrope(void **state)
+{
+    struct ap_error err;
+    struct ap_config c = tiny_phi3_config();
+    double scale = sqrt(1 + log(2) / log(32));
+    (void)state;
+    for (int context = 0; context <= 64; context += context == 32 ? 1 : 16) {
+        struct ap_weights *w;
+        check_ok(ap_weights_random(&w, &c, context, AP_F32, 7, &err), err);
+        double ext = context > 32 ? 3 : 1, angle = 5 / (ext * sqrt(10000));
+        assert_int_equal(w->context, context ? context : 32);
+        check_near(w->rope_cos[5 * 2 + 1], scale * cos(angle), 1e-6, 0);
+        check_near(w->rope_sin[5 * 2 + 1], scale * sin(angle), 1e-6, 0);
+        ap_weights_free(w);
+    }
+}
+
 static void test_missing_files(void **state)
 {
     struct ap_error err;
@@ -394,6 +433,8 @@ int main(void)
         cmocka_unit_test(test_random),
         cmocka_unit_test_setup_teardown(test_context, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_disagreement, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_fused_disagreement, scratch_setup, scratch_teardown),
+        cmocka_unit_test(test_longrope),
         cmocka_unit_test_setup_teardown(test_missing_files, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_tied_copy, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_shards, scratch_setup, scratch_teardown),

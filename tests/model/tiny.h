@@ -1,4 +1,4 @@
-/* A small random Llama with every option on, for tests that need no reference. */
+/* Small random models with every option on, for tests that need no reference. */
 #ifndef AP_TESTS_MODEL_TINY_H
 #define AP_TESTS_MODEL_TINY_H
 
@@ -29,6 +29,25 @@ static inline struct ap_config tiny_config(void)
                               .n_eos = 1};
 }
 
+/* The same with fused weights, a window in the second layer, and two of a head's three pairs turned
+ * by longrope's long factors. */
+static inline struct ap_config tiny_phi3_config(void)
+{
+    struct ap_config c = tiny_config();
+    c.family = AP_PHI3;
+    c.fused = true;
+    c.qkv_bias = c.o_bias = c.mlp_bias = false;
+    c.window = 5;
+    c.sliding[0] = 2;
+    c.rope_partial = 0.7;
+    c.rope = AP_ROPE_LONGROPE;
+    c.rope_original = 32;
+    c.rope_short[0] = c.rope_short[1] = 1;
+    c.rope_long[0] = 1.5f;
+    c.rope_long[1] = 3;
+    return c;
+}
+
 static inline struct ap_random tiny_stream(uint64_t seed)
 {
     struct ap_random r;
@@ -53,7 +72,7 @@ static inline struct ap_weights *tiny_weights(const struct ap_config *c)
 {
     struct ap_error err;
     struct ap_weights *w;
-    check_ok(ap_weights_random(&w, c, 0, tiny_dtype, 7, &err), err);
+    check_ok(ap_weights_random(&w, c, c->max_position, tiny_dtype, 7, &err), err);
     tiny_stir(w->ops, &w->table, 3, 0.1);
     return w;
 }
