@@ -198,10 +198,10 @@ def save_adapter(model, folder, draw, seed):
 def check_reading(binary, folder, rows, draw, seed):
     causal = load(transformers.AutoModelForCausalLM, folder / "model")
     reward = load(transformers.AutoModelForSequenceClassification, folder / "reward")
-    far = [
-        report("log-probabilities", distance(score(binary, folder / "model", None, rows), causal, rows)),
-        report("scores", distance(score(binary, folder / "reward", None, rows), reward, rows)),
-    ]
+    lines = score(binary, folder / "model", None, rows)
+    far = [report("log-probabilities", distance(lines, causal, rows))]
+    lines = score(binary, folder / "reward", None, rows)
+    far.append(report("scores", distance(lines, reward, rows)))
     adapted = save_adapter(causal, folder / "adapter", draw, seed)
     lines = score(binary, folder / "model", folder / "adapter", rows)
     far.append(report("with peft's adapter", distance(lines, adapted, rows)))
