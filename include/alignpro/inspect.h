@@ -2,9 +2,12 @@
 #ifndef ALIGNPRO_INSPECT_H
 #define ALIGNPRO_INSPECT_H
 
+#include "alignpro/api.h"
 #include "alignpro/error.h"
 
 #include <stdbool.h>
+
+AP_API_BEGIN
 
 struct ap_inspect_options {
     const char *model;  /* data: folder of a tokenizer whose tokens lengths are counted in; NULL:
@@ -18,5 +21,7 @@ struct ap_inspect_options {
  * (ap_text_free) and ends in a newline. What is of no known kind is AP_UNSUPPORTED. */
 ap_status ap_inspect(const char *path, const struct ap_inspect_options *options, char **text,
                      struct ap_error *err);
+
+AP_API_END
 
 #endif
