@@ -108,7 +108,7 @@ static double step_flop(const struct ap_weights *w, const struct ap_adapter *a,
 static ap_status train_step(struct ap_tape *tape, const struct ap_role *role, struct batch *b,
                             struct ap_optimiser *optimiser, int64_t step, struct ap_error *err)
 {
-    struct ap_rows rows = {b->ids, b->start, b->n_row, b->n_seq};
+    struct ap_rows rows = {.ids = b->ids, .start = b->start, .n_row = b->n_row, .n_seq = b->n_seq};
     struct ap_update update;
     ap_status status = ap_forward(tape, role, &rows, err);
     if (status != AP_OK)

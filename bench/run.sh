@@ -77,13 +77,40 @@ run_tensor() {
     "$build/bench_tensor" "$threads"
 }
 
+# tokenizer NAME DIR FILE…: a row of ours, and rows of the Rust library on the same texts
+tokenizer() {
+    name=$1 dir=$2
+    shift 2
+    "$build/bench_tokenizer" "$dir" "$@" >"$work/ours" || return
+    [ -z "${PEER_PYTHON:-}" ] || {
+        "$build/bench_tokenizer" "$dir" --dump "$work/texts" "$@" &&
+            "$PEER_PYTHON" bench/peer_tokenizers.py "$dir" "$work/texts" --runs 3 >"$work/peer" || return
+        cat "$work/peer" >>"$work/ours"
+    }
+    awk -v name="$name" '
+    {
+        shift = $1 == "fast" ? 1 : 0
+        if (NR == 1)
+            ours = $6
+        who = NR == 1 ? "alignpro" : shift ? "tokenizers, batch" : "tokenizers"
+        printf "%-22s %-18s load %6.3f s  first %7.2f MB/s  best %7.2f MB/s  %9d tokens", name, who,
+               $(2 + shift), $(4 + shift), $(6 + shift), $NF
+        printf NR == 1 ? "\n" : "  %6.2fx\n", ours / $(6 + shift)
+    }' "$work/ours"
+}
+
 run_tokenizer() {
-    title "tokenizer"
-    if [ -d "$stories" ]; then
-        "$build/bench_tokenizer" "$stories" "$data/datasets/tinystories_sample_2MiB.txt"
-    else
-        "$build/bench_tokenizer" examples/demo docs/math.md 20
+    title "tokenizer, one thread"
+    if [ ! -d "$data/tokenizers" ]; then
+        echo "SKIP: $data/tokenizers is absent (set ALIGNPRO_DATA)"
+        tokenizer demo examples/demo docs/formats.md
+        return
     fi
+    for name in llama-3.2-instruct qwen2.5-instruct phi-3-mini; do
+        tokenizer "$name" "$data/tokenizers/$name" "$data"/datasets/helpsteer_500.jsonl \
+            "$data"/datasets/ultrafeedback_binarized_train_1000.jsonl "$data"/datasets/orca_dpo_pairs_284.jsonl
+    done
+    tokenizer stories260K "$stories" "$data/datasets/tinystories_sample_2MiB.txt"
 }
 
 run_stories() {

@@ -5,7 +5,7 @@
 #define AP_TEXT_BPE_H
 
 #include "alignpro/text.h"
-#include "base/json.h"
+#include "text/model_text.h"
 #include "text/vocab.h"
 
 #define AP_BPE_N_DIRECT 512 /* characters below it are looked up without hashing */
@@ -47,9 +47,10 @@ struct ap_bpe_scratch {
     size_t n_heap, heap_cap;
 };
 
-/* From the "model" object of a tokenizer.json; `vocab` must hold the model's tokens already. */
+/* From the "model" object of a tokenizer.json, whose merges are read from its text; `vocab` must
+ * hold the model's tokens already. */
 ap_status ap_bpe_init(struct ap_bpe *bpe, const struct ap_vocab *vocab, const json_t *model,
-                      const char *where, struct ap_error *err);
+                      struct ap_model_text *text, const char *where, struct ap_error *err);
 void ap_bpe_free(struct ap_bpe *bpe);
 
 /* Append the ids of a word of valid UTF-8: O(n log n) in its length. */

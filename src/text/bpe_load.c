@@ -72,77 +72,82 @@ static void find_characters(struct ap_bpe *bpe)
     }
 }
 
-/* The two halves of a merge in either spelling: "a b" or ["a", "b"]. */
-static bool split_merge(const json_t *merge, const char *half[2], size_t n[2])
+/* A merge as it is read: its halves one behind the other. */
+struct halves {
+    struct ap_buffer joined;
+    size_t n_left;
+    bool is_pair; /* else it is no merge, but JSON */
+};
+
+/* "a b" or ["a", "b"]. */
+static ap_status read_halves(struct halves *h, struct ap_buffer *half, struct ap_json_cursor *at,
+                             struct ap_error *err)
 {
-    if (json_is_array(merge)) {
-        const json_t *a = json_array_get(merge, 0), *b = json_array_get(merge, 1);
-        if (json_array_size(merge) != 2 || !json_is_string(a) || !json_is_string(b))
-            return false;
-        half[0] = json_string_value(a);
-        half[1] = json_string_value(b);
-        n[0] = json_string_length(a);
-        n[1] = json_string_length(b);
-        return true;
+    ap_status status;
+    h->is_pair = false;
+    ap_buffer_clear(&h->joined);
+    if (ap_json_take(at, '[')) {
+        bool left = ap_json_string(at, half, &status, err);
+        AP_TRY(status);
+        if (!left || !ap_json_take(at, ','))
+            return AP_OK;
+        AP_TRY(ap_buffer_append(&h->joined, half->data, half->len, err));
+        h->n_left = half->len;
+        bool right = ap_json_string(at, half, &status, err);
+        AP_TRY(status);
+        h->is_pair = right && ap_json_take(at, ']');
+        AP_TRY(ap_buffer_append(&h->joined, half->data, half->len, err));
+        return AP_OK;
     }
-    if (!json_is_string(merge))
-        return false;
-    const char *text = json_string_value(merge);
-    size_t length = json_string_length(merge);
-    const char *space = memchr(text, ' ', length);
-    if (!space || memchr(space + 1, ' ', length - (size_t)(space + 1 - text)))
-        return false;
-    half[0] = text;
-    n[0] = (size_t)(space - text);
-    half[1] = space + 1;
-    n[1] = length - n[0] - 1;
-    return true;
+    bool whole = ap_json_string(at, half, &status, err);
+    AP_TRY(status);
+    const char *space = whole && half->len ? memchr(half->data, ' ', half->len) : NULL;
+    if (!space)
+        return AP_OK;
+    h->n_left = (size_t)(space - half->data);
+    h->is_pair = !memchr(space + 1, ' ', half->len - h->n_left - 1);
+    AP_TRY(ap_buffer_append(&h->joined, half->data, h->n_left, err));
+    AP_TRY(ap_buffer_append(&h->joined, space + 1, half->len - h->n_left - 1, err));
+out:
+    return status;
 }
 
-static ap_status add_merge(struct ap_bpe *bpe, const json_t *merge, size_t rank,
-                           struct ap_buffer *joined, const char *where, struct ap_error *err)
+static ap_status unknown_half(const char *half, size_t n, size_t rank, const char *where,
+                              struct ap_error *err)
+{
+    return ap_fail(err, AP_FORMAT, "%s: \"merges\"[%zu] names \"%.*s\", which is not in \"vocab\"",
+                   where, rank, (int)(n < 64 ? n : 64), half);
+}
+
+static ap_status add_merge(struct ap_bpe *bpe, const struct halves *h, size_t rank,
+                           const char *where, struct ap_error *err)
 {
     static const char mark[] = "\xE2\x96\x81";
-    const char *half[2];
-    size_t n[2];
-    int32_t id[2];
-    if (!split_merge(merge, half, n))
-        return ap_fail(err, AP_FORMAT,
-                       "%s: \"merges\"[%zu] is not a pair, expected \"a b\" or [\"a\", \"b\"]",
-                       where, rank);
-    for (int i = 0; i < 2; i++) {
-        id[i] = ap_vocab_find(bpe->vocab, half[i], n[i], AP_VOCAB_MODEL);
-        if (id[i] < 0)
-            return ap_fail(err, AP_FORMAT,
-                           "%s: \"merges\"[%zu] names \"%.*s\", which is not in "
-                           "\"vocab\"",
-                           where, rank, (int)(n[i] < 64 ? n[i] : 64), half[i]);
-    }
-    ap_buffer_clear(joined);
-    ap_status status = ap_buffer_append(joined, half[0], n[0], err);
-    if (status == AP_OK)
-        status = ap_buffer_append(joined, half[1], n[1], err);
-    if (status != AP_OK)
-        return status;
-    if (n[0] < 3 || memcmp(half[0] + n[0] - 3, mark, 3) != 0)
-        bpe->parts = bpe->parts && (n[1] < 3 || memcmp(half[1], mark, 3) != 0);
-    int32_t result = ap_vocab_find(bpe->vocab, joined->data, joined->len, AP_VOCAB_MODEL);
+    const char *left = h->joined.data, *right = left + h->n_left;
+    size_t n_left = h->n_left, n_right = h->joined.len - n_left;
+    int32_t left_id = ap_vocab_find(bpe->vocab, left, n_left, AP_VOCAB_MODEL);
+    int32_t right_id = ap_vocab_find(bpe->vocab, right, n_right, AP_VOCAB_MODEL);
+    if (left_id < 0)
+        return unknown_half(left, n_left, rank, where, err);
+    if (right_id < 0)
+        return unknown_half(right, n_right, rank, where, err);
+    if (n_left < 3 || memcmp(right - 3, mark, 3) != 0)
+        bpe->parts = bpe->parts && (n_right < 3 || memcmp(right, mark, 3) != 0);
+    int32_t result = ap_vocab_find(bpe->vocab, left, h->joined.len, AP_VOCAB_MODEL);
     if (result < 0)
         return ap_fail(err, AP_FORMAT,
                        "%s: \"merges\"[%zu] makes \"%.64s\", which is not in "
                        "\"vocab\"",
-                       where, rank, joined->data);
+                       where, rank, left);
     /* A pair that stands twice has its last rank, as in the reference. */
-    *ap_merge_slot(bpe, id[0], id[1]) = (struct ap_merge){id[0], id[1], (uint32_t)rank, result};
+    *ap_merge_slot(bpe, left_id, right_id) =
+        (struct ap_merge){left_id, right_id, (uint32_t)rank, result};
     return AP_OK;
 }
 
-static ap_status read_merges(struct ap_bpe *bpe, const json_t *merges, const char *where,
-                             struct ap_error *err)
+static ap_status make_table(struct ap_bpe *bpe, size_t n, const char *where, struct ap_error *err)
 {
-    size_t n = json_array_size(merges), n_slots = 16;
-    struct ap_buffer joined = {0};
-    ap_status status = AP_OK;
+    size_t n_slots = 16;
     if (n > (size_t)1 << 28)
         return ap_fail(err, AP_LIMIT, "%s: %zu merges are over the limit of %d", where, n, 1 << 28);
     while (n_slots < 2 * n)
@@ -153,16 +158,40 @@ static ap_status read_merges(struct ap_bpe *bpe, const json_t *merges, const cha
     for (size_t i = 0; i < n_slots; i++)
         bpe->merge[i].left = -1;
     bpe->mask = (uint32_t)(n_slots - 1);
+    return AP_OK;
+}
+
+static ap_status read_merges(struct ap_bpe *bpe, struct ap_model_text *text, const char *where,
+                             struct ap_error *err)
+{
+    struct ap_json_cursor *at = &text->merges;
+    struct ap_buffer half = {0};
+    struct halves h = {0};
+    ap_status status;
+    size_t rank = 0;
+    AP_TRY(make_table(bpe, text->n_merges, where, err));
     bpe->parts =
         !bpe->ignore_merges && ap_vocab_find(bpe->vocab, "\xE2\x96\x81", 3, AP_VOCAB_MODEL) >= 0;
-    for (size_t i = 0; i < n && status == AP_OK; i++)
-        status = add_merge(bpe, json_array_get(merges, i), i, &joined, where, err);
-    ap_buffer_free(&joined);
+    ap_json_take(at, '[');
+    for (; ap_json_more(at, ']', rank == 0); rank++) {
+        AP_TRY(read_halves(&h, &half, at, err));
+        if (!h.is_pair || rank == text->n_merges)
+            AP_TRY(ap_fail(err, AP_FORMAT,
+                           "%s: \"merges\"[%zu] is not a pair, expected \"a b\" or "
+                           "[\"a\", \"b\"]",
+                           where, rank));
+        AP_TRY(add_merge(bpe, &h, rank, where, err));
+    }
+    if (at->broken)
+        status = ap_fail(err, AP_FORMAT, "%s: \"merges\": is not JSON", where);
+out:
+    ap_buffer_free(&h.joined);
+    ap_buffer_free(&half);
     return status;
 }
 
 ap_status ap_bpe_init(struct ap_bpe *bpe, const struct ap_vocab *vocab, const json_t *model,
-                      const char *where, struct ap_error *err)
+                      struct ap_model_text *text, const char *where, struct ap_error *err)
 {
     const json_t *merges;
     *bpe = (struct ap_bpe){.vocab = vocab};
@@ -170,7 +199,7 @@ ap_status ap_bpe_init(struct ap_bpe *bpe, const struct ap_vocab *vocab, const js
     if (status == AP_OK)
         status = ap_text_json_array(model, "merges", where, true, &merges, err);
     if (status == AP_OK)
-        status = read_merges(bpe, merges, where, err);
+        status = read_merges(bpe, text, where, err);
     if (status == AP_OK)
         find_characters(bpe);
     return status;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "text/model_text.h"
 #include "text/text_json.h"
 
 #include <string.h>
@@ -22,40 +23,40 @@ static const char *part(char *buffer, const char *where, const char *key)
 
 /* ---- vocabulary ---- */
 
-static ap_status read_id(const json_t *value, const char *token, const char *where, int64_t *id,
-                         struct ap_error *err)
-{
-    if (!json_is_integer(value))
-        return ap_fail(err, AP_FORMAT, "%s: the id of \"%.64s\" is no integer; correct it", where,
-                       token);
-    *id = json_integer_value(value);
-    return AP_OK;
-}
-
-static ap_status read_model_vocab(struct ap_vocab *v, const json_t *vocab, const char *where,
+static ap_status read_model_vocab(struct ap_vocab *v, struct ap_json_cursor *at, const char *where,
                                   struct ap_error *err)
 {
-    const char *token;
-    json_t *value;
+    struct ap_buffer token = {0};
     ap_status status = AP_OK;
-    json_object_foreach((json_t *)(uintptr_t)vocab, token, value)
-    {
+    bool first = true;
+    ap_json_take(at, '{');
+    for (; ap_json_more(at, '}', first); first = false) {
         int64_t id = -1;
-        AP_TRY(read_id(value, token, where, &id, err));
-        AP_TRY(ap_vocab_put(v, id, token, strlen(token), AP_VOCAB_MODEL, where, err));
+        bool whole = ap_json_string(at, &token, &status, err) && ap_json_take(at, ':');
+        AP_TRY(status);
+        at->broken = !whole;
+        if (!whole || !ap_json_integer(at, &id))
+            AP_TRY(ap_fail(err, AP_FORMAT, "%s: the id of \"%.64s\" is no integer; correct it",
+                           where, token.len ? token.data : ""));
+        AP_TRY(ap_vocab_put(v, id, token.data ? token.data : "", token.len, AP_VOCAB_MODEL, where,
+                            err));
     }
+    if (at->broken)
+        status = ap_fail(err, AP_FORMAT, "%s: is not JSON", where);
 out:
+    ap_buffer_free(&token);
     return status;
 }
 
-/* Added tokens that are not in the model's own vocabulary. */
-static size_t count_new(const json_t *added, const json_t *vocab)
+/* Added tokens that are not in the model's own vocabulary, which was read. */
+static size_t count_new(const json_t *added, const struct ap_vocab *v)
 {
     size_t n = 0;
     for (size_t i = 0; i < json_array_size(added); i++) {
-        const char *content =
-            json_string_value(json_object_get(json_array_get(added, i), "content"));
-        n += content && !json_object_get(vocab, content);
+        const json_t *content = json_object_get(json_array_get(added, i), "content");
+        n += json_is_string(content) &&
+             ap_vocab_find(v, json_string_value(content), json_string_length(content),
+                           AP_VOCAB_PRESENT) < 0;
     }
     return n;
 }
@@ -178,7 +179,8 @@ out:
     return status;
 }
 
-static ap_status read_tokenizer(struct ap_tokenizer *t, const json_t *root, struct ap_error *err)
+static ap_status read_tokenizer(struct ap_tokenizer *t, const json_t *root,
+                                struct ap_model_text *text, struct ap_error *err)
 {
     /* truncation and padding are what a training script last set; transformers clears both before
      * it encodes, and so they are not looked at. */
@@ -195,9 +197,11 @@ static ap_status read_tokenizer(struct ap_tokenizer *t, const json_t *root, stru
     AP_TRY(ap_text_json_kind(model, part(where, t->where, "model"), model_kind, 1, &kind, err));
     AP_TRY(ap_text_json_object(model, "vocab", where, true, &vocab, err));
     AP_TRY(ap_text_json_array(root, "added_tokens", t->where, false, &added, err));
-    AP_TRY(ap_vocab_init(&t->vocab, json_object_size(vocab) + count_new(added, vocab), where, err));
-    AP_TRY(read_model_vocab(&t->vocab, vocab, part(where, t->where, "model.vocab"), err));
-    AP_TRY(ap_bpe_init(&t->bpe, &t->vocab, model, part(where, t->where, "model"), err));
+    part(where, t->where, "model.vocab");
+    AP_TRY(ap_vocab_init(&t->vocab, text->n_vocab + json_array_size(added), where, err));
+    AP_TRY(read_model_vocab(&t->vocab, &text->vocab, where, err));
+    AP_TRY(ap_vocab_trim(&t->vocab, text->n_vocab + count_new(added, &t->vocab), where, err));
+    AP_TRY(ap_bpe_init(&t->bpe, &t->vocab, model, text, part(where, t->where, "model"), err));
     AP_TRY(read_components(t, root, err));
     AP_TRY(read_added(t, added, part(where, t->where, "added_tokens"), err));
     AP_TRY(check_complete(&t->vocab, part(where, t->where, "model.vocab"), err));
@@ -295,11 +299,28 @@ void ap_tokenizer_close(struct ap_tokenizer *t)
     ap_free(t);
 }
 
+static ap_status read_text(struct ap_tokenizer *t, const char *text, size_t n, struct ap_error *err)
+{
+    struct ap_model_text parts;
+    struct ap_error other = {0};
+    json_t *root = NULL, *again = NULL;
+    ap_status status = ap_model_text_open(&parts, &root, text, n, t->where, err);
+    if (status == AP_OK)
+        status = read_tokenizer(t, root, &parts, err);
+    if (status != AP_OK && (parts.vocab.broken || parts.merges.broken)) {
+        if (ap_json_parse(text, n, t->where, &again, &other) != AP_OK)
+            *err = other; /* with line and column */
+        json_decref(again);
+    }
+    ap_model_text_close(&parts);
+    json_decref(root);
+    return status;
+}
+
 ap_status ap_tokenizer_parse(struct ap_tokenizer **out, const char *text, size_t n,
                              const char *where, const char *config, size_t n_config,
                              const char *config_where, struct ap_error *err)
 {
-    json_t *root = NULL;
     ap_status status;
     struct ap_tokenizer *t = ap_calloc(1, sizeof(*t));
     *out = NULL;
@@ -312,12 +333,10 @@ ap_status ap_tokenizer_parse(struct ap_tokenizer **out, const char *text, size_t
     t->spare = ap_calloc(1, sizeof(*t->spare));
     if (!t->where || !t->spare)
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a tokenizer", where));
-    AP_TRY(ap_json_parse(text, n, where, &root, err));
-    AP_TRY(read_tokenizer(t, root, err));
+    AP_TRY(read_text(t, text, n, err));
     if (config)
         AP_TRY(read_config(t, config, n_config, config_where, err));
 out:
-    json_decref(root);
     if (status == AP_OK)
         *out = t;
     else

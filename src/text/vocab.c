@@ -77,16 +77,32 @@ static ap_status keep(struct ap_vocab *v, const char *text, size_t n, uint32_t *
     return status == AP_OK ? ap_buffer_append(&v->bytes, "", 1, err) : status;
 }
 
+static ap_status out_of_range(const char *text, int64_t id, int32_t n, const char *where,
+                              struct ap_error *err)
+{
+    return ap_fail(
+        err, AP_FORMAT,
+        "%s: token \"%.64s\" has id %lld, expected 0 to %d (there are at most %d tokens, and ids "
+        "have no gaps)",
+        where, text, (long long)id, n - 1, n);
+}
+
+ap_status ap_vocab_trim(struct ap_vocab *v, size_t n, const char *where, struct ap_error *err)
+{
+    size_t n_text;
+    for (int32_t id = (int32_t)n; id < v->n; id++)
+        if (v->entry[id].flags)
+            return out_of_range(ap_vocab_text(v, id, &n_text), id, (int32_t)n, where, err);
+    v->n = (int32_t)n;
+    return AP_OK;
+}
+
 ap_status ap_vocab_put(struct ap_vocab *v, int64_t id, const char *text, size_t n, uint8_t flags,
                        const char *where, struct ap_error *err)
 {
     size_t n_other;
     if (id < 0 || id >= v->n)
-        return ap_fail(
-            err, AP_FORMAT,
-            "%s: token \"%.64s\" has id %lld, expected 0 to %d (there are %d tokens, and "
-            "ids have no gaps)",
-            where, text, (long long)id, v->n - 1, v->n);
+        return out_of_range(text, id, v->n, where, err);
     struct ap_vocab_entry *e = &v->entry[id];
     if (e->flags)
         return ap_fail(err, AP_FORMAT,

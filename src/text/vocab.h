@@ -31,13 +31,15 @@ struct ap_vocab {
     uint32_t mask;
 };
 
-/* Room for the ids [0, n), all absent. */
+/* Room for the ids [0, n), all absent; n is the most there can be, until ap_vocab_trim. */
 ap_status ap_vocab_init(struct ap_vocab *v, size_t n, const char *where, struct ap_error *err);
 void ap_vocab_free(struct ap_vocab *v);
 /* Give id a spelling. An id out of range or taken, and a spelling that stands already, are
  * AP_FORMAT. */
 ap_status ap_vocab_put(struct ap_vocab *v, int64_t id, const char *text, size_t n, uint8_t flags,
                        const char *where, struct ap_error *err);
+/* There are n tokens, no more: a higher id is AP_FORMAT. */
+ap_status ap_vocab_trim(struct ap_vocab *v, size_t n, const char *where, struct ap_error *err);
 /* Id of a spelling among the entries that have one of the flags; −1 when there is none. */
 int32_t ap_vocab_find(const struct ap_vocab *v, const char *text, size_t n, uint8_t flags);
 /* The spelling, and what the decoder is given. Borrowed; id must be in range. */
