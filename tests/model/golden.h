@@ -234,13 +234,15 @@ static inline int golden_longest(const struct golden *g)
     return longest;
 }
 
+static ap_dtype golden_dtype = AP_F32; /* of the products of what is opened */
+
 static inline struct bench bench_open_for(const struct golden *g, const char *weights,
                                           const char *adapter, int context)
 {
     struct bench b = {0};
     struct ap_error err;
     char *path = golden_path(g, weights);
-    check_ok(ap_weights_load(&b.w, path, context, AP_F32, &err), err);
+    check_ok(ap_weights_load(&b.w, path, context, golden_dtype, &err), err);
     ap_free(path);
     if (adapter) {
         path = golden_path(g, adapter);
@@ -272,6 +274,44 @@ static inline void bench_forward(struct bench *b, const struct golden *g)
     struct ap_error err;
     struct ap_rows rows = golden_rows(g);
     check_ok(ap_forward(b->tape, &b->role, &rows, &err), err);
+}
+
+/* logits[n_row, V] of the last forward; free with ap_free. */
+static inline float *golden_logits(const struct bench *b, int n_row)
+{
+    const struct ap_param_table *t = &b->w->table;
+    const struct ap_param *head = &t->rows[b->w->head >= 0 ? b->w->head : b->w->embed];
+    float *logits = ap_calloc((size_t)n_row * (size_t)b->w->config.n_vocab, sizeof(float));
+    assert_non_null(logits);
+    b->w->ops->linear(logits, ap_tape_hidden(b->tape), head->part[0].packed, n_row, false);
+    return logits;
+}
+
+static inline double golden_largest(const float *x, int n)
+{
+    double most = 0;
+    for (int i = 0; i < n; i++)
+        most = fmax(most, fabs((double)x[i]));
+    return most;
+}
+
+/* The largest difference from the case's logits of that name, each relative to the largest logit of
+ * its position. */
+static inline double golden_logits_distance(const struct golden *g, const float *logits,
+                                            const char *key)
+{
+    const float *want = golden_data(g, key, AP_F32);
+    int n_vocab = g->config.n_vocab;
+    double worst = 0;
+    for (int b = 0; b < g->n_seq; b++)
+        for (int t = 0; t < g->start[b + 1] - g->start[b]; t++) {
+            const float *x = logits + (size_t)(g->start[b] + t) * (size_t)n_vocab;
+            const float *y = want + (size_t)(b * g->width + t) * (size_t)n_vocab;
+            double scale = golden_largest(y, n_vocab);
+            for (int k = 0; k < n_vocab; k++)
+                worst = fmax(worst, fabs((double)x[k] - y[k]) / scale);
+        }
+    return worst;
 }
 
 /* Rows that predict a labelled token, of sequences first … last. */

@@ -2,38 +2,9 @@
  * losses, every gradient, LoRA, DPO, scores, greedy tokens. */
 #include "golden.h"
 
-/* logits[n_row, V] of the last forward. */
-static float *tape_logits(const struct bench *b, int n_row)
-{
-    const struct ap_param_table *t = &b->w->table;
-    const struct ap_param *head = &t->rows[b->w->head >= 0 ? b->w->head : b->w->embed];
-    float *logits = ap_calloc((size_t)n_row * (size_t)b->w->config.n_vocab, sizeof(float));
-    assert_non_null(logits);
-    b->w->ops->linear(logits, ap_tape_hidden(b->tape), head->part[0].packed, n_row, false);
-    return logits;
-}
-
-static double largest(const float *x, int n)
-{
-    double most = 0;
-    for (int i = 0; i < n; i++)
-        most = fmax(most, fabs((double)x[i]));
-    return most;
-}
-
 static void check_logits(const struct golden *g, const float *logits, const char *key)
 {
-    const float *want = golden_data(g, key, AP_F32);
-    int n_vocab = g->config.n_vocab;
-    double worst = 0;
-    for (int b = 0; b < g->n_seq; b++)
-        for (int t = 0; t < g->start[b + 1] - g->start[b]; t++) {
-            const float *x = logits + (size_t)(g->start[b] + t) * (size_t)n_vocab;
-            const float *y = want + (size_t)(b * g->width + t) * (size_t)n_vocab;
-            double scale = largest(y, n_vocab);
-            for (int k = 0; k < n_vocab; k++)
-                worst = fmax(worst, fabs((double)x[k] - y[k]) / scale);
-        }
+    double worst = golden_logits_distance(g, logits, key);
     printf("    %s: %.2g\n", key, worst);
     assert_true(worst <= 2e-5);
 }
@@ -42,7 +13,7 @@ static void case_logits(struct golden *g)
 {
     struct bench b = bench_open(g, "", NULL);
     bench_forward(&b, g);
-    float *logits = tape_logits(&b, g->n_row);
+    float *logits = golden_logits(&b, g->n_row);
     check_logits(g, logits, "logits");
     ap_free(logits);
     bench_close(&b);
@@ -113,7 +84,7 @@ static void case_lora(struct golden *g)
     check_ok(ap_adapter_set_trainable(b.adapter, &err), err);
     labelled_find(&l, g, 0, g->n_seq - 1);
     labelled_forward(&l, &b, g);
-    float *logits = tape_logits(&b, g->n_row);
+    float *logits = golden_logits(&b, g->n_row);
     check_logits(g, logits, "lora.logits");
     ap_free(logits);
     check_near(labelled_loss(&l), golden_number(g, NULL, "lora_loss"), 0, 1e-6);
@@ -187,7 +158,7 @@ static void check_scores(const struct golden *g, struct bench *b, const char *ke
     bench_forward(b, g);
     ap_scalar_forward(b->tape, &b->role, last, g->n_seq, score);
     for (int s = 0; s < g->n_seq; s++)
-        check_near(score[s], want[s], 2e-5 * largest(want, g->n_seq), 0);
+        check_near(score[s], want[s], 2e-5 * golden_largest(want, g->n_seq), 0);
 }
 
 /* math.md (9), the pair of rows 0 and 1. */
