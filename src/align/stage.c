@@ -59,6 +59,21 @@ out:
     return status;
 }
 
+/* Only a copy is lost. */
+static void check_events(const struct ap_stage *s, ap_status status, const struct ap_error *err)
+{
+    if (status != AP_OK)
+        ap_sink_warn(s->sink, s->name,
+                     "%s; TensorBoard's copy of this stage ends here, run.db goes on", err->text);
+}
+
+static void flush_events(const struct ap_stage *s)
+{
+    struct ap_error err;
+    if (s->events)
+        check_events(s, ap_event_file_flush(s->events, &err), &err);
+}
+
 /* The newest checkpoint's state, or none: *step says which. */
 static ap_status resume(struct ap_stage *s, ap_state_fn load, void *self, int64_t *step,
                         struct ap_error *err)
@@ -92,6 +107,9 @@ ap_status ap_stage_begin(struct ap_stage *s, int64_t n_steps, ap_state_fn load, 
         status = ap_database_rewind(s->db, s->name, *step, err);
     if (status != AP_OK)
         return status;
+    struct ap_error lost;
+    if (s->events)
+        check_events(s, ap_run_dir_events(s->dir, s->name, *step, s->events, &lost), &lost);
     struct ap_event event = event_of(s, AP_EVENT_BEGIN, *step);
     ap_sink_event(s->sink, &event);
     if (*step > 0)
@@ -134,6 +152,7 @@ ap_status ap_stage_step(struct ap_stage *s, int64_t step, double loss, double re
     const int64_t n_done = step + 1;
     const bool due = s->checkpoint_every > 0 && n_done % s->checkpoint_every == 0;
     s->n_tokens += n_tokens;
+    flush_events(s);
     struct ap_event event = event_of(s, AP_EVENT_STEP, n_done);
     event.loss = loss;
     event.reward = reward;
@@ -153,6 +172,9 @@ ap_status ap_stage_metric(struct ap_stage *s, int64_t step, const char *name, do
 {
     if (!s->db || !isfinite(value))
         return AP_OK;
+    struct ap_error lost;
+    if (s->events)
+        check_events(s, ap_event_file_scalar(s->events, step, name, value, &lost), &lost);
     return ap_database_metric(s->db, s->name, step, name, value, err);
 }
 
@@ -178,6 +200,7 @@ void ap_stage_good(struct ap_stage *s)
 
 void ap_stage_end(struct ap_stage *s)
 {
+    flush_events(s);
     struct ap_event event = event_of(s, AP_EVENT_END, s->n_steps);
     ap_sink_event(s->sink, &event);
 }

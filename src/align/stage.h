@@ -10,8 +10,9 @@
 struct ap_stage {
     const char *name; /* "align" */
     uint64_t seed;
-    struct ap_run_dir *dir; /* NULL: nothing is kept (tests) */
-    struct ap_database *db; /* NULL: nothing is kept */
+    struct ap_run_dir *dir;       /* NULL: nothing is kept (tests) */
+    struct ap_database *db;       /* NULL: nothing is kept */
+    struct ap_event_file *events; /* TensorBoard's copy, opened by begin; NULL: none is kept */
     const struct ap_sink *sink;
     int checkpoint_every, max_bad_steps;
     /* kept by these verbs, zero before begin */
@@ -27,14 +28,16 @@ struct ap_stage {
 typedef ap_status (*ap_state_fn)(void *self, const char *folder, struct ap_error *err);
 
 /* Announce, and load the newest checkpoint when there is one: *step is where to go on (0 afresh).
- * Rows of run.db past it are dropped. */
+ * Rows of run.db past it are dropped. Needs dir where there are events. */
 ap_status ap_stage_begin(struct ap_stage *s, int64_t n_steps, ap_state_fn load, void *self,
                          int64_t *step, struct ap_error *err);
 /* After step `step` (from 0) ended: progress event, checkpoint when due or asked to stop.
  * AP_INTERRUPTED, after saving, when asked to stop. */
 ap_status ap_stage_step(struct ap_stage *s, int64_t step, double loss, double reward, double kl,
                         int64_t n_tokens, ap_state_fn save, void *self, struct ap_error *err);
-/* Into run.db; a value that is not finite is left out. */
+/* Into run.db, and into the events, where it waits for the step's end; a value that is not finite
+ * is left out. What fails of the events is a warning and the end of the stage's copy: a run of days
+ * does not stop for what run.db has anyway, and a full disk stops it at run.db or a checkpoint. */
 ap_status ap_stage_metric(struct ap_stage *s, int64_t step, const char *name, double value,
                           struct ap_error *err);
 /* Note a step whose loss or gradient was not finite; AP_NUMERIC with the tensor's name after

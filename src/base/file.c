@@ -111,18 +111,24 @@ static ap_status write_failed(const struct ap_writer *w, int code, struct ap_err
                          ap_file_exists(w->path) ? " (the old file is kept)" : "");
 }
 
-ap_status ap_writer_append(struct ap_writer *w, const void *data, size_t n, struct ap_error *err)
+int ap_fd_write(int fd, const void *data, size_t n, uint64_t *n_written)
 {
     const char *bytes = data;
     while (n > 0) {
-        ssize_t wrote = TEMP_FAILURE_RETRY(write(w->fd, bytes, n));
+        ssize_t wrote = TEMP_FAILURE_RETRY(write(fd, bytes, n));
         if (wrote <= 0)
-            return write_failed(w, wrote < 0 ? errno : EIO, err);
+            return wrote < 0 ? errno : EIO;
         bytes += wrote;
         n -= (size_t)wrote;
-        w->size += (uint64_t)wrote;
+        *n_written += (uint64_t)wrote;
     }
-    return AP_OK;
+    return 0;
+}
+
+ap_status ap_writer_append(struct ap_writer *w, const void *data, size_t n, struct ap_error *err)
+{
+    int code = ap_fd_write(w->fd, data, n, &w->size);
+    return code == 0 ? AP_OK : write_failed(w, code, err);
 }
 
 static ap_status sync_parent(const char *path, struct ap_error *err)

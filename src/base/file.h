@@ -38,6 +38,10 @@ ap_status ap_writer_append(struct ap_writer *w, const void *data, size_t n, stru
 ap_status ap_writer_commit(struct ap_writer *w, struct ap_error *err);
 void ap_writer_abort(struct ap_writer *w); /* removes PATH.tmp; nothing after a commit */
 
+/* All n bytes to an open file, however few the system takes at once. 0, or the errno with which it
+ * ended; *n_written grows by what was written. */
+int ap_fd_write(int fd, const void *data, size_t n, uint64_t *n_written);
+
 bool ap_file_exists(const char *path);
 ap_status ap_dir_make(const char *path, struct ap_error *err);   /* with parents */
 ap_status ap_dir_remove(const char *path, struct ap_error *err); /* with contents; absent is fine */

@@ -231,6 +231,7 @@ void ap_run_close(struct ap_run *run)
         ap_dataset_free(&run->data[i].set);
         ap_free(run->data[i].path);
     }
+    ap_event_file_close(&run->events);
     ap_database_close(run->db);
     ap_run_dir_close(&run->dir);
     ap_free(run->plan);

@@ -54,6 +54,7 @@ struct ap_run {
     const struct ap_sink *sink;
     struct ap_run_dir dir;
     struct ap_database *db;
+    struct ap_event_file events; /* of the stage that runs */
     struct ap_lm *lms[AP_MODELS_MAX]; /* in the order of s->models; NULL until asked for */
     struct ap_run_text texts[AP_MODELS_MAX];
     int n_text;
@@ -208,5 +209,8 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err);
 bool ap_run_eval_done(const struct ap_run *run);
 /* report.html anew from what run.db holds. */
 ap_status ap_run_report(struct ap_run *run, struct ap_error *err);
+/* The mean of each arm under each judge as JUDGE/ARM in a new event file of tb/eval. What fails
+ * there is a warning, as in a stage. */
+ap_status ap_run_eval_events(struct ap_run *run, struct ap_error *err);
 
 #endif

@@ -258,6 +258,7 @@ struct ap_stage ap_run_begin(struct ap_run *run, const char *stage)
                              .seed = (uint64_t)run->s->run.seed,
                              .dir = &run->dir,
                              .db = run->db,
+                             .events = run->s->run.tensorboard ? &run->events : NULL,
                              .sink = run->sink,
                              .checkpoint_every = run->s->run.checkpoint_every,
                              .max_bad_steps = run->s->run.max_bad_steps};

@@ -1,5 +1,6 @@
-/* What is made of run.db's rows: the summary, eval.json, eval.csv and report.html. Runs no model.
- * Entry points: ap_run_report, ap_run_summary. */
+/* What is made of run.db's rows: the summary, eval.json, eval.csv, report.html, and TensorBoard's
+ * copy of an evaluation. Runs no model. Entry points: ap_run_report, ap_run_summary,
+ * ap_run_eval_events. */
 #include "pipeline/run_inner.h"
 
 #include "alignpro/version.h"
@@ -7,12 +8,14 @@
 #include "base/memory.h"
 #include "eval/report.h"
 
+#include <stdio.h>
 #include <string.h>
 
-static ap_status evaluate(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err)
+static ap_status evaluate(struct ap_run *run, int n_bootstrap, struct ap_evaluation *out,
+                          struct ap_error *err)
 {
     const struct ap_eval_settings *s = &run->s->eval;
-    return ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges, s->bootstrap,
+    return ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges, n_bootstrap,
                        (uint64_t)run->s->run.seed, err);
 }
 
@@ -62,7 +65,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
             status = ap_fail(err, AP_MEMORY, "report.html: out of memory");
             goto out;
         }
-        AP_TRY(evaluate(run, evaluation, err));
+        AP_TRY(evaluate(run, run->s->eval.bootstrap, evaluation, err));
     }
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     struct ap_report_source source = {.db = run->db,
@@ -78,6 +81,43 @@ out:
     ap_buffer_free(&recipe);
     ap_buffer_free(&page);
     ap_free(evaluation);
+    return status;
+}
+
+/* ---- TensorBoard ---- */
+
+static ap_status write_means(struct ap_run *run, const struct ap_evaluation *e,
+                             struct ap_error *err)
+{
+    ap_status status;
+    char tag[80];
+    AP_TRY(ap_run_dir_events(&run->dir, "eval", 0, &run->events, err));
+    for (int j = 0; j < e->n_judge; j++)
+        for (int a = 0; a < e->n_arm; a++) {
+            const struct ap_arm_statistics *arm = &e->arms[j][a];
+            snprintf(tag, sizeof(tag), "%s/%s", e->judges[j], arm->name);
+            AP_TRY(ap_event_file_scalar(&run->events, 0, tag, arm->mean.value, err));
+        }
+    AP_TRY(ap_event_file_flush(&run->events, err));
+out:
+    ap_event_file_close(&run->events);
+    return status;
+}
+
+ap_status ap_run_eval_events(struct ap_run *run, struct ap_error *err)
+{
+    struct ap_error lost;
+    if (!run->s->run.tensorboard)
+        return AP_OK;
+    struct ap_evaluation *e = ap_calloc(1, sizeof(*e));
+    if (!e)
+        return ap_fail(err, AP_MEMORY, "eval: out of memory");
+    ap_status status = evaluate(run, 1, e, err); /* the means are of all prompts in any case */
+    if (status == AP_OK && write_means(run, e, &lost) != AP_OK)
+        ap_sink_warn(run->sink, "eval",
+                     "%s; TensorBoard has no copy of the evaluation, run.db has all of it",
+                     lost.text);
+    ap_free(e);
     return status;
 }
 
@@ -97,7 +137,7 @@ ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
                          run->dir.path);
         goto out;
     }
-    AP_TRY(evaluate(run, evaluation, err));
+    AP_TRY(evaluate(run, run->s->eval.bootstrap, evaluation, err));
     AP_TRY(ap_evaluation_table(evaluation, &out, err));
     AP_TRY(ap_buffer_puts(&out, "\n", err));
     AP_TRY(ap_evaluation_sentences(evaluation, &out, err));

@@ -357,6 +357,7 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
     AP_TRY(open_roles(&e, err));
     AP_TRY(renew_rows(run, err));
     AP_TRY(run_arms(&e, err));
+    AP_TRY(ap_run_eval_events(run, err)); /* before DONE: a kill between them makes both again */
     snprintf(json, sizeof(json), "{\"prompts\": %d}", e.prompts.n);
     AP_TRY(ap_stage_finish(&run->dir, "eval", json, err));
 out:

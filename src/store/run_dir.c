@@ -173,6 +173,29 @@ void ap_run_dir_close(struct ap_run_dir *dir)
 
 /* ---- stages ---- */
 
+ap_status ap_run_dir_events(const struct ap_run_dir *dir, const char *stage, int64_t step,
+                            struct ap_event_file *out, struct ap_error *err)
+{
+    ap_status status;
+    struct ap_buffer recipe = {0};
+    char *tb = ap_path_join(dir->path, "tb"), *folder = tb ? ap_path_join(tb, stage) : NULL;
+    char *path = ap_path_join(dir->path, "recipe.yaml");
+    if (!folder || !path)
+        AP_TRY(no_memory(dir, err));
+    AP_TRY(ap_event_file_open(out, folder, step, err));
+    AP_TRY(ap_file_read(path, AP_RECIPE_BYTES_MAX, &recipe, err));
+    AP_TRY(ap_event_file_text(out, step, "recipe", recipe.data, err));
+    AP_TRY(ap_event_file_flush(out, err));
+out:
+    if (status != AP_OK)
+        ap_event_file_close(out);
+    ap_buffer_free(&recipe);
+    ap_free(tb);
+    ap_free(folder);
+    ap_free(path);
+    return status;
+}
+
 bool ap_stage_done(const struct ap_run_dir *dir, const char *stage)
 {
     char *path = ap_run_dir_path(dir, stage, "DONE");

@@ -1,6 +1,7 @@
 /* The directory of a run: lock, stage folders, checkpoints with DONE written last.
  *
  *   RUN/recipe.yaml  RUN/run.db  RUN/lock
+ *   RUN/tb/STAGE/…                   TensorBoard's copy of run.db's metrics (event_file.h)
  *   RUN/STAGE/ckpt/step-00000040/…   newest complete one is resumed
  *   RUN/STAGE/final/…                the stage's result
  *   RUN/STAGE/DONE                   written last; holds a line of JSON */
@@ -8,6 +9,7 @@
 #define AP_STORE_RUN_DIR_H
 
 #include "base/file.h"
+#include "store/event_file.h"
 #include "store/recipe.h"
 
 /* Temporary names inside a stage's folder; removed when a run directory is opened. */
@@ -29,6 +31,12 @@ void ap_run_dir_close(struct ap_run_dir *dir);
 
 /* RUN/STAGE/NAME; allocated (ap_free). name may be "". */
 char *ap_run_dir_path(const struct ap_run_dir *dir, const char *stage, const char *name);
+/* The next event file of RUN/tb/STAGE, for what comes from `step` on; it begins with recipe.yaml. A
+ * stage is a run in TensorBoard's sense, and a tag is a metric's plain name: TensorBoard draws one
+ * tag of several runs in one chart, so align and rlhf are compared there, and so are recipes when
+ * their directories have one parent. */
+ap_status ap_run_dir_events(const struct ap_run_dir *dir, const char *stage, int64_t step,
+                            struct ap_event_file *out, struct ap_error *err);
 bool ap_stage_done(const struct ap_run_dir *dir, const char *stage);
 /* Write RUN/STAGE/DONE with the JSON text. */
 ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const char *json,

@@ -146,6 +146,7 @@ struct ap_run_settings {
     int checkpoint_every;
     int max_bad_steps; /* NaN or Inf steps in a row that stop a run */
     int batch;         /* sequences decoded at once */
+    bool tensorboard;  /* event files beside run.db */
     int64_t memory;    /* bytes that the process may have at its peak; 0: what the machine has */
 };
 

@@ -43,7 +43,8 @@ static const struct ap_setting adapter_rows[] = {
     ROW("rslora", BOOL, rslora, "false",
         HELP("divide alpha by the square root of the rank instead")),
     ROW("dropout", REAL, dropout, "0", RANGE(0, 0.999),
-        HELP("share of a map's inputs that the adapter misses in supervised training; never in RL")),
+        HELP(
+            "share of a map's inputs that the adapter misses in supervised training; never in RL")),
 };
 #undef OWNER
 
@@ -287,6 +288,8 @@ static const struct ap_setting run_rows[] = {
         HELP("steps in a row with NaN or Inf that stop a run")),
     ROW("batch", INT, batch, "64", RANGE(1, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("sequences decoded at once; less memory, the same tokens")),
+    ROW("tensorboard", BOOL, tensorboard, "true", FLAGS(AP_SETTING_HARMLESS),
+        HELP("write the metrics as TensorBoard's event files, too, in tb/ of the run directory")),
     ROW("memory", INT64, memory, "auto", RANGE(1 << 20, INT64_MOST),
         FLAGS(AP_SETTING_AUTO | AP_SETTING_SIZE | AP_SETTING_HARMLESS),
         HELP("most memory that a run may plan for; auto is what the machine has")),

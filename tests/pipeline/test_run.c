@@ -4,8 +4,10 @@
 #include "program.h"
 
 #include "store/database.h"
+#include "store/event_files.h"
 
 #include <jansson.h>
+#include <sys/stat.h>
 
 /* -- what a run leaves -- */
 
@@ -40,6 +42,32 @@ static void check_pages(const char *run, int n_arm)
     check_holds(page.data, "<html");
     check_holds(page.data, "Align-Pro");
     ap_buffer_free(&page);
+}
+
+/* TensorBoard's copy of eval.json's means, in as many files as there were evaluations. */
+static void check_eval_events(const char *run, int n_file)
+{
+    json_t *o = load_json(in_folder(run, "eval.json"));
+    struct event_run events = read_events(in_folder(run, "tb/eval"));
+    size_t k, i;
+    const json_t *judge, *arm;
+    int n = 0;
+    json_array_foreach(json_object_get(o, "judges"), k, judge)
+        json_array_foreach(json_object_get(judge, "arms"), i, arm)
+    {
+        char tag[80];
+        snprintf(tag, sizeof(tag), "%s/%s", json_string_value(json_object_get(judge, "judge")),
+                 json_string_value(json_object_get(arm, "arm")));
+        assert_true(n < events.n);
+        assert_string_equal(events.points[n].tag, tag);
+        json_t *mean = json_object_get(json_object_get(arm, "mean"), "value");
+        check_near(events.points[n++].value, json_number_value(mean), 1e-6, 1e-6);
+    }
+    assert_true(n >= 4);
+    assert_int_equal(n, events.n);
+    assert_int_equal(events.n_file, n_file);
+    free(events.points);
+    json_decref(o);
 }
 
 struct metrics {
@@ -95,6 +123,7 @@ static void check_whole_run(const char *folder, const struct tiny_recipe *recipe
     assert_int_equal(has_stage(run, "reward"), rewards);
     assert_int_equal(has_stage(run, "sft"), sft);
     check_pages(run, 6);
+    check_eval_events(run, 1);
     assert_true(final_of(final, sizeof(final), run, "align"));
     assert_int_equal(strstr(final, "adapter_model") != NULL, strcmp(recipe->adapter, "none") != 0);
 
@@ -109,6 +138,7 @@ static void check_whole_run(const char *folder, const struct tiny_recipe *recipe
     check_holds(p.text, "eval      is there already");
     assert_null(strstr(p.text, "steps)"));
     check_holds(p.table, "judge: reward"); /* the table all the same */
+    check_eval_events(run, 1);
     struct ap_buffer after = get_file(in_folder(run, "eval.json"));
     assert_string_equal(before.data, after.data);
     ap_buffer_free(&before);
@@ -253,6 +283,41 @@ static void test_threads_and_batches_change_no_bit(void **state)
     assert_int_equal(check_same_results(a, b), 5);
 }
 
+static int count_of(const char *text, const char *part)
+{
+    int n = 0;
+    for (; (text = strstr(text, part)) != NULL; text += strlen(part))
+        n++;
+    return n;
+}
+
+/* Switched off, or in the way of a file that is a user's own: the run's bits are the same. */
+static void test_events_change_no_bit(void **state)
+{
+    struct program p = {0};
+    char recipe[512], a[512], b[512];
+    put_recipe(*state, "recipe.yaml", &tiny_recipe_default);
+    snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", (const char *)*state);
+    snprintf(a, sizeof(a), "%s/run", (const char *)*state);
+    snprintf(b, sizeof(b), "%s/off", (const char *)*state);
+    program_must(&p, *state, "run", recipe);
+    program_must(&p, *state, "run", recipe, "--set", "run.dir=off", "--set",
+                 "run.tensorboard=false");
+    assert_int_equal(check_same_results(a, b), 5);
+    assert_int_equal(access(in_folder(b, "tb"), F_OK), -1);
+    program_must(&p, *state, "run", recipe, "--set", "run.dir=off"); /* the same recipe */
+
+    snprintf(b, sizeof(b), "%s/blocked", (const char *)*state);
+    assert_int_equal(mkdir(b, 0777), 0);
+    put_text(b, "tb", "mine");
+    program_must(&p, *state, "run", recipe, "--set", "run.dir=blocked");
+    assert_int_equal(check_same_results(a, b), 5);
+    assert_int_equal(count_of(p.text, "TensorBoard's copy of this stage ends here"), 5);
+    assert_int_equal(count_of(p.text, "TensorBoard has no copy of the evaluation"), 1);
+    struct metrics with = metrics_of(a), without = metrics_of(b);
+    assert_int_equal(with.n_align, without.n_align);
+}
+
 static void test_stages_one_by_one_are_the_run(void **state)
 {
     struct program p = {0};
@@ -387,6 +452,7 @@ static void test_eval_settings_may_change(void **state)
     check_holds(p.table, "2 seeds");
     check_holds(p.table, "instruct");
     check_holds(p.text, "align     is there already");
+    check_eval_events(in_folder(*state, "run"), 2);
 }
 
 static void test_rlhf_without_temperature_is_refused(void **state)
@@ -426,6 +492,7 @@ int main(void)
         WITH_FOLDER(test_a_sum_is_the_reward_itself),
         WITH_FOLDER(test_ppo_with_adapters_and_a_whole_classifier),
         WITH_FOLDER(test_threads_and_batches_change_no_bit),
+        WITH_FOLDER(test_events_change_no_bit),
         WITH_FOLDER(test_stages_one_by_one_are_the_run),
         WITH_FOLDER(test_a_missing_data_file_is_found_before_any_training),
         WITH_FOLDER(test_a_missing_model_is_found_before_any_training),

@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "store/database.h"
+#include "store/event_files.h"
 
 enum { KILLS_LEAST = 5, KILLS_MAX = 30 };
 
@@ -51,8 +52,73 @@ static struct lines metrics_of(const char *run)
     return l;
 }
 
+/* -- and TensorBoard's copy of them -- */
+
+struct copies {
+    const char *run;
+    char stage[64];       /* whose events are read */
+    struct event_run now; /* in the order of steps, each step's as they were measured */
+    int n_found, n_total, n_stage, n_file;
+};
+
+static void next_copy(struct copies *c, const char *stage)
+{
+    char folder[128];
+    assert_int_equal(c->n_found, c->now.n); /* no point that run.db has not */
+    free(c->now.points);
+    c->now = (struct event_run){0};
+    c->n_found = 0;
+    snprintf(c->stage, sizeof(c->stage), "%s", stage);
+    if (!stage[0])
+        return;
+    snprintf(folder, sizeof(folder), "tb/%s", stage);
+    c->now = read_events(in_folder(c->run, folder));
+    c->n_stage++;
+    c->n_file += c->now.n_file;
+    assert_true(c->now.n_start > 0 &&
+                c->now.n_start <= c->now.n_file); /* killed before its start */
+    check_holds(c->now.text, "seed: 1");          /* the recipe */
+}
+
+static ap_status find_copy(void *context, const char *stage, int64_t step, const char *name,
+                           double value)
+{
+    struct copies *c = context;
+    int n_same = 0;
+    if (strcmp(stage, c->stage) != 0)
+        next_copy(c, stage);
+    for (int i = 0; i < c->now.n; i++) {
+        const struct event_point *p = &c->now.points[i];
+        if (p->step == step && strcmp(p->tag, name) == 0) {
+            assert_true(p->value == (float)value);
+            n_same++;
+        }
+    }
+    assert_int_equal(n_same, 1);
+    c->n_found++;
+    c->n_total++;
+    return AP_OK;
+}
+
+/* Every metric once, bit for bit, whatever was killed. Returns the files. */
+static int check_events(const char *run, int n_stage)
+{
+    struct copies c = {.run = run};
+    struct ap_database *db;
+    struct ap_error err;
+    check_ok(ap_database_open(&db, in_folder(run, "run.db"), &err), err);
+    check_ok(ap_database_each_metric(db, find_copy, &c, &err), err);
+    ap_database_close(db);
+    next_copy(&c, "");
+    assert_int_equal(c.n_stage, n_stage);
+    assert_true(c.n_total > 100);
+    return c.n_file;
+}
+
 static void check_same_runs(const struct pair *pair, int n_stage)
 {
+    assert_int_equal(check_events(pair->whole, n_stage), n_stage);
+    assert_true(check_events(pair->part, n_stage) >= n_stage);
     struct lines a = metrics_of(pair->whole), b = metrics_of(pair->part);
     assert_int_equal(check_same_results(pair->whole, pair->part), n_stage);
     assert_true(a.text.len > 1000);
