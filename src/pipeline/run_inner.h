@@ -209,8 +209,8 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err);
 bool ap_run_eval_done(const struct ap_run *run);
 /* report.html anew from what run.db holds. */
 ap_status ap_run_report(struct ap_run *run, struct ap_error *err);
-/* The mean of each arm under each judge as JUDGE/ARM in a new event file of tb/eval. What fails
- * there is a warning, as in a stage. */
+/* The mean of each arm under each judge as eval/JUDGE/ARM in a new event file of tb/eval. What
+ * fails there is a warning, as in a stage. */
 ap_status ap_run_eval_events(struct ap_run *run, struct ap_error *err);
 
 #endif

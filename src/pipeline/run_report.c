@@ -95,7 +95,7 @@ static ap_status write_means(struct ap_run *run, const struct ap_evaluation *e,
     for (int j = 0; j < e->n_judge; j++)
         for (int a = 0; a < e->n_arm; a++) {
             const struct ap_arm_statistics *arm = &e->arms[j][a];
-            snprintf(tag, sizeof(tag), "%s/%s", e->judges[j], arm->name);
+            snprintf(tag, sizeof(tag), "eval/%s/%s", e->judges[j], arm->name);
             AP_TRY(ap_event_file_scalar(&run->events, 0, tag, arm->mean.value, err));
         }
     AP_TRY(ap_event_file_flush(&run->events, err));

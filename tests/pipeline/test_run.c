@@ -56,7 +56,7 @@ static void check_eval_events(const char *run, int n_file)
         json_array_foreach(json_object_get(judge, "arms"), i, arm)
     {
         char tag[80];
-        snprintf(tag, sizeof(tag), "%s/%s", json_string_value(json_object_get(judge, "judge")),
+        snprintf(tag, sizeof(tag), "eval/%s/%s", json_string_value(json_object_get(judge, "judge")),
                  json_string_value(json_object_get(arm, "arm")));
         assert_true(n < events.n);
         assert_string_equal(events.points[n].tag, tag);
