@@ -54,7 +54,7 @@ struct ap_run {
     const struct ap_sink *sink;
     struct ap_run_dir dir;
     struct ap_database *db;
-    struct ap_event_file events; /* of the stage that runs */
+    struct ap_event_file events;      /* of the stage that runs */
     struct ap_lm *lms[AP_MODELS_MAX]; /* in the order of s->models; NULL until asked for */
     struct ap_run_text texts[AP_MODELS_MAX];
     int n_text;
