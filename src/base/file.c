@@ -189,3 +189,13 @@ ap_status ap_file_write(const char *path, const void *data, size_t n, struct ap_
     ap_writer_abort(&w);
     return status;
 }
+
+ap_status ap_file_copy(const char *from, const char *to, struct ap_error *err)
+{
+    struct ap_buffer bytes = {0};
+    ap_status status = ap_file_read(from, AP_BUFFER_MAX, &bytes, err);
+    if (status == AP_OK)
+        status = ap_file_write(to, bytes.data, bytes.len, err);
+    ap_buffer_free(&bytes);
+    return status;
+}

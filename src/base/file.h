@@ -26,6 +26,9 @@ ap_status ap_file_read(const char *path, size_t max, struct ap_buffer *out, stru
 /* Written beside as PATH.tmp, fsynced, renamed over PATH, directory fsynced. */
 ap_status ap_file_write(const char *path, const void *data, size_t n, struct ap_error *err);
 
+/* The bytes of one file written as another; at most AP_BUFFER_MAX of them. */
+ap_status ap_file_copy(const char *from, const char *to, struct ap_error *err);
+
 /* The same for what is written in pieces: nothing is seen at `path` before commit. */
 struct ap_writer {
     char *path, *tmp; /* owned; NULL when not open, so that a zeroed struct may be aborted */

@@ -3,6 +3,7 @@
 #define AP_MODEL_CONFIG_H
 
 #include "base/error.h"
+#include "tensor/dtype.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -62,7 +63,9 @@ int ap_config_context(const struct ap_config *c);
 ap_status ap_config_read(struct ap_config *c, const char *dir, struct ap_error *err);
 /* The same from one config.json. */
 ap_status ap_config_read_file(struct ap_config *c, const char *path, struct ap_error *err);
-/* config.json and generation_config.json, in the spelling that transformers 4 and 5 both read. */
-ap_status ap_config_write(const struct ap_config *c, const char *dir, struct ap_error *err);
+/* config.json and generation_config.json, in the spelling that transformers 4 and 5 both read.
+ * dtype: what the weights beside them are stored in. */
+ap_status ap_config_write(const struct ap_config *c, ap_dtype dtype, const char *dir,
+                          struct ap_error *err);
 
 #endif

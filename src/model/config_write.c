@@ -125,13 +125,18 @@ static void put_family(json_t *o, const struct ap_config *c)
         json_object_set_new(o, "head_dim", json_integer(c->head_dim));
 }
 
-static json_t *config_object(const struct ap_config *c)
+static const char *dtype_name(ap_dtype dtype)
+{
+    return dtype == AP_F16 ? "float16" : dtype == AP_BF16 ? "bfloat16" : "float32";
+}
+
+static json_t *config_object(const struct ap_config *c, ap_dtype dtype)
 {
     const struct ap_family_row *family = &ap_families[c->family];
     json_t *o = json_pack(
         "{s:[s], s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:b, s:b}",
         "architectures", c->n_label ? family->classifier : family->causal, "model_type",
-        family->model_type, "hidden_act", "silu", "torch_dtype", "float32", "vocab_size",
+        family->model_type, "hidden_act", "silu", "torch_dtype", dtype_name(dtype), "vocab_size",
         c->n_vocab, "hidden_size", c->width, "intermediate_size", c->n_ffn, "num_hidden_layers",
         c->n_layer, "num_attention_heads", c->n_head, "num_key_value_heads", c->n_kv_head,
         "max_position_embeddings", c->max_position, "rms_norm_eps", short_decimal(c->rms_eps),
@@ -157,9 +162,10 @@ static json_t *generation_object(const struct ap_config *c)
                      eos_value(c), "pad_token_id", token_or_null(c->pad));
 }
 
-ap_status ap_config_write(const struct ap_config *c, const char *dir, struct ap_error *err)
+ap_status ap_config_write(const struct ap_config *c, ap_dtype dtype, const char *dir,
+                          struct ap_error *err)
 {
-    ap_status status = ap_config_put(dir, "config.json", config_object(c), err);
+    ap_status status = ap_config_put(dir, "config.json", config_object(c, dtype), err);
     if (status == AP_OK)
         status = ap_config_put(dir, "generation_config.json", generation_object(c), err);
     return status;

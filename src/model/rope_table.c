@@ -44,8 +44,13 @@ static float frequency(const struct ap_config *c, const float *ext, int i)
     return plain;
 }
 
-/* What longrope multiplies cosines and sines with, whichever factors are in use. */
-static double attention_factor(const struct ap_config *c)
+float ap_rope_slowing(const struct ap_config *c, int i)
+{
+    float plain = 1.0f / power(c, i);
+    return plain / frequency(c, c->rope_short, i);
+}
+
+double ap_rope_attention(const struct ap_config *c)
 {
     if (c->rope != AP_ROPE_LONGROPE)
         return 1;
@@ -59,7 +64,7 @@ static double attention_factor(const struct ap_config *c)
 void ap_rope_fill(float *cos_table, float *sin_table, const struct ap_config *config, int context)
 {
     const float *ext = context > config->rope_original ? config->rope_long : config->rope_short;
-    float scale = (float)attention_factor(config);
+    float scale = (float)ap_rope_attention(config);
     int n_freq = ap_config_n_freq(config);
     for (int i = 0; i < n_freq; i++) {
         float step = frequency(config, ext, i);

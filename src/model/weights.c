@@ -86,7 +86,7 @@ ap_status ap_weights_save(const struct ap_weights *w, const char *dir, struct ap
     if (!path)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", dir);
     AP_TRY(ap_dir_make(dir, err));
-    AP_TRY(ap_config_write(&w->config, dir, err));
+    AP_TRY(ap_config_write(&w->config, w->table.rows[w->embed].dtype, dir, err));
     status = ap_params_write(&w->table, path, err);
 out:
     ap_free(path);

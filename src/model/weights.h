@@ -101,6 +101,8 @@ ap_status ap_weights_dtype(ap_dtype *out, const char *name, struct ap_error *err
  * config.json it disagrees with. */
 ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context, ap_dtype dtype,
                           struct ap_error *err);
+/* The same for what reads values and computes nothing: they stay in the mapped files. */
+ap_status ap_weights_open(struct ap_weights **out, const char *dir, struct ap_error *err);
 /* Normal(0, initializer_range), norms 1, biases 0, as transformers does; a function of the seed
  * alone. context, dtype as in load. */
 ap_status ap_weights_random(struct ap_weights **out, const struct ap_config *config, int context,

@@ -229,8 +229,9 @@ static void pack_rows(struct ap_weights *w)
         ap_map_release(w->files[i].map.data, w->files[i].map.size);
 }
 
-ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context, ap_dtype dtype,
-                          struct ap_error *err)
+/* A context below 0: nothing to compute with. */
+static ap_status load(struct ap_weights **out, const char *dir, int context, ap_dtype dtype,
+                      struct ap_error *err)
 {
     struct source s = {.dir = dir};
     struct ap_config config;
@@ -238,7 +239,8 @@ ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
     ap_status status;
     *out = NULL;
     AP_TRY(ap_config_read(&config, dir, err));
-    status = ap_weights_new(&w, &config, context, dtype, err);
+    status = context < 0 ? ap_weights_describe(&w, &config, 0, dtype, err)
+                         : ap_weights_new(&w, &config, context, dtype, err);
     if (status != AP_OK) {
         ap_fail_prefix(err, status, "%s", dir);
         goto out;
@@ -247,7 +249,8 @@ ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context,
     for (int i = 0; i < w->table.n; i++)
         AP_TRY(take_row(w, &s, &w->table.rows[i], err));
     AP_TRY(check_no_more(w, &s, err));
-    pack_rows(w);
+    if (context >= 0)
+        pack_rows(w);
     *out = w;
     w = NULL;
 out:
@@ -255,6 +258,17 @@ out:
     json_decref(s.map);
     ap_weights_free(w);
     return status;
+}
+
+ap_status ap_weights_load(struct ap_weights **out, const char *dir, int context, ap_dtype dtype,
+                          struct ap_error *err)
+{
+    return load(out, dir, context > 0 ? context : 0, dtype, err);
+}
+
+ap_status ap_weights_open(struct ap_weights **out, const char *dir, struct ap_error *err)
+{
+    return load(out, dir, -1, AP_F32, err);
 }
 
 ap_status ap_weights_load_bytes(const struct ap_weights *w, const char *dir, size_t *own,

@@ -9,6 +9,10 @@
  */
 ap_status ap_weights_new(struct ap_weights **out, const struct ap_config *config, int context,
                          ap_dtype dtype, struct ap_error *err);
+/* What its rope divides frequency i of the plain one by; longrope's short factor. */
+float ap_rope_slowing(const struct ap_config *c, int i);
+/* What longrope multiplies cosines and sines with, whichever factors are in use; 1 elsewhere. */
+double ap_rope_attention(const struct ap_config *c);
 /* cos and sin of position · frequency, [context, n_freq], rounded where transformers rounds. */
 void ap_rope_fill(float *cos_table, float *sin_table, const struct ap_config *config, int context);
 

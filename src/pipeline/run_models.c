@@ -4,6 +4,7 @@
 #include "align/learner.h"
 #include "base/memory.h"
 #include "text/sequence.h"
+#include "text/tokenizer.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -266,25 +267,6 @@ struct ap_stage ap_run_begin(struct ap_run *run, const char *stage)
 
 /* ---- results ---- */
 
-static ap_status copy_file(const char *from_dir, const char *to_dir, const char *name,
-                           struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    struct ap_buffer text = {0};
-    char *from = ap_path_join(from_dir, name), *to = ap_path_join(to_dir, name);
-    if (!from || !to)
-        status = ap_fail(err, AP_MEMORY, "%s: out of memory", name);
-    else if (ap_file_exists(from)) {
-        status = ap_file_read(from, AP_BUFFER_MAX, &text, err);
-        if (status == AP_OK)
-            status = ap_file_write(to, text.data, text.len, err);
-    }
-    ap_buffer_free(&text);
-    ap_free(from);
-    ap_free(to);
-    return status;
-}
-
 /* A whole model is useful to other commands only with its tokenizer beside it. */
 static ap_status copy_tokenizer(const struct ap_run *run, const struct ap_lm *lm,
                                 const char *folder, struct ap_error *err)
@@ -292,10 +274,9 @@ static ap_status copy_tokenizer(const struct ap_run *run, const struct ap_lm *lm
     const struct ap_model_settings *m;
     ap_status status = ap_settings_model(run->s, lm->name, &m, err);
     char *from = status == AP_OK ? ap_run_tokenizer_folder(m) : NULL;
-    if (from)
-        status = copy_file(from, folder, "tokenizer.json", err);
-    if (from && status == AP_OK)
-        status = copy_file(from, folder, "tokenizer_config.json", err);
+    if (status == AP_OK)
+        status = from ? ap_tokenizer_copy(from, folder, err)
+                      : ap_fail(err, AP_MEMORY, "%s: out of memory", folder);
     ap_free(from);
     return status;
 }

@@ -1,5 +1,6 @@
 /* Inside of a tokenizer. Not the public interface (alignpro/text.h): shared by the files of this
- * folder, its tests and its fuzzers. */
+ * folder, its tests and its fuzzers, and by what writes a tokenizer down (model/gguf_tokenizer.c).
+ */
 #ifndef AP_TEXT_TOKENIZER_H
 #define AP_TEXT_TOKENIZER_H
 
@@ -37,5 +38,8 @@ void ap_encoder_close(struct ap_encoder *e);
 ap_status ap_tokenizer_parse(struct ap_tokenizer **out, const char *text, size_t n,
                              const char *where, const char *config, size_t n_config,
                              const char *config_where, struct ap_error *err);
+
+/* Those of a tokenizer's files that a folder has, into another folder that is there. */
+ap_status ap_tokenizer_copy(const char *from, const char *to, struct ap_error *err);
 
 #endif

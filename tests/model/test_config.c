@@ -343,7 +343,7 @@ static void check_rewritten(void **state, const char *family, const char *more)
 {
     struct ap_error err;
     struct ap_config c = good_of(state, family, more), again;
-    check_ok(ap_config_write(&c, *state, &err), err);
+    check_ok(ap_config_write(&c, AP_F32, *state, &err), err);
     check_ok(ap_config_read(&again, *state, &err), err);
     assert_memory_equal(&c, &again, sizeof(c));
 }
