@@ -1,4 +1,4 @@
-/* Commands that run a recipe. */
+/* Commands on a recipe and on what it made. */
 #ifndef CLI_RUN_H
 #define CLI_RUN_H
 
@@ -13,6 +13,7 @@ int cli_rlhf(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_demo(int argc, char **argv);
 int cli_rewrite(int argc, char **argv);
+int cli_export(int argc, char **argv);
 
 /* stage NULL: all of the recipe. Prints the summary after eval. Returns the exit code. */
 int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage);

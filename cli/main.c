@@ -22,6 +22,7 @@ const struct cli_command cli_commands[] = {
     {"rlhf", cli_rlhf, "one stage: the target itself learns, for comparison"},
     {"eval", cli_eval, "every arm on one test set: table, intervals, report.html"},
     {"rewrite", cli_rewrite, "one prompt in, its rewrite out"},
+    {"export", cli_export, "the prompter, or a model, for peft, transformers or llama.cpp"},
     {"generate", cli_generate, "a model's continuations of ids, prompts or chats"},
     {"score", cli_score, "log-probabilities of a text, or a classifier's score"},
     {"tokenize", cli_tokenize, "text to token ids and back"},

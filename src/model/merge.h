@@ -8,8 +8,8 @@
 
 struct ap_merged {
     const struct ap_adapter *adapter; /* NULL: the base as it is */
-    struct ap_weights *model; /* what comes out, described: configuration, names, shapes. A scalar
-                               * head of the adapter makes it a classifier */
+    struct ap_weights *model;   /* what comes out, described: configuration, names, shapes. A scalar
+                                 * head of the adapter makes it a classifier */
     struct ap_merged_row *rows; /* one for each of its table */
     const struct ap_sink *sink;
 };
@@ -24,8 +24,9 @@ void ap_merged_close(struct ap_merged *m);
 ap_status ap_merged_read(const struct ap_merged *m, int row, int first, int n, float *out,
                          struct ap_error *err);
 /* The whole of row `row` of the table, rounded to dtype, appended to w in pieces. pair > 0: the
- * values of each head of `pair` rows in GGML's order, i and i + pair/2 side by side. A finite number
- * too large for dtype is AP_NUMERIC by the tensor's name; a sink that asks to stop AP_INTERRUPTED.
+ * values of each head of `pair` rows in GGML's order, i and i + pair/2 side by side. A finite
+ * number too large for dtype is AP_NUMERIC by the tensor's name; a sink that asks to stop
+ * AP_INTERRUPTED.
  */
 ap_status ap_merged_append(const struct ap_merged *m, int row, ap_dtype dtype, int pair,
                            struct ap_writer *w, struct ap_error *err);

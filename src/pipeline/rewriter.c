@@ -1,5 +1,5 @@
 /* One prompt in, its rewrite out (run.h): the prompter that a run made. */
-#include "pipeline/run_inner.h"
+#include "pipeline/run_past.h"
 
 #include "base/memory.h"
 #include "text/sequence.h"
@@ -8,43 +8,25 @@
 #include <string.h>
 
 struct ap_rewriter {
-    struct ap_recipe *recipe;
-    struct ap_run run; /* only its directory's path, settings and models: no lock, no database */
+    struct ap_past_run past;
     struct ap_lm *lm;
     struct ap_owned_role role;
-    const char *stage;
+    const char *stage; /* NULL: the prompter before any training */
 };
 
 static ap_status open_rewriter(struct ap_rewriter *r, const char *run_dir, int threads,
                                struct ap_error *err)
 {
-    ap_status status = AP_OK;
-    char *path = ap_path_join(run_dir, "recipe.yaml");
+    struct ap_run *run = &r->past.run;
+    ap_status status;
 
-    if (!path || !(r->run.dir.path = ap_strdup(run_dir))) {
-        status = ap_fail(err, AP_MEMORY, "%s: out of memory", run_dir);
-        goto out;
-    }
-    if (!ap_file_exists(path)) {
-        status = ap_fail(err, AP_NOT_FOUND,
-                         "%s: is no run directory (it has no recipe.yaml); make one with "
-                         "`alignpro run RECIPE`",
-                         run_dir);
-        goto out;
-    }
-    AP_TRY(ap_recipe_open(&r->recipe, path, NULL, 0, err));
-    r->run.recipe = r->recipe;
-    r->run.s = ap_recipe_settings(r->recipe);
+    AP_TRY(ap_past_run_open(&r->past, run_dir, err));
     ap_threads_set(threads);
-    r->stage = ap_stage_done(&r->run.dir, "align") ? "align"
-               : ap_stage_done(&r->run.dir, "sft") ? "sft"
-                                                   : "base";
-    AP_TRY(ap_run_lm(&r->run, r->run.s->prompter.model, &r->lm, err));
+    r->stage = ap_past_run_stage(&r->past);
+    AP_TRY(ap_run_lm(run, run->s->prompter.model, &r->lm, err));
     r->lm->context = r->lm->weights->context;
-    AP_TRY(ap_run_role(&r->run, r->lm, &r->run.s->prompter.adapter,
-                       strcmp(r->stage, "base") == 0 ? NULL : r->stage, &r->role, err));
+    AP_TRY(ap_run_role(run, r->lm, &run->s->prompter.adapter, r->stage, &r->role, err));
 out:
-    ap_free(path);
     return status;
 }
 
@@ -55,7 +37,6 @@ ap_status ap_rewriter_open(struct ap_rewriter **out, const char *run_dir, int th
     *out = NULL;
     if (!r)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", run_dir);
-    r->run.dir.lock.fd = -1;
     ap_status status = open_rewriter(r, run_dir, threads, err);
     if (status != AP_OK) {
         ap_rewriter_close(r);
@@ -70,15 +51,13 @@ void ap_rewriter_close(struct ap_rewriter *r)
     if (!r)
         return;
     ap_owned_role_free(&r->role);
-    ap_run_models_free(&r->run);
-    ap_recipe_close(r->recipe);
-    ap_free(r->run.dir.path);
+    ap_past_run_close(&r->past);
     ap_free(r);
 }
 
 const char *ap_rewriter_stage(const struct ap_rewriter *r)
 {
-    return r->stage;
+    return r->stage ? r->stage : "base";
 }
 
 /* The target interface would cut a prompt that is too long; here the user is told. */
@@ -86,7 +65,7 @@ static ap_status check_length(struct ap_rewriter *r, const char *wrapped, struct
 {
     struct ap_sequence s = {0};
     bool fits;
-    int room = r->lm->context - r->run.s->prompter.max_new_tokens;
+    int room = r->lm->context - r->past.run.s->prompter.max_new_tokens;
     ap_status status = ap_sequence_make(&s, r->lm->chat, NULL, 0, wrapped, NULL,
                                         room > 1 ? room : 1, AP_TOO_LONG_ERROR, &fits, err);
     ap_sequence_free(&s);
@@ -99,7 +78,7 @@ ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewri
     ap_status status = AP_OK;
     struct ap_target rewriter = {0};
     struct ap_answer answer = {0};
-    char *wrapped = ap_meta_prompt_apply(ap_run_meta_prompt(&r->run), x);
+    char *wrapped = ap_meta_prompt_apply(ap_run_meta_prompt(&r->past.run), x);
     struct ap_target_request request = {.prompt = wrapped,
                                         .stream = {.seed = options->seed,
                                                    .stage = ap_stream_stage("rewrite"),
@@ -110,7 +89,8 @@ ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewri
         goto out;
     }
     AP_TRY(check_length(r, wrapped, err));
-    AP_TRY(ap_run_rewriter(&r->run, r->lm, &r->role.role, options->temperature, 1, &rewriter, err));
+    AP_TRY(ap_run_rewriter(&r->past.run, r->lm, &r->role.role, options->temperature, 1, &rewriter,
+                           err));
     AP_TRY(rewriter.answer(rewriter.self, &request, 1, 1, &answer, err));
     *ended = answer.ended;
     *fell_back = !answer.text[0];

@@ -4,6 +4,7 @@
  *   run_check.c  what is refused at the start        stage_*.c     one stage a file
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
+ *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c
  *   plan*.c      the memory that a run will take, before it takes any (plan.h)
  */
 #ifndef AP_PIPELINE_RUN_INNER_H

@@ -1,0 +1,41 @@
+/* Opening the directory of a run that is over, or goes on elsewhere (run_past.h). */
+#include "pipeline/run_past.h"
+
+#include "base/memory.h"
+
+ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, struct ap_error *err)
+{
+    ap_status status;
+    char *path = ap_path_join(run_dir, "recipe.yaml");
+    *p = (struct ap_past_run){.run.dir = {.path = ap_strdup(run_dir), .lock.fd = -1}};
+    if (!path || !p->run.dir.path)
+        status = ap_fail(err, AP_MEMORY, "%s: out of memory", run_dir);
+    else if (!ap_file_exists(path))
+        status = ap_fail(err, AP_NOT_FOUND,
+                         "%s: is no run directory (it has no recipe.yaml); make one with "
+                         "`alignpro run RECIPE`",
+                         run_dir);
+    else
+        status = ap_recipe_open(&p->recipe, path, NULL, 0, err);
+    if (status == AP_OK) {
+        p->run.recipe = p->recipe;
+        p->run.s = ap_recipe_settings(p->recipe);
+    }
+    ap_free(path);
+    return status;
+}
+
+void ap_past_run_close(struct ap_past_run *p)
+{
+    ap_run_models_free(&p->run);
+    ap_recipe_close(p->recipe);
+    ap_free(p->run.dir.path);
+    *p = (struct ap_past_run){0};
+}
+
+const char *ap_past_run_stage(const struct ap_past_run *p)
+{
+    return ap_stage_done(&p->run.dir, "align") ? "align"
+           : ap_stage_done(&p->run.dir, "sft") ? "sft"
+                                               : NULL;
+}

@@ -1,0 +1,18 @@
+/* A run directory opened for what it made: its recipe and the path, no lock, no database. */
+#ifndef AP_PIPELINE_RUN_PAST_H
+#define AP_PIPELINE_RUN_PAST_H
+
+#include "pipeline/run_inner.h"
+
+struct ap_past_run {
+    struct ap_recipe *recipe;
+    struct ap_run run; /* only its directory's path, settings and models */
+};
+
+/* p must be closed, also after an error; run_dir is copied. AP_NOT_FOUND for what is no run. */
+ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, struct ap_error *err);
+void ap_past_run_close(struct ap_past_run *p);
+/* The newest finished stage of the prompter, "align" or "sft"; NULL before. */
+const char *ap_past_run_stage(const struct ap_past_run *p);
+
+#endif
