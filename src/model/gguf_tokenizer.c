@@ -391,16 +391,24 @@ static enum stripping stripping_of(const struct ap_tokenizer *t)
     return none ? STRIPS_NONE : phi3 ? STRIPS_AS_PHI3 : STRIPS_OTHERWISE;
 }
 
+/* It puts the space of `prefix` behind every special token, too. The reference does so only for
+ * tokens that are matched before the text is normalised, and not by Metaspace's "first". */
+static bool prefixes_alike(const struct ap_tokenizer *t, const struct kind *kind)
+{
+    return !kind->prefix || (!t->added_normalized.n_tokens && !strstr(kind->splitter, ",first"));
+}
+
 static ap_status put_name(struct ap_gguf_values *v, const struct ap_tokenizer *t,
-                          const struct ap_gguf_options *o, struct ap_error *err)
+                          const struct kind *kind, const struct ap_gguf_options *o,
+                          struct ap_error *err)
 {
     enum stripping strips = stripping_of(t);
     bool named = strcasestr(o->name, "phi-3") || strcasestr(o->name, "phi3");
     char name[256];
-    if (strips == STRIPS_OTHERWISE || (strips == STRIPS_NONE && named))
+    if (strips == STRIPS_OTHERWISE || (strips == STRIPS_NONE && named) || !prefixes_alike(t, kind))
         ap_sink_warn(o->sink, "export",
-                     "%s: llama.cpp takes in the white space beside special tokens by another "
-                     "rule than this file's",
+                     "%s: llama.cpp treats white space beside special tokens by another rule than "
+                     "this file's: texts with such tokens inside get other ids there",
                      t->where);
     snprintf(name, sizeof(name), "%s%.200s", strips == STRIPS_AS_PHI3 && !named ? "Phi-3 " : "",
              o->name);
@@ -441,7 +449,7 @@ ap_status ap_gguf_put_tokenizer(struct ap_gguf_values *v, const struct ap_config
                        "files do not belong together",
                        t->where, t->vocab.n, c->n_vocab));
     AP_TRY(find_kind(t, root, &kind, err));
-    AP_TRY(put_name(v, t, options, err));
+    AP_TRY(put_name(v, t, kind, options, err));
     AP_TRY(put_kind(v, t, kind, c->n_vocab, options->sink, err));
     AP_TRY(put_special(v, t, c, err));
     if (t->chat_template && t->chat_template[0])
