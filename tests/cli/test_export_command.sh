@@ -1,6 +1,6 @@
 #!/bin/sh
 # export: every format of a run and of a model, and what is refused; nothing half-written stands under its final name.
-#   test_export.sh ALIGNPRO MAKE_TINY_MODEL SOURCE_DIR
+#   test_export_command.sh ALIGNPRO MAKE_TINY_MODEL SOURCE_DIR
 set -u
 alignpro=$1 make_model=$2 source=$3
 where=${TMPDIR:-/tmp}
