@@ -148,7 +148,7 @@ ap_status ap_merged_append(const struct ap_merged *m, int row, ap_dtype dtype, i
                            struct ap_writer *w, struct ap_error *err)
 {
     const struct ap_param *p = &m->model->table.rows[row], *from = m->rows[row].from;
-    size_t width = row_width(p);
+    size_t width = row_width(p), size = ap_dtype_size(from->dtype);
     int n_piece = PIECE / width > 1 ? (int)(PIECE / width) : 1;
     n_piece = n_piece < p->shape[0] ? n_piece : p->shape[0];
     float *x = ap_calloc((size_t)n_piece * width, 2 * sizeof(*x));
@@ -162,9 +162,10 @@ ap_status ap_merged_append(const struct ap_merged *m, int row, ap_dtype dtype, i
             AP_TRY(ap_fail(err, AP_INTERRUPTED, "interrupted; %s was not written", w->path));
         make_rows(m, row, first, n, pair, x + (size_t)n_piece * width, x);
         status = append_rounded(p->name, x, (size_t)n * width, dtype, bytes, w, err);
+        if (!from->own)
+            ap_map_release((const char *)from->stored + (size_t)first * width * size,
+                           (size_t)n * width * size);
     }
-    if (!from->own)
-        ap_map_release(from->stored, from->n * ap_dtype_size(from->dtype));
 out:
     ap_free(x);
     ap_free(bytes);

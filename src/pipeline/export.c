@@ -2,8 +2,8 @@
  * OUT.tmp, and renamed when it is whole; a GGUF file is written so by base/file.h. */
 #include "alignpro/export.h"
 
+#include "base/json.h"
 #include "base/memory.h"
-#include "model/config_inner.h"
 #include "model/gguf_model.h"
 #include "pipeline/export_source.h"
 #include "text/tokenizer.h"
@@ -125,9 +125,15 @@ static ap_status put_origin(const struct ap_export_source *s, const char *folder
 {
     if (!s->stage)
         return AP_OK;
-    return ap_config_put(folder, "alignpro.json",
-                         json_pack("{s:s, s:s?}", "stage", s->stage, "meta_prompt", s->meta_prompt),
-                         err);
+    json_t *o = json_pack("{s:s, s:s?}", "stage", s->stage, "meta_prompt", s->meta_prompt);
+    char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
+    char *path = ap_path_join(folder, "alignpro.json");
+    ap_status status = text && path ? ap_file_write(path, text, strlen(text), err)
+                                    : ap_fail(err, AP_MEMORY, "%s: out of memory", folder);
+    ap_free(path);
+    free(text);
+    json_decref(o);
+    return status;
 }
 
 static ap_status put_tokenizer(const struct ap_export_source *s, const char *folder,

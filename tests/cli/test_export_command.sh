@@ -64,6 +64,13 @@ recipe lora "{path: model}" "{rank: 2}"
 recipe whole "{path: model}" none
 "$make_model" "$tmp/seed" && recipe random "{config: seed/config.json, init: random, tokenizer: $source/examples/demo}" "{rank: 2}"
 
+printf '%s\n' "pretrain: {model: m, path: rewrites.jsonl, batch: 4, lr: 1e-2}" >"$tmp/more"
+pretrained() { # RUN: the same from random weights through pretrain
+    sed 's/run: {dir: random,/run: {dir: '"$1"',/' "$tmp/random.yaml" | cat - "$tmp/more" >"$tmp/$1.yaml"
+    "$alignpro" sft "$tmp/$1.yaml" >"$tmp/log" 2>&1 || { cat "$tmp/log"; exit 1; }
+}
+pretrained pretrained
+
 # -- arguments --
 export_() { try "$alignpro" export "$@"; }
 export_ --help; exits 0 "export --help"
@@ -153,6 +160,12 @@ export_ --format hf --run "$tmp/whole" --out "$tmp/all"; exits 0 "hf of a whole 
 same "hf of a whole model" "$(scores "$tmp/whole/sft/final")" "$(scores "$tmp/all")"
 has_file whole/sft/final/chat_template.jinja "a whole model's result"
 export_ --format hf --run "$tmp/random" --out "$tmp/made"; exits 0 "hf of a random base"; has_file made/tokenizer.json "hf of a random base"
+export_ --format peft --run "$tmp/pretrained" --out "$tmp/onto"; exits 0 "peft on a pretrained base"
+grep -q 'pretrained/pretrain/final"' "$tmp/onto/adapter_config.json"; note $? "peft on a pretrained base names it"
+same "peft on a pretrained base" "$(scores "$tmp/pretrained/pretrain/final" --adapter "$tmp/pretrained/sft/final")" \
+    "$(scores "$tmp/pretrained/pretrain/final" --adapter "$tmp/onto")"
+export_ --format hf --run "$tmp/pretrained" --stage pretrain --out "$tmp/start"; exits 0 "hf of pretrain"
+same "hf of pretrain" "$(scores "$tmp/pretrained/pretrain/final")" "$(scores "$tmp/start")"
 for d in f32 f16 bf16; do
     export_ --format gguf --dtype $d --run "$tmp/lora" --out "$tmp/$d.gguf"; exits 0 "gguf $d"; has_file $d.gguf "gguf $d"
 done
