@@ -12,19 +12,21 @@ cd "$(dirname "$0")/.." || exit 1
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-# config FILE VOCABULARY WIDTH LAYERS HEADS KV-HEADS FFN TIED
+# config FILE TYPE CLASS WIDTH LAYERS HEADS KV-HEADS FFN TIED [MORE]
+# the vocabulary is that of the demo's tokenizer: a random model writes every id that it has
 config() {
-    printf '{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": %d,
+    printf '{"architectures": ["%sForCausalLM"], "model_type": "%s", "vocab_size": 600,
  "hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "num_key_value_heads": %d,
  "intermediate_size": %d, "hidden_act": "silu", "max_position_embeddings": 2048, "rope_theta": 10000.0,
  "rms_norm_eps": 1e-05, "initializer_range": 0.02, "tie_word_embeddings": %s, "bos_token_id": 0,
- "eos_token_id": 1, "torch_dtype": "float32"}\n' "$2" "$3" "$4" "$5" "$6" "$7" "$8" >"$work/$1"
+ "eos_token_id": 1, "torch_dtype": "float32"%s}\n' "$3" "$2" "$4" "$5" "$6" "$7" "$8" "$9" "${10:-}" >"$work/$1"
 }
 
-# the vocabulary is that of the demo's tokenizer: a random model writes every id that it has
-config 19m.json 600 384 12 6 2 1024 true
-config 63m.json 600 640 14 10 5 1728 false
-config 172m.json 600 1024 16 16 4 2816 false
+config 19m.json llama Llama 384 12 6 2 1024 true
+config 63m.json llama Llama 640 14 10 5 1728 false
+config 172m.json llama Llama 1024 16 16 4 2816 false
+config 19m-qwen2.json qwen2 Qwen2 384 12 6 2 1024 true ', "use_sliding_window": false'
+config 63m-phi3.json phi3 Phi3 640 14 10 5 1728 false ', "original_max_position_embeddings": 2048, "sliding_window": 256'
 
 awk 'BEGIN {
     for (i = 0; i < 16; i++) {
@@ -71,6 +73,9 @@ case_of() {
 }
 
 full="--set prompter.adapter.rank=0 --set target.adapter.rank=0 --set reward.adapter.rank=0"
+checkpoint="--set sft.gradient_checkpointing=true --set reward_train.gradient_checkpointing=true
+ --set align.gradient_checkpointing=true"
+families="--set models.small.config=$work/19m-qwen2.json --set models.big.config=$work/63m-phi3.json"
 run_case() {
     case $1 in
     lora) case_of lora ;;
@@ -78,16 +83,23 @@ run_case() {
     implicit) case_of implicit --set reward.kind=implicit ;;
     implicit-full) case_of implicit-full --set reward.kind=implicit $full ;;
     ppo) case_of ppo --set align.algorithm=ppo ;;
-    best-of-n) case_of best-of-n --set sft.source=best-of-n --set sft.n=2 --set sft.prompts=2 ;;
+    best-of-n) case_of best-of-n --set sft.source=best-of-n --set sft.path= --set sft.n=2 --set sft.prompts=2 ;;
     pretrain) case_of pretrain --set pretrain.model=big --set "pretrain.path=$work/corpus.jsonl" \
         --set pretrain.batch_tokens=512 ;;
-    rule) case_of rule --set reward.rule=length --set reward.length=40 ;;
+    rule) case_of rule --set reward.model= --set reward.adapter.rank=0 --set reward.rule=length --set reward.length=40 ;;
     172m) case_of 172m --set "models.big.config=$work/172m.json" --set eval.arms=bare,align ;;
+    checkpoint) case_of checkpoint $checkpoint ;;
+    checkpoint-full) case_of checkpoint-full $checkpoint $full ;;
+    bf16) case_of bf16 --set run.dtype=bf16 ;;
+    bf16-full) case_of bf16-full --set run.dtype=bf16 $full ;;
+    families) case_of families $families --set align.algorithm=ppo ;;
+    families-bf16) case_of families-bf16 $families --set run.dtype=bf16 $checkpoint ;;
     *) echo "bench/plan.sh: no case '$1', expected one of: $cases" >&2; exit 2 ;;
     esac
 }
 
-cases="lora full implicit implicit-full ppo best-of-n pretrain rule 172m"
+cases="lora full implicit implicit-full ppo best-of-n pretrain rule 172m checkpoint checkpoint-full bf16
+ bf16-full families families-bf16"
 [ "${1:-}" != list ] || { echo "$cases"; exit 0; }
 [ $# -gt 0 ] || set -- $cases
 printf '%-22s %-9s %10s %10s %8s\n' case stage "plan, MiB" measured error

@@ -17,6 +17,11 @@ static struct ap_param_table *trained_table(const struct ap_role *role)
     return role->adapter ? &role->adapter->table : &role->weights->table;
 }
 
+enum ap_tape_kind ap_learner_tape(const struct ap_optimiser_settings *settings)
+{
+    return settings->gradient_checkpointing ? AP_TAPE_CHECKPOINT : AP_TAPE_BACKWARD;
+}
+
 ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const struct ap_role *role,
                           const struct ap_optimiser_settings *settings, int64_t n_steps,
                           int max_row, int max_rank, struct ap_error *err)
@@ -29,8 +34,7 @@ ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const st
                          : ap_weights_set_trainable(role->weights, err));
     AP_TRY(ap_optimiser_open(&l->optimiser, role->weights->ops, &table, 1, settings, n_steps, err));
     AP_TRY(ap_tape_open(&l->tape, &role->weights->config, max_row, max_rank,
-                        settings->gradient_checkpointing ? AP_TAPE_CHECKPOINT : AP_TAPE_BACKWARD,
-                        err));
+                        ap_learner_tape(settings), err));
 out:
     if (status != AP_OK)
         ap_learner_close(l);

@@ -14,6 +14,8 @@ struct ap_learner {
     struct ap_optimiser *optimiser;
 };
 
+/* What its tape keeps for backward. */
+enum ap_tape_kind ap_learner_tape(const struct ap_optimiser_settings *settings);
 /* Marks what trains. max_row: most tokens of one forward; max_rank: of any adapter that shares the
  * tape. */
 ap_status ap_learner_open(struct ap_learner *l, const struct ap_lm *lm, const struct ap_role *role,

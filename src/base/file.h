@@ -14,6 +14,9 @@ struct ap_map {
 
 ap_status ap_map_open(struct ap_map *map, const char *path, struct ap_error *err);
 void ap_map_close(struct ap_map *map);
+/* n bytes of a map that will be read again and again in no order: they are brought in now, so that
+ * the process has at once what it would come to have. */
+void ap_map_fetch(const void *data, size_t n);
 /* n bytes of a map that have been read and hardly will be again: their memory is let go; who reads
  * them all the same reads the file again. */
 void ap_map_release(const void *data, size_t n);

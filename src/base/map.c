@@ -1,5 +1,5 @@
 /* Read-only mapping of a whole file. Entry points: ap_map_open, ap_map_close,
- * ap_map_release. */
+ * ap_map_fetch, ap_map_release. */
 #include "base/file.h"
 
 #include <errno.h>
@@ -40,6 +40,18 @@ void ap_map_close(struct ap_map *map)
     if (map->data)
         munmap((void *)(uintptr_t)map->data, map->size);
     *map = (struct ap_map){0};
+}
+
+void ap_map_fetch(const void *data, size_t n)
+{
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)data / page * page;
+    if (n)
+        madvise((void *)at, (uintptr_t)data + n - at,
+                MADV_WILLNEED); /* one long read of the file */
+    for (size_t i = 0; i < n; i += page)
+        (void)((const volatile unsigned char *)data)[i];
+    if (n)
+        (void)((const volatile unsigned char *)data)[n - 1];
 }
 
 void ap_map_release(const void *data, size_t n)

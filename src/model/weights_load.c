@@ -216,7 +216,9 @@ static ap_status check_no_more(const struct ap_weights *w, const struct source *
     return AP_OK;
 }
 
-/* What was read to be packed or compared need not stay in memory. */
+/* What was read to be packed or compared need not stay in memory; an embedding that is looked up in
+ * the file does, and is there from the start: how much memory a run has does not depend on how many
+ * words it has seen. */
 static void pack_rows(struct ap_weights *w)
 {
     for (int i = 0; i < w->table.n; i++) {
@@ -227,6 +229,11 @@ static void pack_rows(struct ap_weights *w)
     }
     for (int i = 0; i < w->n_files; i++)
         ap_map_release(w->files[i].map.data, w->files[i].map.size);
+    for (int i = 0; i < w->table.n; i++) {
+        const struct ap_param *p = &w->table.rows[i];
+        if (!p->n_part && p->stored != p->own)
+            ap_map_fetch(p->stored, p->n * ap_dtype_size(p->dtype));
+    }
 }
 
 /* A context below 0: nothing to compute with. */

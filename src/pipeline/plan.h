@@ -12,6 +12,7 @@
 #define AP_PIPELINE_PLAN_H
 
 #include "base/process.h"
+#include "model/transformer.h"
 #include "pipeline/run_inner.h"
 
 enum ap_plan_part {
@@ -112,7 +113,7 @@ ap_status ap_plan_role(struct ap_planning *p, const char *model,
                        const struct ap_adapter_settings *adapter, struct ap_plan_learner how,
                        struct ap_error *err);
 ap_status ap_plan_tape(struct ap_planning *p, const char *model, int max_row, int max_rank,
-                       bool with_grad, struct ap_error *err);
+                       enum ap_tape_kind kind, struct ap_error *err);
 /* context 0: the model's. */
 ap_status ap_plan_generator(struct ap_planning *p, const char *model, int context, int max_rank,
                             struct ap_error *err);

@@ -9,8 +9,9 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BATCH, BATCH_TOKENS, DTYPE, CONTEXT, ADAPTER, KNOBS };
+enum { BATCH, BATCH_TOKENS, CHECKPOINT, DTYPE, CONTEXT, ADAPTER, KNOBS };
 enum { OFFERS = 3, LEVELS_MAX = 8, TOKENS_LEAST = 256, CONTEXT_LEAST = 256, ADAPTER_RANK = 16 };
+enum { TEXT_MAX = 1024 }; /* of one offer: every key that the knobs know, and eight rewards */
 
 struct changing {
     const struct ap_run *run;
@@ -28,7 +29,7 @@ struct changing {
 /* Sections whose batch_tokens size a stage's tapes. */
 static const struct section {
     const char *name;
-    const char *stages; /* between blanks */
+    const char *stages; /* between blanks; the first is the one that trains */
     size_t optimiser;   /* in struct ap_settings */
 } sections[] = {
     {"pretrain", " pretrain ", offsetof(struct ap_settings, pretrain.optimiser)},
@@ -50,15 +51,22 @@ static bool is_too_large(const struct changing *c, const char *stages)
     return false;
 }
 
-static void note(char *text, size_t size, const char *fmt, const char *name, int value)
+/* Adds "--set SECTION.KEY=VALUE". */
+static void note(char text[TEXT_MAX], const char *section, const char *key, const char *value)
 {
     size_t n = strlen(text);
-    n += (size_t)snprintf(text + n, size - n, "%s", n ? " " : "");
-    snprintf(text + n, size - n, fmt, name, value);
+    snprintf(text + n, TEXT_MAX - n, "%s--set %s.%s=%s", n ? " " : "", section, key, value);
 }
 
-static void set_batch_tokens(const struct changing *c, struct ap_settings *s, int level, char *text,
-                             size_t size)
+static void note_int(char text[TEXT_MAX], const char *section, const char *key, int value)
+{
+    char digits[16];
+    snprintf(digits, sizeof(digits), "%d", value);
+    note(text, section, key, digits);
+}
+
+static void set_batch_tokens(const struct changing *c, struct ap_settings *s, int level,
+                             char text[TEXT_MAX])
 {
     for (size_t i = 0; level > 0 && i < AP_LEN(sections); i++) {
         struct ap_optimiser_settings *o = (void *)((char *)s + sections[i].optimiser);
@@ -67,7 +75,29 @@ static void set_batch_tokens(const struct changing *c, struct ap_settings *s, in
         if (!is_too_large(c, sections[i].stages) || value >= o->batch_tokens)
             continue;
         o->batch_tokens = value;
-        note(text, size, "%s.batch_tokens=%d", sections[i].name, value);
+        note_int(text, sections[i].name, "batch_tokens", value);
+    }
+}
+
+/* Whether the section trains in a stage that is too large, and keeps all activations. */
+static bool may_checkpoint(const struct changing *c, const struct section *section)
+{
+    const struct ap_optimiser_settings *o =
+        (const void *)((const char *)c->run->s + section->optimiser);
+    const char *end = strchr(section->stages + 1, ' ');
+    char stage[16];
+    snprintf(stage, sizeof(stage), "%.*s", (int)(end + 1 - section->stages), section->stages);
+    return !o->gradient_checkpointing && is_too_large(c, stage);
+}
+
+static void set_checkpointing(const struct changing *c, struct ap_settings *s, char text[TEXT_MAX])
+{
+    for (size_t i = 0; i < AP_LEN(sections); i++) {
+        struct ap_optimiser_settings *o = (void *)((char *)s + sections[i].optimiser);
+        if (!may_checkpoint(c, &sections[i]))
+            continue;
+        o->gradient_checkpointing = true;
+        note(text, sections[i].name, "gradient_checkpointing", "true");
     }
 }
 
@@ -88,57 +118,59 @@ static int context_at(const struct changing *c, int level)
     return value > least ? value : least;
 }
 
-/* The i-th adapter of a recipe, and its key; NULL after the last. */
-static struct ap_adapter_settings *adapter_at(struct ap_settings *s, int i, char key[64])
+/* The i-th adapter of a recipe, and its section; NULL after the last. */
+static struct ap_adapter_settings *adapter_at(struct ap_settings *s, int i, char section[64])
 {
     if (i == 0 || i == 1) {
-        snprintf(key, 64, "%s.adapter.rank", i == 0 ? "prompter" : "target");
+        snprintf(section, 64, "%s", i == 0 ? "prompter" : "target");
         return i == 0 ? &s->prompter.adapter : &s->target.adapter;
     }
     if (s->n_rewards == 0 && i == 2) {
-        snprintf(key, 64, "reward.adapter.rank");
+        snprintf(section, 64, "reward");
         return &s->reward.adapter;
     }
     if (i - 2 >= s->n_rewards)
         return NULL;
-    snprintf(key, 64, "rewards.%.40s.adapter.rank", s->rewards[i - 2].name);
+    snprintf(section, 64, "rewards.%.40s", s->rewards[i - 2].name);
     return &s->rewards[i - 2].adapter;
 }
 
-static void set_adapters(struct ap_settings *s, char *text, size_t size)
+static void set_adapters(struct ap_settings *s, char text[TEXT_MAX])
 {
     struct ap_adapter_settings *a;
-    char key[64];
-    for (int i = 0; (a = adapter_at(s, i, key)); i++)
+    char section[64];
+    for (int i = 0; (a = adapter_at(s, i, section)); i++)
         if (a->rank == 0) {
             a->rank = ADAPTER_RANK;
             a->alpha = 2 * ADAPTER_RANK;
-            note(text, size, "%s=%d", key, ADAPTER_RANK);
+            note_int(text, section, "adapter.rank", ADAPTER_RANK);
         }
 }
 
 /* The recipe at c->level, and what to write for it. */
-static void apply(const struct changing *c, struct ap_settings *s, char *text, size_t size)
+static void apply(const struct changing *c, struct ap_settings *s, char text[TEXT_MAX])
 {
     const int *level = c->level;
     *s = *c->run->s;
     text[0] = '\0';
     if (level[BATCH] > 0) {
         s->run.batch = s->run.batch >> level[BATCH] > 1 ? s->run.batch >> level[BATCH] : 1;
-        note(text, size, "%s=%d", "run.batch", s->run.batch);
+        note_int(text, "run", "batch", s->run.batch);
     }
-    set_batch_tokens(c, s, level[BATCH_TOKENS], text, size);
+    set_batch_tokens(c, s, level[BATCH_TOKENS], text);
+    if (level[CHECKPOINT] > 0)
+        set_checkpointing(c, s, text);
     if (level[DTYPE] > 0) {
         static char bf16[] = "bf16";
         s->run.dtype = bf16;
-        snprintf(text + strlen(text), size - strlen(text), "%srun.dtype=bf16", text[0] ? " " : "");
+        note(text, "run", "dtype", bf16);
     }
     if (level[CONTEXT] > 0) {
         s->run.context = context_at(c, level[CONTEXT]);
-        note(text, size, "%s=%d", "run.context", s->run.context);
+        note_int(text, "run", "context", s->run.context);
     }
     if (level[ADAPTER] > 0)
-        set_adapters(s, text, size);
+        set_adapters(s, text);
 }
 
 /* How often something may be halved before it is `least`. */
@@ -157,7 +189,7 @@ static void count_levels(struct changing *c)
     struct ap_settings adapters = *c->run->s; /* looked at only */
     const struct ap_settings *s = c->run->s;
     const struct ap_adapter_settings *a;
-    char key[64];
+    char section[64];
     c->most[BATCH] = halvings(s->run.batch, 1);
     for (size_t i = 0; i < AP_LEN(sections); i++) {
         const struct ap_optimiser_settings *o =
@@ -165,12 +197,14 @@ static void count_levels(struct changing *c)
         int n = halvings(o->batch_tokens, TOKENS_LEAST);
         if (is_too_large(c, sections[i].stages) && n > c->most[BATCH_TOKENS])
             c->most[BATCH_TOKENS] = n;
+        if (may_checkpoint(c, &sections[i]))
+            c->most[CHECKPOINT] = 1;
     }
     while (c->most[CONTEXT] < LEVELS_MAX &&
            context_at(c, c->most[CONTEXT] + 1) < context_at(c, c->most[CONTEXT]))
         c->most[CONTEXT]++;
     c->most[DTYPE] = strcmp(s->run.dtype, "f32") == 0;
-    for (int i = 0; (a = adapter_at(&adapters, i, key)); i++)
+    for (int i = 0; (a = adapter_at(&adapters, i, section)); i++)
         if (a->rank == 0)
             c->most[ADAPTER] = 1;
 }
@@ -198,12 +232,12 @@ static struct ap_plan_facts facts_at(const struct changing *c, int context)
 }
 
 /* The peak at c->level; text: what it sets. */
-static ap_status peak_at(const struct changing *c, size_t *peak, char *text, size_t size,
+static ap_status peak_at(const struct changing *c, size_t *peak, char text[TEXT_MAX],
                          struct ap_error *err)
 {
     struct ap_settings s;
     struct ap_plan plan = {.facts = *c->facts};
-    apply(c, &s, text, size);
+    apply(c, &s, text);
     if (c->level[CONTEXT] > 0)
         plan.facts = facts_at(c, s.run.context);
     ap_status status = ap_plan_make(c->run, &s, c->wanted, &plan, err);
@@ -214,11 +248,11 @@ static ap_status peak_at(const struct changing *c, size_t *peak, char *text, siz
 /* Lowers one knob, the others standing, to its mildest level that fits. *fits: whether any does. */
 static ap_status settle(struct changing *c, int knob, bool *fits, struct ap_error *err)
 {
-    char text[512];
+    char text[TEXT_MAX];
     size_t peak;
     *fits = false;
     for (c->level[knob] = 0; c->level[knob] <= c->most[knob]; c->level[knob]++) {
-        ap_status status = peak_at(c, &peak, text, sizeof(text), err);
+        ap_status status = peak_at(c, &peak, text, err);
         if (status != AP_OK)
             return status;
         if ((*fits = peak <= c->room))
@@ -230,9 +264,9 @@ static ap_status settle(struct changing *c, int knob, bool *fits, struct ap_erro
 
 static ap_status offer(struct changing *c, struct ap_error *err)
 {
-    char text[512], size[32];
+    char text[TEXT_MAX], size[32];
     size_t peak;
-    ap_status status = peak_at(c, &peak, text, sizeof(text), err);
+    ap_status status = peak_at(c, &peak, text, err);
     if (status != AP_OK)
         return status;
     return ap_buffer_printf(c->out, err, "%s%s (%s)",

@@ -168,13 +168,13 @@ ap_status ap_plan_role(struct ap_planning *p, const char *model,
 /* ---- passes ---- */
 
 ap_status ap_plan_tape(struct ap_planning *p, const char *model, int max_row, int max_rank,
-                       bool with_grad, struct ap_error *err)
+                       enum ap_tape_kind kind, struct ap_error *err)
 {
     struct ap_weights *w;
     size_t bytes = 0;
     ap_status status = ap_plan_shape(p, model, &w, err);
     if (status == AP_OK)
-        status = ap_tape_bytes(&bytes, &w->config, max_row, max_rank, with_grad, err);
+        status = ap_tape_bytes(&bytes, &w->config, max_row, max_rank, kind, err);
     ap_plan_add(p, AP_PLAN_ACTIVATIONS, bytes);
     return status;
 }
@@ -238,7 +238,8 @@ static ap_status add_reward(struct ap_planning *p, const struct ap_reward_settin
     AP_TRY(r->trained[0] ? add_trained(p, r->trained, base, err)
                          : ap_plan_role(p, r->model, &r->adapter, how, err));
     AP_TRY(ap_plan_context(p, r->model, &context, err));
-    AP_TRY(ap_plan_tape(p, r->model, rows > context ? rows : context, r->adapter.rank, false, err));
+    AP_TRY(ap_plan_tape(p, r->model, rows > context ? rows : context, r->adapter.rank,
+                        AP_TAPE_FORWARD, err));
 out:
     return status;
 }

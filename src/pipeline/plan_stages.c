@@ -2,6 +2,7 @@
  * names: a part that is opened there is added here. Entry point: ap_plan_make. */
 #include "pipeline/plan.h"
 
+#include "align/learner.h"
 #include "align/policy_lm.h"
 #include "base/memory.h"
 #include "store/database.h"
@@ -25,7 +26,7 @@ static ap_status plan_pretrain(struct ap_planning *p, struct ap_error *err)
     int rows = larger(s->optimiser.batch_tokens, p->facts->pretrain.longest);
     ap_status status = ap_plan_pretrained(p, s->model, err);
     if (status == AP_OK)
-        status = ap_plan_tape(p, s->model, rows, 0, true, err);
+        status = ap_plan_tape(p, s->model, rows, 0, ap_learner_tape(&s->optimiser), err);
     ap_plan_add(p, AP_PLAN_DATA, p->facts->pretrain.bytes);
     return status;
 }
@@ -40,12 +41,13 @@ static void sum_up(struct ap_plan_stage *stage)
 static ap_status train_reward(struct ap_planning *p, const struct ap_reward_settings *r,
                               struct ap_error *err)
 {
-    int rows = larger(p->run->s->reward_train.optimiser.batch_tokens, p->facts->pairs.longest);
+    const struct ap_optimiser_settings *o = &p->run->s->reward_train.optimiser;
+    int rows = larger(o->batch_tokens, p->facts->pairs.longest);
     struct ap_plan_learner how = {.trains = true, .with_head = strcmp(r->kind, "implicit") != 0};
     ap_status status = AP_OK;
     AP_TRY(ap_plan_model(p, r->model, err));
     AP_TRY(ap_plan_role(p, r->model, &r->adapter, how, err));
-    AP_TRY(ap_plan_tape(p, r->model, rows, r->adapter.rank, true, err));
+    AP_TRY(ap_plan_tape(p, r->model, rows, r->adapter.rank, ap_learner_tape(o), err));
 out:
     return status;
 }
@@ -98,7 +100,8 @@ static ap_status plan_sft(struct ap_planning *p, struct ap_error *err)
     ap_status status = AP_OK;
     AP_TRY(ap_plan_model(p, m->model, err));
     AP_TRY(ap_plan_role(p, m->model, &m->adapter, (struct ap_plan_learner){.trains = true}, err));
-    AP_TRY(ap_plan_tape(p, m->model, rows, m->adapter.rank, true, err));
+    AP_TRY(
+        ap_plan_tape(p, m->model, rows, m->adapter.rank, ap_learner_tape(&s->sft.optimiser), err));
     ap_plan_add(p, AP_PLAN_DATA, p->facts->sft.bytes);
 out:
     return status;
@@ -123,7 +126,9 @@ static ap_status plan_critic(struct ap_planning *p, const struct rl *rl, int row
     if (strcmp(rl->settings->algorithm, "ppo") != 0)
         return AP_OK;
     ap_status status = ap_plan_role(p, rl->model, &critic, how, err);
-    return status == AP_OK ? ap_plan_tape(p, rl->model, rows, critic.rank, true, err) : status;
+    return status == AP_OK ? ap_plan_tape(p, rl->model, rows, critic.rank,
+                                          ap_learner_tape(&rl->settings->optimiser), err)
+                           : status;
 }
 
 static ap_status plan_policy(struct ap_planning *p, const struct rl *rl, struct ap_error *err)
@@ -140,7 +145,8 @@ static ap_status plan_policy(struct ap_planning *p, const struct rl *rl, struct 
     AP_TRY(ap_plan_role(p, rl->model, rl->adapter, learner, err));
     AP_TRY(plan_critic(p, rl, rows, err));
     AP_TRY(ap_plan_generator(p, rl->model, longest, rl->adapter->rank, err));
-    AP_TRY(ap_plan_tape(p, rl->model, rows, rl->adapter->rank, true, err));
+    AP_TRY(
+        ap_plan_tape(p, rl->model, rows, rl->adapter->rank, ap_learner_tape(&s->optimiser), err));
     if (n_row > INT32_MAX || __builtin_mul_overflow(n_row, (size_t)rl->max_new_tokens, &n_token))
         ap_plan_add(p, AP_PLAN_DATA, SIZE_MAX);
     else
@@ -192,11 +198,11 @@ static ap_status plan_arm(struct ap_planning *p, const char *arm, struct ap_erro
         AP_TRY(
             ap_plan_tape(p, s->prompter.model,
                          larger(rows, p->facts->eval_prompter.longest + s->prompter.max_new_tokens),
-                         prompter, false, err));
+                         prompter, AP_TAPE_FORWARD, err));
     if (rlhf)
         AP_TRY(ap_plan_tape(p, s->target.model,
                             larger(rows, p->facts->eval_target.longest + s->target.max_new_tokens),
-                            target, false, err));
+                            target, AP_TAPE_FORWARD, err));
 out:
     return status;
 }

@@ -95,8 +95,9 @@ ap_status ap_plan_check(const struct ap_run *run, const char *wanted, const stru
                          plan->stages[plan->at].name, ap_plan_size(plan->peak, peak),
                          ap_plan_size(room->bytes, has), room->why,
                          changes.len ? changes.data
-                                     : "no change of batch sizes, context, dtype or adapters makes "
-                                       "it fit: take smaller models or a larger machine");
+                                     : "no change of batch sizes, checkpointing, context, dtype "
+                                       "or adapters makes it fit: take smaller models or a "
+                                       "larger machine");
     ap_buffer_free(&changes);
     return status;
 }
