@@ -58,7 +58,8 @@ ap_status ap_tokenizer_encode(const struct ap_tokenizer *t, const struct ap_segm
 /* Text of the ids; *text is allocated (free with ap_text_free) and *n its bytes (it may hold NULs).
  * An id outside the vocabulary is AP_INVALID. skip_special leaves out what the reference leaves
  * out, the Rust library `tokenizers` 0.23: special tokens, but not those whose normal form differs
- * from their spelling ("normalized": true, as in stories260K). Drop an end token by its id. */
+ * from their spelling ("normalized": true, as in stories260K), and ids past the vocabulary, for
+ * which models have rows (Qwen2.5: 151,936 rows, 151,665 tokens). Drop an end token by its id. */
 ap_status ap_tokenizer_decode(const struct ap_tokenizer *t, const int32_t *ids, size_t n_ids,
                               bool skip_special, char **text, size_t *n, struct ap_error *err);
 void ap_text_free(char *text);

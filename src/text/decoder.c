@@ -203,6 +203,8 @@ ap_status ap_decoder_add(struct ap_decoder *d, int32_t id, struct ap_error *err)
 {
     const struct ap_vocab *v = &d->t->vocab;
     size_t n;
+    if (d->skip_special && id >= v->n) /* a model may have rows beyond the tokenizer's tokens */
+        return AP_OK;
     if (id < 0 || id >= v->n)
         return ap_fail(err, AP_INVALID, "token id %d is outside the vocabulary, expected 0 to %d",
                        id, v->n - 1);

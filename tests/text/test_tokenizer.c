@@ -124,7 +124,7 @@ static void test_skipping_special(void **state)
     (void)state;
     struct ap_error err = {0};
     struct ap_tokenizer *t = open_small();
-    const int32_t ids[] = {0, 5, 4, 7};
+    const int32_t ids[] = {0, 5, 4, 7}, beyond[] = {4, 8, 4}, below[] = {-1};
     char *text;
     size_t n;
     check_ok(ap_tokenizer_decode(t, ids, 4, false, &text, &n, &err), err);
@@ -133,6 +133,10 @@ static void test_skipping_special(void **state)
     check_ok(ap_tokenizer_decode(t, ids, 4, true, &text, &n, &err), err);
     assert_string_equal(text, "abab");
     assert_int_equal(n, 4);
+    ap_text_free(text);
+    check_ok(ap_tokenizer_decode(t, beyond, 3, true, &text, &n, &err), err);
+    assert_int_equal(n, 4); /* twice the token 4 */
+    assert_int_equal(ap_tokenizer_decode(t, below, 1, true, &(char *){NULL}, &n, &err), AP_INVALID);
     ap_text_free(text);
     ap_tokenizer_close(t);
 }
