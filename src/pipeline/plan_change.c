@@ -1,11 +1,12 @@
 /* The changes of a recipe that would make it fit (plan.h). A knob is one kind of change with levels
  * from mild to strong; knobs stand in the order of what they cost the user, from a little time to
- * another method. Each is tried alone, then two, then all together, and every offer is a plan that
- * was made anew and fits. Entry point: ap_plan_changes. */
+ * another method. Each is tried alone, then as many together as it takes, then two by a little
+ * each, and every offer is a plan that was made anew and fits. Entry point: ap_plan_changes. */
 #include "pipeline/plan.h"
 
 #include "base/memory.h"
 
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -262,6 +263,7 @@ static ap_status settle(struct changing *c, int knob, bool *fits, struct ap_erro
     return AP_OK;
 }
 
+/* One that stands there already is left out. */
 static ap_status offer(struct changing *c, struct ap_error *err)
 {
     char text[TEXT_MAX], size[32];
@@ -269,9 +271,11 @@ static ap_status offer(struct changing *c, struct ap_error *err)
     ap_status status = peak_at(c, &peak, text, err);
     if (status != AP_OK)
         return status;
-    return ap_buffer_printf(c->out, err, "%s%s (%s)",
-                            c->n_offer++ == 0 ? "it fits with " : ", or with ", text,
-                            ap_plan_size(peak, size));
+    snprintf(text + strlen(text), sizeof(text) - strlen(text), " (%s)", ap_plan_size(peak, size));
+    if (c->n_offer > 0 && strstr(c->out->data, text))
+        return AP_OK;
+    return ap_buffer_printf(c->out, err, "%s%s", c->n_offer++ == 0 ? "it fits with " : ", or with ",
+                            text);
 }
 
 /* Every knob of the set at its strongest, then each from the costliest down to the mildest that
@@ -291,6 +295,38 @@ static ap_status try_set(struct changing *c, unsigned set, struct ap_error *err)
         fits = fits && c->level[k] > 0;
     }
     return fits ? offer(c, err) : AP_OK;
+}
+
+/* Every knob of the set at its mildest, then the least costly one as far as it must go: half of
+ * two things where all of one was offered before. None of them may be left out. */
+static ap_status try_mix(struct changing *c, unsigned set, struct ap_error *err)
+{
+    char text[TEXT_MAX];
+    size_t peak = SIZE_MAX;
+    int first = __builtin_ctz(set);
+    ap_status status = AP_OK;
+    for (int k = 0; k < KNOBS; k++)
+        c->level[k] = set >> k & 1u && c->most[k] > 0;
+    while (status == AP_OK && c->level[first] > 0 && c->level[first] <= c->most[first]) {
+        status = peak_at(c, &peak, text, err);
+        if (peak <= c->room)
+            break;
+        c->level[first]++;
+    }
+    if (c->level[first] > c->most[first])
+        return status;
+    for (int k = 0; k < KNOBS; k++) {
+        int level = c->level[k];
+        if (status != AP_OK || !(set >> k & 1u))
+            continue;
+        if ((c->level[k] = 0) == level)
+            return AP_OK;
+        status = peak_at(c, &peak, text, err);
+        c->level[k] = level;
+        if (peak <= c->room)
+            return status;
+    }
+    return status == AP_OK ? offer(c, err) : status;
 }
 
 static int count_bits(unsigned set)
@@ -316,5 +352,8 @@ ap_status ap_plan_changes(const struct ap_run *run, const char *wanted,
         for (unsigned set = 1; set < 1u << KNOBS; set++)
             if (status == AP_OK && count_bits(set) == n && c.n_offer < OFFERS)
                 status = try_set(&c, set, err);
+    for (unsigned set = 1; set < 1u << KNOBS; set++)
+        if (status == AP_OK && count_bits(set) == 2 && c.n_offer < OFFERS)
+            status = try_mix(&c, set, err);
     return status;
 }

@@ -77,8 +77,9 @@ struct ap_room ap_plan_room(const struct ap_run *run, const struct ap_plan_facts
 {
     struct ap_room room = ap_process_room("");
     room.bytes = ap_sum_bytes(room.bytes, facts->process);
-    if (run->s->run.memory > 0 && (size_t)run->s->run.memory < room.bytes)
-        room = (struct ap_room){(size_t)run->s->run.memory, "run.memory"};
+    size_t most = (size_t)run->s->run.memory;
+    if (most > 0 && (run->plan_only || most < room.bytes)) /* a plan may be for another machine */
+        room = (struct ap_room){most, "run.memory"};
     return room;
 }
 

@@ -292,7 +292,8 @@ static const struct ap_setting run_rows[] = {
         HELP("write the metrics as TensorBoard's event files, too, in tb/ of the run directory")),
     ROW("memory", INT64, memory, "auto", RANGE(1 << 20, INT64_MOST),
         FLAGS(AP_SETTING_AUTO | AP_SETTING_SIZE | AP_SETTING_HARMLESS),
-        HELP("most memory that a run may plan for; auto is what the machine has")),
+        HELP("most memory that a run may plan for; auto is what the machine has; --dry-run takes "
+             "more")),
 };
 #undef OWNER
 

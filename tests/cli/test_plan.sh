@@ -25,19 +25,43 @@ stages_are() { # "STAGE ...": the rows of the table
 }
 whole="reward best-of-n sft align rlhf eval"
 
-# -- the paper's pairs: a machine may be too small for them, which is said after the table --
+# offers: the changes of the refusal, one a line, without their sizes
+offers() { sed -n 's/.*; it fits with //p' "$tmp/err" | sed 's/, or with /\n/g' | sed 's/ ([^)]*)$//'; }
+# check_offers NAME ARGUMENT...: one to three different changes, each of which fits, and so do all at once
+check_offers() {
+    name=$1
+    shift
+    try "$alignpro" run "$@" --dry-run; exits 1 "$name"; err_has "run.memory" "$name"
+    offers >"$tmp/offers"
+    n=$(wc -l <"$tmp/offers")
+    [ "$n" -ge 1 ] && [ "$n" -le 3 ]; note $? "$name: $n changes are offered"
+    [ "$(sort -u "$tmp/offers" | wc -l)" = "$n" ]; note $? "$name: a change is offered twice"
+    while read -r change; do
+        try "$alignpro" run "$@" --dry-run $change; exits 0 "$name: $change"
+    done <"$tmp/offers"
+    try "$alignpro" run "$@" --dry-run $(tr '\n' ' ' <"$tmp/offers"); exits 0 "$name: all of them"
+}
+full="--set prompter.adapter.rank=0 --set target.adapter.rank=0 --set reward.adapter.rank=0"
+
+# -- the paper's pairs, on machines of another size than this one --
 for name in Phi-3.5-mini-instruct Qwen2.5-1.5B-Instruct Llama-3.1-8B-Instruct; do
     mkdir -p "$tmp/models/$name"
     cp "$source/bench/configs/$(echo "$name" | tr A-Z a-z).json" "$tmp/models/$name/config.json" || exit 1
 done
 export MODELS="$tmp/models" DATA="$tmp/data"
 for recipe in ultrafeedback helpsteer orca; do
-    for prompter in phi qwen; do
-        try "$alignpro" run "$source/examples/paper/$recipe.yaml" --dry-run --set prompter.model=$prompter --set "run.dir=$tmp/paper"
-        stages_are "$whole" "$recipe, $prompter"
-        [ "$code" = 0 ] || { exits 1 "$recipe, $prompter"; err_has "memory: " "$recipe, $prompter"; }
-    done
+    while read -r prompter memory; do
+        try "$alignpro" run "$source/examples/paper/$recipe.yaml" --dry-run --set prompter.model=$prompter \
+            --set "run.dir=$tmp/paper" --set run.memory=$memory
+        exits 0 "$recipe, $prompter in $memory"; stages_are "$whole" "$recipe, $prompter"
+    done <<END
+phi 62GiB
+qwen 31GiB
+END
 done
+check_offers "phi in 48 GiB" "$source/examples/paper/orca.yaml" --set run.memory=48GiB
+check_offers "qwen in 24 GiB" "$source/examples/paper/orca.yaml" --set run.memory=24GiB --set prompter.model=qwen
+check_offers "full training in 62 GiB" "$source/examples/paper/helpsteer.yaml" --set run.memory=62GiB $full
 [ ! -e "$tmp/paper" ]; note $? "a dry run made a run directory"
 
 # -- the demo, whose data are not written yet; every stage with what it needs --
@@ -85,21 +109,9 @@ try "$alignpro" run "$tmp/recipe.yaml" --dry-run; exits 0 "without a limit"; sta
 peak=$(sed -n 's/^peak \([0-9]*\) MiB.*/\1/p' "$tmp/out")
 [ "${peak:-0}" -gt 400 ]; note $? "the recipe is too small for this test: $peak MiB"
 
-# offers: the changes of the refusal, one a line, without their sizes
-offers() { sed -n 's/.*; it fits with //p' "$tmp/err" | sed 's/, or with /\n/g' | sed 's/ ([^)]*)$//'; }
 for share in 95 80 60 45 35; do
-    limit="--set run.memory=$((peak * share / 100))MiB"
-    try "$alignpro" run "$tmp/recipe.yaml" --dry-run $limit; exits 1 "$share%"; err_has "run.memory" "$share%"
-    offers >"$tmp/offers"
-    n=$(wc -l <"$tmp/offers")
-    [ "$n" -ge 1 ] && [ "$n" -le 3 ]; note $? "$share%: $n changes are offered"
-    [ "$(sort -u "$tmp/offers" | wc -l)" = "$n" ]; note $? "$share%: a change is offered twice"
-    while read -r change; do
-        try "$alignpro" run "$tmp/recipe.yaml" --dry-run $limit $change; exits 0 "$share%: $change"
-    done <"$tmp/offers"
-    try "$alignpro" run "$tmp/recipe.yaml" --dry-run $limit $(tr '\n' ' ' <"$tmp/offers"); exits 0 "$share%: all of them"
+    check_offers "$share%" "$tmp/recipe.yaml" --set run.memory=$((peak * share / 100))MiB
 done
-
 # checkpointing is offered where activations are what is too much, and is counted when it is set
 lean="--set reward.adapter.rank=8 --set run.dtype=bf16 --set reward_train.batch_tokens=2048"
 try "$alignpro" reward "$tmp/recipe.yaml" --dry-run $lean; exits 0 "a lean reward"
