@@ -36,10 +36,10 @@ DATA = {
     "orca": ("orca.jsonl", "orca_dpo_pairs_284.jsonl"),
 }
 SHORT = {
-    "run.context": 1024, "run.batch": 4, "data.limit": 40, "data.split.train": 0.5, "data.split.valid": 0.1,
+    "run.context": 1024, "run.batch": 4, "data.limit": 24, "data.split.train": 0.5, "data.split.valid": 0.1,
     "data.split.test": 0.4, "prompter.max_new_tokens": 16, "target.max_new_tokens": 24, "reward_train.batch": 8,
     "sft.prompts": 4, "sft.n": 2, "sft.epochs": 1, "sft.batch": 4, "align.steps": 1, "align.prompts": 2,
-    "align.rewrites": 2, "rlhf.steps": 1, "eval.prompts": 3, "eval.bootstrap": 100,
+    "align.rewrites": 2, "rlhf.steps": 1, "eval.prompts": 2, "eval.bootstrap": 100,
 }
 
 

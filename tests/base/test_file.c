@@ -3,6 +3,7 @@
 #include "base/scratch.h"
 
 #include "base/faults.h"
+#include "base/process.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -176,6 +177,31 @@ static void test_map(void **state)
     assert_int_equal(ap_map_open(&map, "/no/such", &err), AP_NOT_FOUND);
     ap_free(path);
     ap_free(empty);
+}
+
+/* What is fetched is memory of the process at once, what is released is not; both read the same. */
+static void test_map_fetch_and_release(void **state)
+{
+    enum { SIZE = 24 << 20 };
+    struct ap_error err;
+    struct ap_map map;
+    char *path = scratch_path(state, "large"), *data = ap_calloc(SIZE, 1);
+    size_t before, fetched;
+    assert_non_null(data);
+    data[SIZE - 1] = 7;
+    scratch_put(path, data, SIZE);
+    ap_free(data);
+    check_ok(ap_map_open(&map, path, &err), err);
+    before = ap_process_memory();
+    ap_map_fetch(map.data, 0);
+    ap_map_fetch((const char *)map.data + 3, SIZE - 3); /* from any address */
+    fetched = ap_process_memory();
+    assert_true(fetched > before + SIZE / 2);
+    ap_map_release(map.data, SIZE);
+    assert_true(ap_process_memory() < fetched - SIZE / 2);
+    assert_int_equal(((const char *)map.data)[SIZE - 1], 7);
+    ap_map_close(&map);
+    ap_free(path);
 }
 
 static void expect_path(char *got, const char *want)
@@ -369,6 +395,7 @@ int main(void)
         T(test_out_of_memory),
         T(test_writer_in_pieces),
         T(test_map),
+        T(test_map_fetch_and_release),
         cmocka_unit_test(test_paths),
         T(test_make_and_remove),
         T(test_remove_has_a_floor),
