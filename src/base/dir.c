@@ -1,5 +1,6 @@
 /* Directories as units (made, removed, committed) and the two operations on paths that need memory.
- * Not here: listing a directory. Entry points: ap_dir_make, ap_dir_remove, ap_dir_commit. */
+ * Not here: listing a directory. Entry points: ap_dir_make, ap_dir_remove, ap_dir_commit,
+ * ap_dir_size. */
 #include "base/file.h"
 
 #include "base/memory.h"
@@ -7,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -191,4 +193,23 @@ ap_status ap_dir_commit(const char *from, const char *to, struct ap_error *err)
 out:
     ap_free(parent);
     return status;
+}
+
+ap_status ap_dir_size(const char *path, uint64_t *bytes, uint64_t *n_files, struct ap_error *err)
+{
+    char *roots[] = {(char *)(uintptr_t)path, NULL};
+    FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    *bytes = *n_files = 0;
+    if (!tree)
+        return ap_fail_errno(err, errno, "%s: cannot list", path);
+    for (const FTSENT *e; (e = fts_read(tree)) != NULL;) {
+        if (e->fts_level > DEPTH_MAX)
+            fts_set(tree, (FTSENT *)(uintptr_t)e, FTS_SKIP);
+        if (e->fts_info != FTS_F)
+            continue;
+        *bytes += (uint64_t)e->fts_statp->st_size;
+        ++*n_files;
+    }
+    fts_close(tree);
+    return AP_OK;
 }

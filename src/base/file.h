@@ -54,6 +54,9 @@ ap_status ap_dir_remove(const char *path, struct ap_error *err); /* with content
 /* fsync every file below the directory and the directories, then rename it to `to` and fsync the
  * parent. An older `to` is exchanged in one step where the file system can, and then removed. */
 ap_status ap_dir_commit(const char *from, const char *to, struct ap_error *err);
+/* Bytes and number of the regular files below; links are not followed, and what goes away meanwhile
+ * does not count. */
+ap_status ap_dir_size(const char *path, uint64_t *bytes, uint64_t *n_files, struct ap_error *err);
 /* fsync of the directory itself, so that a rename in it outlives a power cut. */
 ap_status ap_dir_sync(const char *path, struct ap_error *err);
 /* base/name, or name alone when it is absolute or base is "" or NULL. Allocated; NULL when out of
@@ -69,6 +72,9 @@ struct ap_lock {
 };
 ap_status ap_lock_take(struct ap_lock *lock, const char *path, struct ap_error *err);
 void ap_lock_release(struct ap_lock *lock);
+/* Whether a process has it, and which (0 or less: one that cannot be seen from here), without
+ * taking it: as /proc/locks has it. */
+bool ap_lock_holder(const char *path, long *holder);
 
 /* Lines of a text file or a .gz of one, streamed, each at most max_line bytes, without its newline
  * (a trailing '\r' too). A longer line is AP_LIMIT, a damaged or cut .gz AP_FORMAT; both name

@@ -1,11 +1,15 @@
 /* An exclusive lock on a path by flock, which the kernel drops with the process. The file holds the
- * process id of who has it, only for the message. Entry points: ap_lock_take, ap_lock_release. */
+ * process id of who has it, only for the message. Entry points: ap_lock_take, ap_lock_release,
+ * ap_lock_holder. */
 #include "base/file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static ap_status lock_busy(int fd, const char *path, struct ap_error *err)
@@ -56,4 +60,43 @@ void ap_lock_release(struct ap_lock *lock)
         close(lock->fd);
     }
     lock->fd = -1;
+}
+
+/* The number in the lock's file; 0 where there is none. */
+static long written_holder(const char *path)
+{
+    struct ap_buffer text = {0};
+    long holder = 0;
+    if (ap_file_read(path, 64, &text, NULL) == AP_OK && text.len)
+        (void)sscanf(text.data, "%ld", &holder);
+    ap_buffer_free(&text);
+    return holder > 0 ? holder : 0;
+}
+
+/* A line of /proc/locks, "3: FLOCK  ADVISORY  WRITE 15118 00:1b:48646 0 EOF", against a file. Some
+ * file systems show another device here than stat does: then the holder must be the one written. */
+static bool is_its_lock(const char *line, const struct stat *info, long written, long *holder)
+{
+    unsigned major_number, minor_number;
+    unsigned long long inode;
+    if (sscanf(line, "%*d: FLOCK %*s %*s %ld %x:%x:%llu", holder, &major_number, &minor_number,
+               &inode) != 4 ||
+        inode != (unsigned long long)info->st_ino)
+        return false;
+    return *holder == written ||
+           (major_number == major(info->st_dev) && minor_number == minor(info->st_dev));
+}
+
+bool ap_lock_holder(const char *path, long *holder)
+{
+    struct stat info;
+    char line[256];
+    bool found = false;
+    long written = written_holder(path);
+    FILE *locks = stat(path, &info) == 0 ? fopen("/proc/locks", "re") : NULL;
+    while (locks && !found && fgets(line, sizeof(line), locks))
+        found = is_its_lock(line, &info, written, holder);
+    if (locks)
+        fclose(locks);
+    return found;
 }

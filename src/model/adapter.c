@@ -75,8 +75,8 @@ static ap_status check_plan(const struct ap_adapter_plan *plan, int *n_adapted,
     return AP_OK;
 }
 
-static ap_status describe(struct ap_adapter **out, const struct ap_config *config,
-                          const struct ap_adapter_plan *plan, struct ap_error *err)
+ap_status ap_adapter_outline(struct ap_adapter **out, const struct ap_config *config,
+                             const struct ap_adapter_plan *plan, struct ap_error *err)
 {
     struct ap_adapter *a = ap_calloc(1, sizeof(*a));
     size_t n = (size_t)plan->n;
@@ -114,7 +114,7 @@ ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *confi
                           const struct ap_adapter_plan *plan, struct ap_error *err)
 {
     struct ap_adapter *a = NULL;
-    ap_status status = describe(&a, config, plan, err);
+    ap_status status = ap_adapter_outline(&a, config, plan, err);
     *out = NULL;
     for (int i = 0; status == AP_OK && i < a->table.n; i++)
         status = ap_param_own(&a->table.rows[i], err);
@@ -136,7 +136,7 @@ ap_status ap_adapter_describe(struct ap_adapter **out, const struct ap_weights *
     ap_status status = ap_adapter_plan_even(&plan, &base->config, settings, with_head, err);
     *out = NULL;
     if (status == AP_OK)
-        status = describe(out, &base->config, &plan, err);
+        status = ap_adapter_outline(out, &base->config, &plan, err);
     ap_adapter_plan_free(&plan);
     return status;
 }

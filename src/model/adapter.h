@@ -46,6 +46,8 @@ ap_status ap_adapter_match(struct ap_adapter_plan *plan, const json_t *o, const 
 
 /* ---- adapter_config.c ---- */
 
+/* What of an adapter_config.json is refused whatever its base is. */
+ap_status ap_adapter_refuse(const json_t *o, const char *path, struct ap_error *err);
 /* The text of an adapter_config.json for a base of this config, as a plan. */
 ap_status ap_adapter_plan_read(struct ap_adapter_plan *plan, const json_t *o, const char *path,
                                const struct ap_config *base, struct ap_error *err);
@@ -57,5 +59,16 @@ json_t *ap_adapter_config(const struct ap_adapter *a, const char *base_name);
 /* Rows with names, shapes and packings, their values zero. */
 ap_status ap_adapter_make(struct ap_adapter **out, const struct ap_config *config,
                           const struct ap_adapter_plan *plan, struct ap_error *err);
+
+/* The same without memory for values. */
+ap_status ap_adapter_outline(struct ap_adapter **out, const struct ap_config *config,
+                             const struct ap_adapter_plan *plan, struct ap_error *err);
+
+/* ---- adapter_file.c ---- */
+
+/* What ap_adapter_load finds in the folder's configuration and in the header of its file, every
+ * tensor checked, without a value: not to be computed with. */
+ap_status ap_adapter_look(struct ap_adapter **out, const struct ap_config *base, const char *dir,
+                          struct ap_error *err);
 
 #endif

@@ -94,15 +94,25 @@ static ap_status read_saved(const json_t *o, const char *path, bool *with_head,
     return AP_OK;
 }
 
+ap_status ap_adapter_refuse(const json_t *o, const char *path, struct ap_error *err)
+{
+    bool with_head;
+    ap_status status;
+    if (!json_is_object(o))
+        return ap_fail(err, AP_FORMAT, "%s: is a list, expected an object", path);
+    AP_TRY(check_fixed(o, path, err));
+    AP_TRY(refuse_features(o, path, err));
+    AP_TRY(read_saved(o, path, &with_head, err));
+out:
+    return status;
+}
+
 ap_status ap_adapter_plan_read(struct ap_adapter_plan *plan, const json_t *o, const char *path,
                                const struct ap_config *base, struct ap_error *err)
 {
     ap_status status;
     *plan = (struct ap_adapter_plan){0};
-    if (!json_is_object(o))
-        return ap_fail(err, AP_FORMAT, "%s: is a list, expected an object", path);
-    AP_TRY(check_fixed(o, path, err));
-    AP_TRY(refuse_features(o, path, err));
+    AP_TRY(ap_adapter_refuse(o, path, err));
     AP_TRY(ap_adapter_plan_init(plan, base, err));
     AP_TRY(ap_config_int(o, "r", path, true, 1, AP_LORA_RANK_MAX, &plan->r, err));
     AP_TRY(ap_json_real(o, "lora_alpha", path, true, &plan->alpha, err));

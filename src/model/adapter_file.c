@@ -1,5 +1,6 @@
 /* PEFT's folder of a LoRA adapter, in and out: adapter_config.json (adapter_config.c) and
- * adapter_model.safetensors. Entry points: ap_adapter_load, _save, _restore. */
+ * adapter_model.safetensors. Entry points: ap_adapter_load, _save, _restore,
+ * _look. */
 #include "model/adapter.h"
 
 #include "base/memory.h"
@@ -76,7 +77,8 @@ static ap_status place_views(const struct ap_tensor_view **views, const struct a
     return AP_OK;
 }
 
-static ap_status read_rows(struct ap_param_table *t, const struct ap_safetensors *f,
+/* values: into the rows; else the header alone is checked. */
+static ap_status read_rows(struct ap_param_table *t, const struct ap_safetensors *f, bool values,
                            struct ap_error *err)
 {
     static const char keys[] = CONFIG " with the base's config.json";
@@ -87,7 +89,8 @@ static ap_status read_rows(struct ap_param_table *t, const struct ap_safetensors
         return ap_fail(err, AP_MEMORY, "%s: out of memory", f->path);
     AP_TRY(place_views(views, t, f, &other, err));
     for (int i = 0; i < t->n; i++)
-        AP_TRY(ap_param_read(&t->rows[i], views[i], f->path, keys, err));
+        AP_TRY(values ? ap_param_read(&t->rows[i], views[i], f->path, keys, err)
+                      : ap_param_check(&t->rows[i], views[i], f->path, keys, err));
     if (other)
         status =
             ap_fail(err, AP_FORMAT, "%s: %s is a tensor too many: %s describe none of that name",
@@ -112,7 +115,8 @@ static ap_status no_weights(const char *dir, struct ap_error *err)
                    dir);
 }
 
-ap_status ap_adapter_restore(struct ap_adapter *a, const char *dir, struct ap_error *err)
+static ap_status read_file(struct ap_param_table *t, const char *dir, bool values,
+                           struct ap_error *err)
 {
     struct ap_safetensors f = {0};
     char *path = ap_path_join(dir, WEIGHTS);
@@ -122,11 +126,36 @@ ap_status ap_adapter_restore(struct ap_adapter *a, const char *dir, struct ap_er
     if (!ap_file_exists(path))
         AP_TRY(no_weights(dir, err));
     AP_TRY(ap_safetensors_open(&f, path, err));
-    AP_TRY(read_rows(&a->table, &f, err));
-    ap_params_repack(a->ops, &a->table);
+    AP_TRY(read_rows(t, &f, values, err));
 out:
     ap_safetensors_close(&f);
     ap_free(path);
+    return status;
+}
+
+ap_status ap_adapter_restore(struct ap_adapter *a, const char *dir, struct ap_error *err)
+{
+    ap_status status = read_file(&a->table, dir, true, err);
+    if (status == AP_OK)
+        ap_params_repack(a->ops, &a->table);
+    return status;
+}
+
+ap_status ap_adapter_look(struct ap_adapter **out, const struct ap_config *base, const char *dir,
+                          struct ap_error *err)
+{
+    struct ap_adapter_plan plan;
+    struct ap_adapter *a = NULL;
+    ap_status status;
+    *out = NULL;
+    AP_TRY(read_plan(&plan, dir, base, err));
+    AP_TRY(ap_adapter_outline(&a, base, &plan, err));
+    AP_TRY(read_file(&a->table, dir, false, err));
+    *out = a;
+    a = NULL;
+out:
+    ap_adapter_plan_free(&plan);
+    ap_adapter_free(a);
     return status;
 }
 

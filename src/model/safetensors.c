@@ -213,6 +213,7 @@ ap_status ap_safetensors_parse(struct ap_safetensors *f, const void *data, size_
         status = ap_fail(err, AP_FORMAT, "%s: the header is a list, expected an object", name);
         goto out;
     }
+    f->metadata = json_incref(json_object_get(header, "__metadata__"));
     AP_TRY(read_entries(f, header, bytes + 8 + length, n - 8 - length, err));
 out:
     json_decref(header);
@@ -241,6 +242,7 @@ void ap_safetensors_close(struct ap_safetensors *f)
     for (int i = 0; f->views && i < f->n; i++)
         ap_free(f->views[i].name);
     ap_free(f->views);
+    json_decref(f->metadata);
     ap_free(f->path);
     ap_map_close(&f->map);
     *f = (struct ap_safetensors){0};

@@ -5,6 +5,8 @@
 #include "base/file.h"
 #include "tensor/dtype.h"
 
+#include <jansson.h>
+
 #define AP_SHAPE_MAX 4
 
 struct ap_tensor_view {
@@ -21,6 +23,7 @@ struct ap_safetensors {
     struct ap_map map;
     struct ap_tensor_view *views; /* sorted by name */
     int n;
+    json_t *metadata; /* the header's __metadata__, unchecked; owned; NULL for none */
 };
 
 /* Truncated files, lying headers (length, offsets, overlap, holes, dtype, shape) are AP_FORMAT. */

@@ -2,13 +2,15 @@
  * once. Not here: reading rows back (database_read.c).
  *
  * WAL lets a user query while a run goes on; synchronous=FULL makes what was committed outlive a
- * power cut. Entry points: ap_database_open, ap_database_begin, ap_database_metric, _rollout,
- * _evaluation, _score. */
+ * power cut. Entry points: ap_database_open, _open_read, ap_database_begin, ap_database_metric,
+ * _rollout, _evaluation, _score. */
 #include "store/database_inner.h"
 
+#include "base/file.h"
 #include "base/memory.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define SCHEMA_VERSION 1
@@ -107,6 +109,16 @@ static ap_status read_version(struct ap_database *db, int *version, struct ap_er
     return status;
 }
 
+static ap_status check_version(const struct ap_database *db, int version, struct ap_error *err)
+{
+    if (version == SCHEMA_VERSION)
+        return AP_OK;
+    return ap_fail(err, AP_UNSUPPORTED,
+                   "%s: has schema version %d, expected %d; use the alignpro that made it, or "
+                   "another run.dir",
+                   db->path, version, SCHEMA_VERSION);
+}
+
 static ap_status make_schema(struct ap_database *db, struct ap_error *err)
 {
     int version = 0;
@@ -114,10 +126,7 @@ static ap_status make_schema(struct ap_database *db, struct ap_error *err)
     if (status != AP_OK || version == SCHEMA_VERSION)
         return status;
     if (version != 0)
-        return ap_fail(err, AP_UNSUPPORTED,
-                       "%s: has schema version %d, expected %d; use the alignpro that made it, or "
-                       "another run.dir",
-                       db->path, version, SCHEMA_VERSION);
+        return check_version(db, version, err);
     status = run_sql(db, schema, "cannot make its tables", err);
     if (status != AP_OK)
         sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL);
@@ -133,16 +142,23 @@ static ap_status prepare_all(struct ap_database *db, struct ap_error *err)
     return AP_OK;
 }
 
-ap_status ap_database_open(struct ap_database **out, const char *path, struct ap_error *err)
+static ap_status make_handle(struct ap_database **out, const char *path, struct ap_error *err)
 {
-    ap_status status = AP_OK;
     struct ap_database *db = ap_calloc(1, sizeof(*db));
-    *out = NULL;
+    *out = db;
     if (!db)
         return ap_fail(err, AP_MEMORY, "%s: no memory for a database; free some", path);
     db->path = ap_strdup(path);
-    if (!db->path)
-        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for its name; free some", path));
+    return db->path ? AP_OK
+                    : ap_fail(err, AP_MEMORY, "%s: no memory for its name; free some", path);
+}
+
+ap_status ap_database_open(struct ap_database **out, const char *path, struct ap_error *err)
+{
+    struct ap_database *db = NULL;
+    ap_status status;
+    *out = NULL;
+    AP_TRY(make_handle(&db, path, err));
     if (sqlite3_open_v2(path, &db->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, NULL) !=
         SQLITE_OK)
         AP_TRY(ap_database_fail(db, "cannot open", err));
@@ -153,6 +169,54 @@ ap_status ap_database_open(struct ap_database **out, const char *path, struct ap
     *out = db;
     db = NULL;
 out:
+    ap_database_close(db);
+    return status;
+}
+
+/* SQLite's name of a file, with what has a meaning in such names escaped. */
+static ap_status put_uri(struct ap_buffer *out, const char *path, const char *options,
+                         struct ap_error *err)
+{
+    ap_status status;
+    AP_TRY(ap_buffer_puts(out, path[0] == '/' ? "file://" : "file:", err));
+    for (const char *at = path; *at; at++)
+        AP_TRY(
+            ap_buffer_printf(out, err, strchr("?#%", *at) ? "%%%02X" : "%c", (unsigned char)*at));
+    AP_TRY(ap_buffer_puts(out, options, err));
+out:
+    return status;
+}
+
+/* Without a file of shared memory beside it nobody has the database open, and what is written is in
+ * its own file; with one, its log is read too, whether its process still lives or was killed. */
+static const char *how_to_read(const char *path)
+{
+    char shared[4096];
+    bool there = snprintf(shared, sizeof(shared), "%s-shm", path) < (int)sizeof(shared) &&
+                 ap_file_exists(shared);
+    return there ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1";
+}
+
+ap_status ap_database_open_read(struct ap_database **out, const char *path, struct ap_error *err)
+{
+    struct ap_database *db = NULL;
+    struct ap_buffer uri = {0};
+    int version = 0;
+    ap_status status;
+    *out = NULL;
+    AP_TRY(make_handle(&db, path, err));
+    AP_TRY(put_uri(&uri, path, how_to_read(path), err));
+    if (sqlite3_open_v2(uri.data, &db->handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) !=
+        SQLITE_OK)
+        AP_TRY(ap_database_fail(db, "cannot open", err));
+    sqlite3_busy_timeout(db->handle, BUSY_MS);
+    AP_TRY(read_version(db, &version, err));
+    AP_TRY(check_version(db, version, err));
+    AP_TRY(prepare_all(db, err));
+    *out = db;
+    db = NULL;
+out:
+    ap_buffer_free(&uri);
     ap_database_close(db);
     return status;
 }

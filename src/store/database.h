@@ -15,6 +15,9 @@ struct ap_database;
 #define AP_DATABASE_CACHE ((size_t)2000 << 10)
 
 ap_status ap_database_open(struct ap_database **out, const char *path, struct ap_error *err);
+/* For the functions that give rows back: nothing is made, written or locked against others, also
+ * while a run writes and after one was killed. Another schema is AP_UNSUPPORTED. */
+ap_status ap_database_open_read(struct ap_database **out, const char *path, struct ap_error *err);
 void ap_database_close(struct ap_database *db);
 ap_status ap_database_begin(struct ap_database *db, struct ap_error *err);
 ap_status ap_database_commit(struct ap_database *db, struct ap_error *err);
