@@ -7,14 +7,26 @@
 
 static int help(void)
 {
-    puts("usage: alignpro inspect [--json] [--model DIR] [--format NAME] [--score NAME] PATH\n"
-         "What a file or a folder holds, without loading it whole.\n"
-         "A data set, JSONL (.gz too) or text: schema, counts, what is dropped and why, lengths\n"
-         "(nearest-rank quantiles), score margins, and three examples, which are always the same.\n"
-         "  --json         one JSON object\n"
-         "  --model DIR    data: lengths in tokens of this folder's tokenizer.json, not in words\n"
-         "  --format NAME  data: as the recipe key data.format, instead of recognising it\n"
-         "  --score NAME   data: as the recipe key data.score");
+    puts(
+        "usage: alignpro inspect [--json] [--model DIR] [--format NAME] [--score NAME] PATH\n"
+        "What a file or a folder holds, without loading it whole:\n"
+        "  data set        JSONL (.gz too) or text: schema, counts, what is dropped and why,\n"
+        "                  lengths (nearest-rank quantiles), score margins, three examples, which\n"
+        "                  are always the same\n"
+        "  model folder    sizes, parameters, memory it will take, whether the files hold what\n"
+        "                  config.json says, tokenizer, chat template\n"
+        "  adapter folder  rank, targets, what is refused and why, whether it fits its base\n"
+        "  safetensors, GGUF\n"
+        "                  tensors, types, metadata, from the header alone\n"
+        "  run directory, RUN/STAGE, RUN/STAGE/ckpt/step-N\n"
+        "                  how far each stage is, results, last metrics, mean scores; also while\n"
+        "                  the run goes on\n"
+        "Exit status 1, after the report, where something is damaged or does not fit together.\n"
+        "  --json         one JSON object; its keys: docs/formats.md\n"
+        "  --model DIR    data: lengths in tokens of this folder's tokenizer.json, not in words;\n"
+        "                 adapter: the base model to compare with\n"
+        "  --format NAME  data: as the recipe key data.format, instead of recognising it\n"
+        "  --score NAME   data: as the recipe key data.score");
     return cli_finish(CLI_OK);
 }
 
@@ -52,9 +64,12 @@ int cli_inspect(int argc, char **argv)
     }
     if (argc - optind != 1)
         return cli_usage_error("inspect", "%d paths, expected one", argc - optind);
-    if (ap_inspect(argv[optind], &options, &text, &err) != AP_OK)
-        return cli_fail(&err);
-    fputs(text, stdout);
+    ap_status status = ap_inspect(argv[optind], &options, &text, &err);
+    if (text)
+        fputs(text, stdout);
     ap_text_free(text);
-    return cli_finish(CLI_OK);
+    if (status == AP_OK)
+        return cli_finish(CLI_OK);
+    fflush(stdout);
+    return cli_fail(&err);
 }

@@ -27,7 +27,7 @@ const struct cli_command cli_commands[] = {
     {"score", cli_score, "log-probabilities of a text, or a classifier's score"},
     {"tokenize", cli_tokenize, "text to token ids and back"},
     {"render", cli_render, "chats to text and ids by a model's template"},
-    {"inspect", cli_inspect, "what a data set holds: schema, counts, lengths, examples"},
+    {"inspect", cli_inspect, "what a file or folder holds: data, models, adapters, GGUF, runs"},
     {"help", cli_help, "this list; or a command's options, or a recipe key's meaning"},
     {NULL, NULL, NULL},
 };

@@ -1,13 +1,79 @@
 /* What a path is, and who tells about it. Entry point: ap_inspect (include/alignpro/inspect.h). */
 #include "pipeline/inspect_inner.h"
 
-#include "base/error.h"
 #include "base/file.h"
+#include "base/memory.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+bool ap_inspected_has(const struct ap_inspected *p, const char *name)
+{
+    char *path = p->is_folder ? ap_path_join(p->path, name) : NULL;
+    bool has = path && ap_file_exists(path);
+    ap_free(path);
+    return has;
+}
+
+/* ---- the kinds ---- */
+
+static bool is_gguf(const struct ap_inspected *p)
+{
+    return !p->is_folder && !memcmp(p->magic, "GGUF", 4);
+}
+
+static bool ends_with(const char *text, const char *end)
+{
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && !strcmp(text + n - m, end);
+}
+
+/* By its name, or where a header's length and its bracket stand at the front. */
+static bool is_safetensors(const struct ap_inspected *p)
+{
+    uint64_t length = 0;
+    for (int i = 7; i >= 0; i--)
+        length = length << 8 | (unsigned char)p->magic[i];
+    return !p->is_folder && (ends_with(p->path, ".safetensors") ||
+                             (p->magic[8] == '{' && length >= 2 && length <= p->size - 8));
+}
+
+static bool is_run(const struct ap_inspected *p)
+{
+    return ap_inspected_has(p, "recipe.yaml") &&
+           (ap_inspected_has(p, "run.db") || ap_inspected_has(p, "lock"));
+}
+
+static bool is_checkpoint(const struct ap_inspected *p)
+{
+    return ap_inspected_has(p, "stage.json") || ap_inspected_has(p, "policy-optimiser.safetensors");
+}
+
+static bool is_adapter(const struct ap_inspected *p)
+{
+    return ap_inspected_has(p, "adapter_config.json");
+}
+
+static bool is_model(const struct ap_inspected *p)
+{
+    return ap_inspected_has(p, "config.json") || ap_inspected_has(p, "model.safetensors") ||
+           ap_inspected_has(p, "model.safetensors.index.json");
+}
+
+static bool is_tokenizer(const struct ap_inspected *p)
+{
+    return ap_inspected_has(p, "tokenizer.json") || ap_inspected_has(p, "tokenizer_config.json");
+}
+
+static bool is_stage(const struct ap_inspected *p)
+{
+    return ap_inspected_has(p, "ckpt") || ap_inspected_has(p, "final") ||
+           ap_inspected_has(p, "final.tmp") || ap_inspected_has(p, "DONE");
+}
 
 static bool is_file(const struct ap_inspected *p)
 {
@@ -20,8 +86,18 @@ static const struct {
     bool (*fits)(const struct ap_inspected *p);
     ap_inspect_fn tell;
 } kinds[] = {
+    {"run directory", is_run, ap_inspect_run},
+    {"checkpoint", is_checkpoint, ap_inspect_checkpoint},
+    {"adapter", is_adapter, ap_inspect_adapter},
+    {"model", is_model, ap_inspect_model},
+    {"tokenizer", is_tokenizer, ap_inspect_tokenizer},
+    {"stage", is_stage, ap_inspect_stage},
+    {"gguf", is_gguf, ap_inspect_gguf},
+    {"safetensors", is_safetensors, ap_inspect_safetensors},
     {"data set", is_file, ap_inspect_data},
 };
+
+/* ---- asking ---- */
 
 static ap_status look(struct ap_inspected *p, struct ap_error *err)
 {
@@ -30,6 +106,7 @@ static ap_status look(struct ap_inspected *p, struct ap_error *err)
     if (stat(p->path, &st) != 0)
         return ap_fail_errno(err, errno, "%s: cannot look at it", p->path);
     p->is_folder = S_ISDIR(st.st_mode);
+    p->size = (uint64_t)st.st_size;
     if (p->is_folder)
         return AP_OK;
     ap_status status = ap_file_open(&fd, p->path, err);
@@ -39,6 +116,33 @@ static ap_status look(struct ap_inspected *p, struct ap_error *err)
         status = ap_fail_errno(err, errno, "%s: cannot read", p->path);
     close(fd);
     return status;
+}
+
+/* What the folder holds, and what would have been known. */
+static ap_status refuse_folder(const struct ap_inspected *p, struct ap_error *err)
+{
+    enum { SHOWN = 5 };
+    char names[512] = "";
+    int n = 0;
+    const struct dirent *entry;
+    DIR *list = opendir(p->path);
+    if (!list)
+        return ap_fail_errno(err, errno, "%s: cannot list", p->path);
+    while ((entry = readdir(list)) != NULL) {
+        size_t used = strlen(names);
+        if (!strcmp(entry->d_name, ".") || !strcmp(entry->d_name, ".."))
+            continue;
+        if (n++ < SHOWN)
+            snprintf(names + used, sizeof(names) - used, "%s%.60s", used ? ", " : "",
+                     entry->d_name);
+    }
+    closedir(list);
+    return ap_fail(err, AP_UNSUPPORTED,
+                   "%s: a folder of no known kind, with %s%s; expected a model (config.json), an "
+                   "adapter (adapter_config.json), a tokenizer (tokenizer.json), a run directory "
+                   "(recipe.yaml and run.db), a stage or checkpoint of one, or a file: GGUF, "
+                   "safetensors or data",
+                   p->path, n ? names : "nothing in it", n > SHOWN ? " and more" : "");
 }
 
 ap_status ap_inspect(const char *path, const struct ap_inspect_options *options, char **text,
@@ -54,10 +158,9 @@ ap_status ap_inspect(const char *path, const struct ap_inspect_options *options,
     while (i < AP_LEN(kinds) && !kinds[i].fits(&p))
         i++;
     if (i == AP_LEN(kinds))
-        return ap_fail(err, AP_UNSUPPORTED,
-                       "%s: a folder of no known kind, expected a file of data", path);
+        return refuse_folder(&p, err);
     status = kinds[i].tell(&p, options, &out, err);
-    if (status == AP_OK)
+    if (status == AP_OK || (status == AP_FORMAT && out.len))
         *text = out.data;
     else
         ap_buffer_free(&out);

@@ -3,90 +3,21 @@
 #include "pipeline/inspect_data.h"
 
 #include "base/json.h"
-#include "base/utf8.h"
+#include "pipeline/inspect_text.h"
 
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define COLUMNS 100
-#define INDENT 14
-#define LINES_SHOWN 3
 #define UNIT(r) ((r)->tokenizer ? "tokens" : "words")
 
 /* ---- text ---- */
 
-/* Columns that a character takes; 0 for one that is to be escaped: controls, and the marks that
- * turn the direction of writing. */
-static int columns_of(uint32_t cp)
-{
-    if (cp < 0x20 || (cp >= 0x7F && cp < 0xA0) || (cp >= 0x200B && cp <= 0x200F) ||
-        (cp >= 0x2028 && cp <= 0x202E) || (cp >= 0x2060 && cp <= 0x206F) || cp == 0xFEFF)
-        return 0;
-    return cp >= 0x1100 ? 2 : 1;
-}
-
-/* How a character is shown; returns its columns. */
-static int spell(const char *text, size_t n, uint32_t cp, char out[16])
-{
-    int columns = columns_of(cp);
-    if (columns > 0) {
-        memcpy(out, text, n);
-        out[n] = '\0';
-        return columns;
-    }
-    if (cp == '\n' || cp == '\t')
-        return snprintf(out, 16, "%s", cp == '\n' ? "\\n" : "\\t");
-    return snprintf(out, 16, "\\u{%x}", cp);
-}
-
-/* Columns of the word at text, with the space that follows it not counted. */
-static int word_columns(const char *text, size_t n)
-{
-    int columns = 0;
-    char shown[16];
-    uint32_t cp;
-    for (size_t i = 0; i < n && text[i] != ' ' && columns <= COLUMNS;) {
-        size_t used = ap_utf8_decode(text + i, n - i, &cp);
-        columns += spell(text + i, used, cp, shown);
-        i += used;
-    }
-    return columns;
-}
-
-/* The text on at most LINES_SHOWN lines behind the label; what is cut off is said. */
 static ap_status put_text(struct ap_buffer *out, const char *label, const char *text,
                           struct ap_error *err)
 {
-    enum { ROOM = 30 }; /* for the words about what was cut off */
-    size_t n = strlen(text), i = 0;
-    int column = INDENT, line = 1;
-    char shown[16];
-    uint32_t cp;
-    ap_status status;
-    AP_TRY(ap_buffer_printf(out, err, "    %-*.*s", INDENT - 4, INDENT - 5, label));
-    while (i < n) {
-        int limit = line == LINES_SHOWN ? COLUMNS - ROOM : COLUMNS;
-        size_t used = ap_utf8_decode(text + i, n - i, &cp);
-        int columns = spell(text + i, used, cp, shown);
-        bool word = i > 0 && text[i - 1] == ' ' && word_columns(text + i, n - i) <= limit - INDENT;
-        if (column + (word ? word_columns(text + i, n - i) : columns) > limit) {
-            if (line == LINES_SHOWN)
-                break;
-            AP_TRY(ap_buffer_printf(out, err, "\n%*s", INDENT, ""));
-            column = INDENT;
-            line++;
-        }
-        AP_TRY(ap_buffer_puts(out, shown, err));
-        column += columns;
-        i += used;
-    }
-    if (i < n)
-        AP_TRY(ap_buffer_printf(out, err, " [... %zu more bytes]", n - i));
-    AP_TRY(ap_buffer_puts(out, *text ? "\n" : "(empty)\n", err));
-out:
-    return status;
+    return ap_inspect_put(out, 4, label, text, strlen(text), AP_INSPECT_LINES, err);
 }
 
 static ap_status put_counts(const struct ap_data_report *r, struct ap_buffer *out,
@@ -148,7 +79,8 @@ static ap_status put_example(struct ap_buffer *out, const struct ap_example *e,
         if (parts[i])
             AP_TRY(put_text(out, ap_inspect_parts[AP_PART_PROMPT + i], parts[i], err));
     if (e->margin != 0)
-        AP_TRY(ap_buffer_printf(out, err, "    %-*s%g\n", INDENT - 4, "margin", e->margin));
+        AP_TRY(
+            ap_buffer_printf(out, err, "    %-*s%g\n", AP_INSPECT_INDENT - 4, "margin", e->margin));
 out:
     return status;
 }

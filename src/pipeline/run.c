@@ -70,6 +70,14 @@ static const struct stage_row *find_stage(const char *name)
     return NULL;
 }
 
+const char *ap_run_stage_at(const struct ap_run *run, size_t i)
+{
+    for (size_t k = 0; k < AP_LEN(stages); k++)
+        if (stages[k].wanted(run) && i-- == 0)
+            return stages[k].name;
+    return NULL;
+}
+
 /* Whether `wanted` cannot run before `other` is there. */
 static bool needs(const struct ap_run *run, const char *wanted, const char *other)
 {

@@ -84,6 +84,8 @@ bool ap_run_learns_reward(const struct ap_run *run);
 /* Whether eval.arms names it. */
 bool ap_run_has_arm(const struct ap_run *run, const char *name);
 
+/* The i-th of the stages that the recipe asks for, in their order; NULL past the last. */
+const char *ap_run_stage_at(const struct ap_run *run, size_t i);
 /* Whether ap_run_stage(wanted) comes to run the stage, as far as it is not done yet. */
 bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *stage);
 
