@@ -11,6 +11,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define HEADER_MAX ((uint64_t)100000000) /* bytes: the format's own limit */
+
 bool ap_inspected_has(const struct ap_inspected *p, const char *name)
 {
     char *path = p->is_folder ? ap_path_join(p->path, name) : NULL;
@@ -32,14 +34,14 @@ static bool ends_with(const char *text, const char *end)
     return n >= m && !strcmp(text + n - m, end);
 }
 
-/* By its name, or where a header's length and its bracket stand at the front. */
+/* By its name, or where a header's length and its bracket stand at the front, as in no text. */
 static bool is_safetensors(const struct ap_inspected *p)
 {
     uint64_t length = 0;
     for (int i = 7; i >= 0; i--)
         length = length << 8 | (unsigned char)p->magic[i];
     return !p->is_folder && (ends_with(p->path, ".safetensors") ||
-                             (p->magic[8] == '{' && length >= 2 && length <= p->size - 8));
+                             (p->magic[8] == '{' && length >= 2 && length <= HEADER_MAX));
 }
 
 static bool is_run(const struct ap_inspected *p)

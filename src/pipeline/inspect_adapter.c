@@ -63,7 +63,7 @@ static void tell_rank(struct ap_tell *t, const json_t *o)
     tell_targets(t, o);
     tell_key(t, o, "exclude_modules", "but");
     tell_key(t, o, "layers_to_transform", "layers");
-    tell_key(t, o, "modules_to_save", "and whole");
+    tell_key(t, o, "modules_to_save", "with");
 }
 
 static void tell_config(struct ap_tell *t, const json_t *o, const char *path)
@@ -109,11 +109,10 @@ static void tell_base(struct ap_tell *t, const struct ap_inspected *p,
     const char *named = json_string_value(json_object_get(o, "base_model_name_or_path"));
     char *base = find_base(options, o);
     ap_tell_text(t, "base", named);
-    if (named || !base)
-        ap_tell_line(t, "base", "%.400s%s", named ? named : "not named",
-                     base ? "" : "; no folder here, so not compared: give it with --model DIR");
-    else
-        ap_tell_line(t, "base", "not named");
+    ap_tell_line(t, "base", "%.400s%s", named ? named : "not named",
+                 base    ? ""
+                 : named ? ", no folder here: compare with one by --model DIR"
+                         : ": compare with one by --model DIR");
     if (base && ap_tell_fine(t, ap_config_read(&config, base, &e), &e) &&
         ap_tell_fine(t, ap_adapter_look(&a, &config, p->path, &e), &e)) {
         ap_tell_line(t, "check", "fits %s: %d modules of %d layers%s", base, n_modules(a),

@@ -83,7 +83,7 @@ static void tell_values(struct ap_tell *t, const struct ap_gguf *g)
         ap_tell_raw(t, "    ");
         ap_tell_cell(t, v->key.data, v->key.n, 48);
         ap_tell_raw(t, " = ");
-        tell_value(t, v, 44);
+        tell_value(t, v, 93 - (int)(v->key.n < 48 ? v->key.n : 48));
         ap_tell_raw(t, "\n");
     }
     if (g->n_values > VALUES_SHOWN)

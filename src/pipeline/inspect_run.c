@@ -155,6 +155,8 @@ static void tell_database(struct ap_tell *t, const struct ap_inspected *p)
     else {
         if (status == AP_OK)
             status = ap_run_rows_read(rows, path, &e);
+        if (status == AP_UNSUPPORTED) /* another schema: of a run this is no feature but a fault */
+            e.status = AP_FORMAT;
         if (ap_tell_fine(t, status, &e))
             ap_tell_run_rows(t, rows);
     }

@@ -87,7 +87,7 @@ const char *ap_stage_state(const struct ap_stage_view *v, char out[96])
 
 json_t *ap_stage_json(const struct ap_stage_view *v)
 {
-    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:s*, s:b, s:I}", "stage", v->name, "state",
+    json_t *o = json_pack("{s:s, s:s, s:o, s:o, s:s?, s:b, s:I}", "stage", v->name, "state",
                           v->done    ? "done"
                           : v->there ? "begun"
                                      : "not begun",

@@ -132,9 +132,9 @@ void ap_tell_totals(struct ap_tell *t, const struct ap_tensors *s)
         if (s->n_total == 1)
             ap_tell_line(t, "stored as", "%s, %s", d->type, ap_inspect_size(d->bytes, size));
         else
-            ap_tell_line(t, i ? "" : "stored as", "%s: %s tensors, %s parameters, %s", d->type,
-                         ap_inspect_number(d->n, tensors),
+            ap_tell_line(t, i ? "" : "stored as", "%s: %s in %s tensor%s, %s", d->type,
                          ap_inspect_number(d->elements, parameters),
+                         ap_inspect_number(d->n, tensors), d->n == 1 ? "" : "s",
                          ap_inspect_size(d->bytes, size));
         json_object_set_new(types, d->type,
                             json_pack("{s:I, s:I, s:I}", "tensors", (json_int_t)d->n, "parameters",

@@ -68,9 +68,15 @@ ap_status ap_inspect_put(struct ap_buffer *out, int margin, const char *label, c
         if (column + (word ? word_columns(text + i, n - i) : columns) > limit) {
             if (line == lines)
                 break;
+            if (out->data[out->len - 1] == ' ' && i > 0 && text[i - 1] == ' ')
+                out->data[--out->len] = '\0';
             AP_TRY(ap_buffer_printf(out, err, "\n%*s", INDENT, ""));
             column = INDENT;
             line++;
+            if (cp == ' ') {
+                i += used;
+                continue;
+            }
         }
         AP_TRY(ap_buffer_puts(out, shown, err));
         column += columns;

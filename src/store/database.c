@@ -12,6 +12,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define SCHEMA_VERSION 1
 #define BUSY_MS 10000
@@ -187,25 +188,40 @@ out:
     return status;
 }
 
-/* Without a file of shared memory beside it nobody has the database open, and what is written is in
- * its own file; with one, its log is read too, whether its process still lives or was killed. */
-static const char *how_to_read(const char *path)
+static bool has_beside(const char *path, const char *end)
 {
-    char shared[4096];
-    bool there = snprintf(shared, sizeof(shared), "%s-shm", path) < (int)sizeof(shared) &&
-                 ap_file_exists(shared);
-    return there ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1";
+    char beside[4096];
+    struct stat info;
+    return snprintf(beside, sizeof(beside), "%s%s", path, end) < (int)sizeof(beside) &&
+           stat(beside, &info) == 0 && info.st_size > 0;
+}
+
+/* With a file of shared memory beside it the log is read too, whether its process still lives or
+ * was killed. Without one nobody has the database open, and what is written is in its own file;
+ * but a log that was copied without that file cannot be read without making it. */
+static ap_status how_to_read(const char *path, const char **options, struct ap_error *err)
+{
+    bool shared = has_beside(path, "-shm");
+    *options = shared ? "?mode=ro&readonly_shm=1" : "?mode=ro&immutable=1";
+    if (shared || !has_beside(path, "-wal"))
+        return AP_OK;
+    return ap_fail(err, AP_NOT_FOUND,
+                   "%s: its log %s-wal cannot be read without %s-shm; copy all three files, or go "
+                   "on with the run",
+                   path, path, path);
 }
 
 ap_status ap_database_open_read(struct ap_database **out, const char *path, struct ap_error *err)
 {
     struct ap_database *db = NULL;
     struct ap_buffer uri = {0};
+    const char *options;
     int version = 0;
     ap_status status;
     *out = NULL;
     AP_TRY(make_handle(&db, path, err));
-    AP_TRY(put_uri(&uri, path, how_to_read(path), err));
+    AP_TRY(how_to_read(path, &options, err));
+    AP_TRY(put_uri(&uri, path, options, err));
     if (sqlite3_open_v2(uri.data, &db->handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) !=
         SQLITE_OK)
         AP_TRY(ap_database_fail(db, "cannot open", err));

@@ -79,6 +79,19 @@ try "$alignpro" inspect --frmat x y; exits 2 "inspect with a wrong option"; err_
 try "$alignpro" inspect "$tmp/nowhere"; exits 1 "inspect of nothing"; err_has "nowhere" "inspect of nothing"
 try "$alignpro" inspect --model "$model" "$tmp/pairs.jsonl"; exits 0 inspect; out_has "length in tokens" inspect; out_has "malformed   1" inspect
 try "$alignpro" inspect --json "$tmp/pairs.jsonl"; exits 0 "inspect --json"; n_lines 1 "inspect --json"; out_has '"unit": "words"' "inspect --json"
+try "$alignpro" inspect "$model"; exits 0 "inspect of a model"; out_has "as config.json says" "inspect of a model"; out_has "600 tokens" "inspect of a model"
+try "$alignpro" inspect "$judge"; exits 0 "inspect of a classifier"; out_has "a sequence classifier" "inspect of a classifier"
+try "$alignpro" inspect --json "$model"; exits 0 "inspect --json of a model"; n_lines 1 "inspect --json of a model"; out_has '"kind": "model"' "inspect --json of a model"
+try "$alignpro" inspect "$model/model.safetensors"; exits 0 "inspect of a file"; out_has "{0..1}" "inspect of a file"
+try "$alignpro" inspect "$source/examples/demo"; exits 0 "inspect of a tokenizer"; out_has "tokenizer alone" "inspect of a tokenizer"
+mkdir "$tmp/half" && cp "$model/config.json" "$tmp/half" && head -c 1000 "$model/model.safetensors" >"$tmp/half/model.safetensors"
+try "$alignpro" inspect "$tmp/half"; exits 1 "inspect of cut weights"; out_has "PROBLEM" "inspect of cut weights"; out_has "family" "inspect of cut weights"
+err_has "truncated" "inspect of cut weights"
+try "$alignpro" inspect "$tmp/half/model.safetensors"; exits 1 "inspect of a cut file"; n_lines 0 "inspect of a cut file"; err_has "truncated" "inspect of a cut file"
+mkdir "$tmp/empty"
+try "$alignpro" inspect "$tmp/empty"; exits 1 "inspect of an empty folder"; err_has "nothing in it" "inspect of an empty folder"
+mkfifo "$tmp/pipe"
+try timeout 20 "$alignpro" inspect "$tmp/pipe"; exits 1 "inspect of a pipe"; err_has "device or pipe" "inspect of a pipe"
 
 # -- render --
 input '{"messages": [{"role": "user", "content": "hi"}], "add_generation_prompt": true}' \
