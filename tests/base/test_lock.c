@@ -34,8 +34,14 @@ static void test_other_process(void **state)
     check_holds(err.text, path);
     check_holds(err.text, number);
     ap_lock_release(&lock);
+    long holder = 0;
+    if (access("/proc/locks", R_OK) == 0) {
+        assert_true(ap_lock_holder(path, &holder));
+        assert_int_equal(holder, child);
+    }
     assert_int_equal(kill(child, SIGKILL), 0);
     assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_false(ap_lock_holder(path, &holder));    /* its number still stands in the file */
     check_ok(ap_lock_take(&lock, path, &err), err); /* kill -9 leaves no lock behind */
     ap_lock_release(&lock);
     close(ready[0]);
@@ -65,6 +71,8 @@ static void test_no_directory(void **state)
     struct ap_error err;
     struct ap_lock lock;
     char *path = scratch_path(state, "absent/lock");
+    long holder;
+    assert_false(ap_lock_holder(path, &holder));
     assert_int_equal(ap_lock_take(&lock, path, &err), AP_NOT_FOUND);
     check_holds(err.text, "cannot open the lock");
     ap_lock_release(&lock);

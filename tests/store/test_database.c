@@ -312,10 +312,57 @@ static void files_that_are_no_run_db(void **state)
     refuse_open(&nowhere, AP_IO, "cannot open");
 }
 
+/* The metrics as they can be read now, with nothing made or changed beside the file. */
+static void check_read(const struct place *p, const char *expected)
+{
+    struct ap_error err;
+    struct ap_database *db;
+    uint64_t bytes, n, bytes_after, n_after;
+    check_ok(ap_dir_size(p->folder, &bytes, &n, &err), err);
+    check_ok(ap_database_open_read(&db, p->path, &err), err);
+    check_metrics(db, expected);
+    assert_int_not_equal(ap_database_metric(db, "align", 9, "kl", 1, &err), AP_OK);
+    ap_database_close(db);
+    check_ok(ap_dir_size(p->folder, &bytes_after, &n_after, &err), err);
+    assert_int_equal(bytes, bytes_after);
+    assert_int_equal(n, n_after);
+}
+
+/* While the file is open, after it was closed, after its process was killed; and of what is no
+ * run's database the error. */
+static void test_reading_only(void **state)
+{
+    const struct place *p = *state;
+    struct ap_error err;
+    struct ap_database *db;
+    assert_int_equal(ap_database_open_read(&db, p->path, &err), AP_IO);
+    pid_t child = fork();
+    if (child == 0) {
+        db = must_open(p);
+        put_metric(db, "align", 1, "kl", 0.5);
+        check_read(p, "align 1 kl 0.5;");
+        kill(getpid(), SIGKILL);
+    }
+    int how;
+    assert_int_equal(waitpid(child, &how, 0), child);
+    assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
+    check_read(p, "align 1 kl 0.5;");
+    ap_database_close(must_open(p));
+    check_read(p, "align 1 kl 0.5;");
+    sqlite3 *other;
+    assert_int_equal(sqlite3_open(p->path, &other), SQLITE_OK);
+    sqlite3_exec(other, "PRAGMA user_version = 7", NULL, NULL, NULL);
+    sqlite3_close(other);
+    assert_int_equal(ap_database_open_read(&db, p->path, &err), AP_UNSUPPORTED);
+    check_holds(err.text, "schema version 7, expected 1");
+    assert_null(db);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(test_reading_only),
         TEST(metrics),
         TEST(rollouts),
         TEST(evaluations_and_scores),
