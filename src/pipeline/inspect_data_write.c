@@ -25,7 +25,8 @@ static ap_status put_counts(const struct ap_data_report *r, struct ap_buffer *ou
 {
     const char *label = "dropped";
     ap_status status;
-    AP_TRY(ap_buffer_printf(out, err, "%s\n", r->path));
+    AP_TRY(ap_inspect_put_cell(out, r->path, strlen(r->path), AP_INSPECT_COLUMNS, err));
+    AP_TRY(ap_buffer_puts(out, "\n", err));
     AP_TRY(ap_buffer_printf(out, err, "  schema      %s\n  records     %llu\n  examples    %zu\n",
                             r->set.format ? r->set.format : "unknown",
                             (unsigned long long)r->set.n_lines, r->set.n));
