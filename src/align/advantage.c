@@ -1,5 +1,6 @@
-/* Advantages: GAE with token rewards (math.md (10)), whitening, leave-one-out (math.md (11)). Pure
- * functions over a rollout's columns. Entry points: ap_gae, ap_whiten, ap_rloo_advantage. */
+/* Advantages: GAE with token rewards (math.md (10)), whitening, leave-one-out (math.md (11)),
+ * standardised groups (math.md (12)). Pure functions over a rollout's columns. Entry points:
+ * ap_gae, ap_whiten, ap_rloo_advantage, ap_grpo_advantage. */
 #include "align/loss.h"
 
 #include <assert.h>
@@ -56,5 +57,26 @@ void ap_rloo_advantage(const struct ap_rollout *r, double kl, double *advantage)
         }
         for (int i = first; i < first + n; i++)
             advantage[i] -= (sum - advantage[i]) / (n - 1);
+    }
+}
+
+/* Sums are of differences from the first reward, so that equal rewards give 0 and no rounding. */
+void ap_grpo_advantage(const struct ap_rollout *r, double *advantage)
+{
+    const int n = r->n_each;
+    assert(n >= 2 && r->n_row % n == 0);
+    for (int first = 0; first < r->n_row; first += n) {
+        const struct ap_rollout_row *row = &r->rows[first];
+        const double origin = row[0].score - row[0].penalty;
+        double mean = 0, variance = 0;
+        for (int i = 0; i < n; i++)
+            mean += (row[i].score - row[i].penalty - origin) / n;
+        for (int i = 0; i < n; i++) {
+            double off = row[i].score - row[i].penalty - origin - mean;
+            advantage[first + i] = off;
+            variance += off * off / (n - 1);
+        }
+        for (int i = first; i < first + n; i++)
+            advantage[i] /= sqrt(variance) + 1e-4;
     }
 }

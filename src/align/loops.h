@@ -10,6 +10,9 @@
  * each pass, a function of (seed, stage). */
 ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_environment *env,
                   const struct ap_rl_settings *settings, struct ap_error *err);
+/* math.md (12): grpo.c. */
+ap_status ap_grpo(struct ap_stage *stage, struct ap_policy *policy, struct ap_environment *env,
+                  const struct ap_rl_settings *settings, struct ap_error *err);
 /* math.md (10): ppo.c. */
 ap_status ap_ppo(struct ap_stage *stage, struct ap_policy *policy, struct ap_environment *env,
                  const struct ap_rl_settings *settings, struct ap_error *err);

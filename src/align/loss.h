@@ -44,6 +44,15 @@ void ap_rloo_advantage(const struct ap_rollout *r, double kl, double *advantage)
 double ap_loss_rloo(struct ap_rollout *r, const int32_t *rows, int n_rows, double n_global,
                     const double *advantage, double clip, double *clip_fraction);
 
+/* (12) advantages of rows from R̂ = score − penalty: standardised within the n_each ≥ 2 (asserted)
+ * of one prompt; exactly 0 where all are equal. */
+void ap_grpo_advantage(const struct ap_rollout *r, double *advantage);
+/* (12) on the given rows: the clipped ratio of each token and kl times its KL from logp_ref (k2, or
+ * k3), mean over a row's tokens, then over n_global rows; fills dlogp; clip_fraction +=. */
+double ap_loss_grpo(struct ap_rollout *r, const int32_t *rows, int n_rows, double n_global,
+                    const double *advantage, double clip, double kl, bool k3,
+                    double *clip_fraction);
+
 /* (13) of one token */
 double ap_kl_k1(double logp, double logp_ref);
 double ap_kl_k2(double logp, double logp_ref);

@@ -1,6 +1,6 @@
-/* The losses of PPO (math.md (10)) and RLOO (math.md (11)) on rows of a rollout: pure functions
- * over its columns. Not here: advantages (advantage.c). Entry points: ap_loss_ppo, its halves
- * ap_loss_ppo_policy and ap_loss_ppo_value, ap_loss_rloo. */
+/* The losses of PPO (math.md (10)), RLOO (math.md (11)) and GRPO (math.md (12)) on rows of a
+ * rollout: pure functions over its columns. Not here: advantages (advantage.c). Entry points:
+ * ap_loss_ppo, its halves ap_loss_ppo_policy and ap_loss_ppo_value, ap_loss_rloo, ap_loss_grpo. */
 #include "align/loss.h"
 
 #include <math.h>
@@ -96,4 +96,25 @@ double ap_loss_rloo(struct ap_rollout *r, const int32_t *rows, int n_rows, doubl
     }
     *clip_fraction += n_clipped / n_global;
     return loss / n_global;
+}
+
+double ap_loss_grpo(struct ap_rollout *r, const int32_t *rows, int n_rows, double n_global,
+                    const double *advantage, double clip, double kl, bool k3, double *clip_fraction)
+{
+    double loss = 0;
+    for (int i = 0; i < n_rows; i++) {
+        const struct ap_rollout_row *row = &r->rows[rows[i]];
+        const double share = 1 / (row->n * n_global);
+        for (size_t t = row->first; t < row->first + (size_t)row->n; t++) {
+            const double logp = r->logp[t], ref = r->logp_ref[t], k1 = ap_kl_k1(logp, ref);
+            double dlogw;
+            bool clipped;
+            loss += share * surrogate(advantage[rows[i]], exp(logp - r->logp_old[t]), clip, &dlogw,
+                                      &clipped);
+            loss += share * kl * (k3 ? ap_kl_k3(logp, ref) : ap_kl_k2(logp, ref));
+            r->dlogp[t] = share * (dlogw + kl * (k3 ? -expm1(-k1) : k1));
+            *clip_fraction += share * clipped;
+        }
+    }
+    return loss;
 }

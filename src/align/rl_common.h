@@ -1,4 +1,4 @@
-/* Verbs that rloo.c and ppo.c share: the prompts of a step, log-probabilities of a rollout, the
+/* Verbs that rloo.c, grpo.c and ppo.c share: the prompts of a step, log-probabilities of a rollout, the
  * assertions of math.md (13), metrics. Not here: losses, the loops themselves. */
 #ifndef AP_ALIGN_RL_COMMON_H
 #define AP_ALIGN_RL_COMMON_H
@@ -13,7 +13,7 @@ struct ap_rl_work {
     int32_t *prompts;  /* [n_prompt] of this step */
     int32_t *pass;     /* [environment's n_prompt] scratch: a permutation */
     int32_t *rows;     /* [max_row] the order in which rows are trained on */
-    double *advantage; /* [max_row] RLOO */
+    double *advantage; /* [max_row] RLOO, GRPO */
 };
 
 ap_status ap_rl_open(struct ap_rl_work *w, const struct ap_stage *stage,

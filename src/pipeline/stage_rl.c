@@ -24,6 +24,12 @@ struct rl {
     struct ap_lm_policy *lm_policy;
 };
 
+static const struct {
+    const char *algorithm;
+    ap_status (*loop)(struct ap_stage *stage, struct ap_policy *policy, struct ap_environment *env,
+                      const struct ap_rl_settings *settings, struct ap_error *err);
+} loops[] = {{"rloo", ap_rloo}, {"grpo", ap_grpo}, {"ppo", ap_ppo}};
+
 static void rl_free(struct rl *rl)
 {
     ap_lm_policy_close(rl->lm_policy);
@@ -90,9 +96,10 @@ static ap_status train(struct ap_run *run, struct rl *rl, struct ap_error *err)
     struct ap_environment env = ap_text_environment(&text);
     struct ap_policy policy = ap_lm_policy(rl->lm_policy);
     char json[96];
-    bool ppo = strcmp(rl->settings->algorithm, "ppo") == 0;
-    ap_status status = ppo ? ap_ppo(&stage, &policy, &env, rl->settings, err)
-                           : ap_rloo(&stage, &policy, &env, rl->settings, err);
+    size_t k = 0;
+    while (strcmp(loops[k].algorithm, rl->settings->algorithm) != 0) /* the recipe knows no other */
+        k++;
+    ap_status status = loops[k].loop(&stage, &policy, &env, rl->settings, err);
     if (status != AP_OK)
         return status;
     snprintf(json, sizeof(json), "{\"algorithm\": \"%s\", \"steps\": %d, \"empty\": %lld}",

@@ -317,10 +317,10 @@ static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
 {
     char key[AP_KEY_MAX];
     int64_t rewrites = (int64_t)rl->prompts * rl->rewrites;
-    if (is(rl->algorithm, "rloo") && rl->rewrites < 2) {
+    if (!is(rl->algorithm, "ppo") && rl->rewrites < 2) {
         snprintf(key, sizeof(key), "%s.rewrites", section);
-        ap_fail(err, AP_INVALID, "%s is %d, expected at least 2 with rloo, which compares them",
-                key, rl->rewrites);
+        ap_fail(err, AP_INVALID, "%s is %d, expected at least 2 with %s, which compares them", key,
+                rl->rewrites, rl->algorithm);
         return refuse(recipe, key, err);
     }
     if (rl->minibatches > rewrites) {

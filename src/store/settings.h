@@ -110,9 +110,10 @@ struct ap_reward_train_settings {
 };
 
 struct ap_rl_settings {
-    char *algorithm;              /* rloo | ppo */
+    char *algorithm;              /* rloo | grpo | ppo */
     char *path;                   /* prompts; "" for data.path */
     double kl;                    /* λ, the first one where it adapts */
+    char *kl_loss;                /* grpo: k2 | k3, math.md (13) */
     double kl_target, kl_horizon; /* math.md (14); a target of 0: λ stays */
     int rewrites, answers, prompts, steps;
     int epochs, minibatches;

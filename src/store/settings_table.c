@@ -199,10 +199,13 @@ static const struct ap_setting reward_train_rows[] = {
 
 #define OWNER struct ap_rl_settings
 static const struct ap_setting rl_rows[] = {
-    ROW("algorithm", CHOICE, algorithm, "rloo", CHOICES("rloo|ppo"), HELP("math.md (11) or (10)")),
+    ROW("algorithm", CHOICE, algorithm, "rloo", CHOICES("rloo|grpo|ppo"),
+        HELP("math.md (11), (12) or (10)")),
     ROW("path", PATH, path, "", HELP("prompts; empty for data.path")),
     ROW("kl", REAL, kl, "0.05", RANGE(0, 1e3),
         HELP("weight of the KL leash, lambda in math.md (2)")),
+    ROW("kl_loss", CHOICE, kl_loss, "k2", CHOICES("k2|k3"),
+        HELP("grpo: estimator of the KL in its loss, math.md (13)")),
     ROW("kl_target", REAL, kl_target, "0", RANGE(0, 1e6),
         HELP("KL in nats that lambda is adapted to, math.md (14); 0 leaves lambda as it is")),
     ROW("kl_horizon", REAL, kl_horizon, "10000", RANGE(1, 1e12),
@@ -214,7 +217,7 @@ static const struct ap_setting rl_rows[] = {
     ROW("prompts", INT, prompts, "32", RANGE(1, 1e6), HELP("prompts in a step")),
     ROW("steps", INT, steps, "300", RANGE(0, INT_MOST), HELP("rollout-and-update steps")),
     ROW("epochs", INT, epochs, "auto", RANGE(1, 1000), FLAGS(AP_SETTING_AUTO),
-        HELP("passes over each rollout batch; auto is 1 for rloo, 4 for ppo")),
+        HELP("passes over each rollout batch; auto is 4 for ppo, else 1")),
     ROW("minibatches", INT, minibatches, "1", RANGE(1, 1e6), HELP("updates in a pass")),
     ROW("clip", REAL, clip, "0.2", RANGE(1e-6, 1e3),
         HELP("clip of the probability ratio, epsilon in math.md (10)")),

@@ -284,6 +284,7 @@ static void test_not_a_number_comes_through(void **state)
     const double advantage[] = {1, -1, NAN, 1};
     double clipped = 0;
     assert_true(isnan(ap_loss_rloo(&r, four_rows, 4, 4, advantage, 0.2, &clipped)));
+    assert_true(isnan(ap_loss_grpo(&r, four_rows, 4, 4, advantage, 0.2, 0.1, false, &clipped)));
     ap_rollout_free(&r);
 }
 
@@ -361,6 +362,93 @@ static void test_rloo_advantages_sum_to_zero_and_ignore_a_shift(void **state)
 
 static const double p5[] = {0.1, 0.4, 0.05, 0.25, 0.2}, q5[] = {0.3, 0.1, 0.15, 0.25, 0.2};
 
+/* -- (12) -- */
+
+static void test_grpo_by_hand(void **state)
+{
+    (void)state;
+    struct ap_rollout r;
+    double advantage[4], clipped = 0;
+    const int32_t rows[] = {0, 1};
+    table_make(&r, (int[]){2, 1, 1, 1}, 4, 2);
+    r.rows[0].score = 3, r.rows[1].score = 2;
+    r.rows[1].penalty = 1;                   /* 3 and 1: std √2 */
+    r.rows[2].score = r.rows[3].score = 0.1; /* nothing to compare */
+    ap_grpo_advantage(&r, advantage);
+    check_near(advantage[0], 1 / (sqrt(2) + 1e-4), 1e-15, 0);
+    check_near(advantage[1], -1 / (sqrt(2) + 1e-4), 1e-15, 0);
+    assert_true(advantage[2] == 0 && advantage[3] == 0);
+    const double given[] = {2, -1};
+    for (int t = 0; t < 3; t++)
+        r.logp_old[t] = -2;
+    r.logp[0] = -2 + log(1.5), r.logp_ref[0] = r.logp[0] - 1; /* held at 1.2; k1 1 */
+    r.logp[1] = -2, r.logp_ref[1] = -2;
+    r.logp[2] = -2 + log(0.5), r.logp_ref[2] = r.logp[2] + 2; /* held at 0.8; k1 −2 */
+    double loss = ap_loss_grpo(&r, rows, 2, 4, given, 0.2, 0.5, false, &clipped);
+    check_near(loss, ((-2.4 + 0.25 - 2) / 2 + 0.8 + 1) / 4, 1e-15, 0);
+    check_near(clipped, (0.5 + 1) / 4, 1e-15, 0);
+    check_near(r.dlogp[0], 0.5 / 8, 1e-15, 0);
+    check_near(r.dlogp[1], -2.0 / 8, 1e-15, 0);
+    check_near(r.dlogp[2], -1.0 / 4, 1e-15, 0);
+    loss = ap_loss_grpo(&r, rows, 2, 4, given, 0.2, 0.5, true, &clipped);
+    check_near(loss, ((-2.4 + 0.5 * exp(-1) - 2) / 2 + 0.8 + 0.5 * (exp(2) - 3)) / 4, 1e-15, 0);
+    check_near(r.dlogp[2], 0.5 * (1 - exp(2)) / 4, 1e-15, 0);
+    ap_rollout_free(&r);
+}
+
+struct grpo_case {
+    struct ap_rollout *r;
+    bool k3;
+};
+
+static double grpo_loss(void *context)
+{
+    const double advantage[] = {0.7, -1.1, 0.4, -0.2};
+    struct grpo_case *c = context;
+    double clipped = 0;
+    return ap_loss_grpo(c->r, four_rows, 4, 5, advantage, 0.2, 0.3, c->k3, &clipped);
+}
+
+static void test_grpo_gradient(void **state)
+{
+    (void)state;
+    struct ap_rollout r;
+    double dlogp[10];
+    ppo_table(&r);
+    table_fill(r.logp_ref, 10, -3, -1, 14);
+    for (int k3 = 0; k3 < 2; k3++) {
+        struct grpo_case c = {&r, k3};
+        grpo_loss(&c);
+        memcpy(dlogp, r.dlogp, sizeof(dlogp));
+        table_check_gradient(r.logp, dlogp, 10, grpo_loss, &c);
+    }
+    ap_rollout_free(&r);
+}
+
+/* A group's advantages do not know the unit of the reward. */
+static void test_grpo_advantages_ignore_shift_and_scale(void **state)
+{
+    (void)state;
+    struct ap_rollout r;
+    double score[8], before[8], after[8], sum = 0;
+    table_make(&r, (int[]){1, 1, 1, 1, 1, 1, 1, 1}, 8, 4);
+    table_fill(score, 8, -2, 2, 15);
+    for (int i = 0; i < 8; i++)
+        r.rows[i].score = score[i];
+    ap_grpo_advantage(&r, before);
+    for (int i = 0; i < 8; i++) {
+        r.rows[i].score = 1000 * score[i] + 7;
+        sum += i < 4 ? before[i] : 0;
+    }
+    ap_grpo_advantage(&r, after);
+    check_near(sum, 0, 1e-14, 0);
+    for (int i = 0; i < 8; i++)
+        check_near(after[i], before[i], 1e-3, 0); /* but for the 1e-4 */
+    ap_rollout_free(&r);
+}
+
+/* -- KL and TV -- */
+
 static void test_kl_estimators(void **state)
 {
     (void)state;
@@ -427,6 +515,9 @@ int main(void)
         cmocka_unit_test(test_rloo_by_hand),
         cmocka_unit_test(test_rloo_gradient),
         cmocka_unit_test(test_rloo_advantages_sum_to_zero_and_ignore_a_shift),
+        cmocka_unit_test(test_grpo_by_hand),
+        cmocka_unit_test(test_grpo_gradient),
+        cmocka_unit_test(test_grpo_advantages_ignore_shift_and_scale),
         cmocka_unit_test(test_kl_estimators),
         cmocka_unit_test(test_adaptive_kl),
         cmocka_unit_test(test_tv_term),

@@ -194,6 +194,30 @@ static void test_golden_rloo(void **state)
     json_decref(o);
 }
 
+static void test_golden_grpo(void **state)
+{
+    json_t *o = open_golden(state, "grpo");
+    struct ap_rollout r;
+    const int32_t rows[] = {0, 1, 2, 3, 4, 5};
+    double advantage[6];
+    golden_rollout(o, &r, (int)number(o, "n"));
+    golden_column(o, "logp_old", &r, r.logp_old);
+    golden_column(o, "logp_ref", &r, r.logp_ref);
+    golden_column(o, "logp_new", &r, r.logp);
+    ap_grpo_advantage(&r, advantage);
+    for (size_t i = 0; i < 6; i++)
+        check_near(advantage[i], at(o, "advantage", i), EXACT, EXACT);
+    for (int k3 = 0; k3 < 2; k3++) {
+        const json_t *want = json_object_get(json_object_get(o, "by_kl_loss"), k3 ? "k3" : "k2");
+        double clipped = 0, loss = ap_loss_grpo(&r, rows, 6, 6, advantage, number(o, "clip"),
+                                                number(o, "beta"), k3, &clipped);
+        check_near(loss, number(want, "loss"), EXACT, EXACT);
+        golden_check(want, "dlogp", &r, r.dlogp);
+    }
+    ap_rollout_free(&r);
+    json_decref(o);
+}
+
 static void test_golden_tv(void **state)
 {
     json_t *all = open_golden(state, "tv"), *o;
@@ -240,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_golden_bradley_terry),
         cmocka_unit_test(test_golden_ppo),
         cmocka_unit_test(test_golden_rloo),
+        cmocka_unit_test(test_golden_grpo),
         cmocka_unit_test(test_golden_tv),
         cmocka_unit_test(test_golden_adaptive),
     };

@@ -11,6 +11,11 @@ enum { X = 3, R = 8, Y = 2, N_PROMPT = 10, STEPS = 9 };
 
 /* -- a small run -- */
 
+enum loop { RLOO, GRPO, PPO, N_LOOP };
+static ap_status (*const loops[])(struct ap_stage *, struct ap_policy *, struct ap_environment *,
+                                  const struct ap_rl_settings *,
+                                  struct ap_error *) = {ap_rloo, ap_grpo, ap_ppo};
+
 struct recorder {
     int n[AP_EVENT_WARN + 1];
     int64_t stop_at, kill_at; /* steps done; 0: never */
@@ -64,7 +69,7 @@ static void fill_simplex(double *p, int n, int width)
     }
 }
 
-static void run_open(struct run *o, bool ppo)
+static void run_open(struct run *o, enum loop loop)
 {
     memset(o, 0, sizeof(*o));
     fill_simplex(o->rho, X * R, R);
@@ -77,6 +82,7 @@ static void run_open(struct run *o, bool ppo)
         (struct ap_exact_world){X, R, Y, 0.1, 1, o->prompts, o->rho, o->target, o->bare, o->reward};
     o->settings = (struct ap_rl_settings){
         .kl = 0.1,
+        .kl_loss = "k2",
         .rewrites = 4,
         .prompts = 3,
         .steps = STEPS,
@@ -96,12 +102,12 @@ static void run_open(struct run *o, bool ppo)
         (struct ap_environment){.self = &o->scorer, .n_prompt = N_PROMPT, .score = tabular_score};
     o->sink = (struct ap_sink){on_event, &o->recorder, &o->recorder.stop};
     o->stage = (struct ap_stage){
-        .name = ppo ? "rlhf" : "align", .seed = 1, .sink = &o->sink, .max_bad_steps = 2};
+        .name = loop == PPO ? "rlhf" : "align", .seed = 1, .sink = &o->sink, .max_bad_steps = 2};
 }
 
-static ap_status run_go(struct run *o, bool ppo, struct ap_error *err)
+static ap_status run_go(struct run *o, enum loop loop, struct ap_error *err)
 {
-    return (ppo ? ap_ppo : ap_rloo)(&o->stage, &o->policy, &o->env, &o->settings, err);
+    return loops[loop](&o->stage, &o->policy, &o->env, &o->settings, err);
 }
 
 static void run_close(struct run *o)
@@ -201,13 +207,13 @@ static void adapt(struct run *o)
     o->settings.kl_horizon = 20;
 }
 
-static void undisturbed(struct run *o, struct kept *k, const char *root, bool ppo)
+static void undisturbed(struct run *o, struct kept *k, const char *root, enum loop loop)
 {
     struct ap_error err;
-    run_open(o, ppo);
+    run_open(o, loop);
     adapt(o);
     kept_open(k, o, root, "whole");
-    check_ok(run_go(o, ppo, &err), err);
+    check_ok(run_go(o, loop, &err), err);
     assert_int_equal(o->recorder.n[AP_EVENT_BEGIN], 1);
     assert_int_equal(o->recorder.n[AP_EVENT_STEP], STEPS);
     assert_int_equal(o->recorder.n[AP_EVENT_END], 1);
@@ -215,18 +221,18 @@ static void undisturbed(struct run *o, struct kept *k, const char *root, bool pp
     assert_true(isfinite(o->recorder.tokens_per_s) && o->recorder.tokens_per_s > 0);
 }
 
-static void check_stop_and_resume(const char *root, bool ppo)
+static void check_stop_and_resume(const char *root, enum loop loop)
 {
     struct run whole, part;
     struct kept kept_whole, kept_part;
     struct ap_error err;
-    undisturbed(&whole, &kept_whole, root, ppo);
+    undisturbed(&whole, &kept_whole, root, loop);
     for (int turn = 0; turn < 3; turn++) { /* stopped after step 4, after step 7, not at all */
-        run_open(&part, ppo);
+        run_open(&part, loop);
         adapt(&part);
         kept_open(&kept_part, &part, root, "part");
         part.recorder.stop_at = turn == 0 ? 4 : turn == 1 ? 7 : 0;
-        ap_status status = run_go(&part, ppo, &err);
+        ap_status status = run_go(&part, loop, &err);
         if (turn == 2)
             break;
         assert_int_equal(status, AP_INTERRUPTED);
@@ -247,12 +253,17 @@ static void check_stop_and_resume(const char *root, bool ppo)
 
 static void test_stopped_and_resumed_is_undisturbed(void **state)
 {
-    check_stop_and_resume(*state, false);
+    check_stop_and_resume(*state, RLOO);
+}
+
+static void test_stopped_and_resumed_is_undisturbed_by_grpo(void **state)
+{
+    check_stop_and_resume(*state, GRPO);
 }
 
 static void test_stopped_and_resumed_is_undisturbed_with_a_critic(void **state)
 {
-    check_stop_and_resume(*state, true);
+    check_stop_and_resume(*state, PPO);
 }
 
 /* Steps 6 and 7 are in run.db, but the newest checkpoint is that of step 6. */
@@ -262,23 +273,23 @@ static void test_killed_and_resumed_is_undisturbed(void **state)
     struct kept kept_whole, kept_part;
     struct ap_error err;
     int how = 0;
-    undisturbed(&whole, &kept_whole, *state, false);
+    undisturbed(&whole, &kept_whole, *state, RLOO);
     pid_t child = fork();
     if (child == 0) {
-        run_open(&part, false);
+        run_open(&part, RLOO);
         adapt(&part);
         kept_open(&kept_part, &part, *state, "part");
         part.stage.checkpoint_every = 3;
         part.recorder.kill_at = 8;
-        run_go(&part, false, &err);
+        run_go(&part, RLOO, &err);
         _exit(0);
     }
     assert_int_equal(waitpid(child, &how, 0), child);
     assert_true(WIFSIGNALED(how) && WTERMSIG(how) == SIGKILL);
-    run_open(&part, false);
+    run_open(&part, RLOO);
     adapt(&part);
     kept_open(&kept_part, &part, *state, "part");
-    check_ok(run_go(&part, false, &err), err);
+    check_ok(run_go(&part, RLOO, &err), err);
     assert_int_equal(part.recorder.n[AP_EVENT_STEP], 3);
     check_same_table(&whole, &part);
     check_same_metrics(&kept_whole, &kept_part);
@@ -314,11 +325,11 @@ static void test_lambda_follows_the_kl(void **state)
     struct run o;
     struct kept kept;
     struct ap_error err;
-    for (int ppo = 0; ppo < 2; ppo++) {
+    for (enum loop loop = RLOO; loop < N_LOOP; loop++) {
         struct lambdas l = {.n = 0};
         int up = 0, down = 0;
         assert_int_equal(ap_dir_remove(*state, NULL), AP_OK);
-        undisturbed(&o, &kept, *state, ppo);
+        undisturbed(&o, &kept, *state, loop);
         check_ok(ap_database_each_metric(kept.db, take_lambda, &l, &err), err);
         assert_int_equal(l.n, STEPS);
         assert_true(l.lambda[0] == 0.1);
@@ -333,9 +344,9 @@ static void test_lambda_follows_the_kl(void **state)
     }
     struct lambdas l = {.n = 0};
     assert_int_equal(ap_dir_remove(*state, NULL), AP_OK);
-    run_open(&o, false);
+    run_open(&o, RLOO);
     kept_open(&kept, &o, *state, "plain");
-    check_ok(run_go(&o, false, &err), err);
+    check_ok(run_go(&o, RLOO, &err), err);
     check_ok(ap_database_each_metric(kept.db, take_lambda, &l, &err), err);
     assert_int_equal(l.n, 0);
     assert_true(o.stage.kl == 0.1);
@@ -348,23 +359,23 @@ static void test_a_stage_without_a_directory_says_that_nothing_is_kept(void **st
     (void)state;
     struct run o;
     struct ap_error err;
-    run_open(&o, false);
+    run_open(&o, RLOO);
     o.recorder.stop_at = 2;
-    assert_int_equal(run_go(&o, false, &err), AP_INTERRUPTED);
+    assert_int_equal(run_go(&o, RLOO, &err), AP_INTERRUPTED);
     check_holds(err.text, "starts afresh next time");
     run_close(&o);
 }
 
 /* -- (13) -- */
 
-static void check_refused(bool ppo, double lie, double wobble, const char *a, const char *b)
+static void check_refused(enum loop loop, double lie, double wobble, const char *a, const char *b)
 {
     struct run o;
     struct ap_error err;
-    run_open(&o, ppo);
+    run_open(&o, loop);
     o.table.lie = lie;
     o.table.wobble = wobble;
-    assert_int_equal(run_go(&o, ppo, &err), AP_NUMERIC);
+    assert_int_equal(run_go(&o, loop, &err), AP_NUMERIC);
     check_holds(err.text, "step 0");
     check_holds(err.text, "token 0 of 3");
     check_holds(err.text, a);
@@ -376,17 +387,17 @@ static void check_refused(bool ppo, double lie, double wobble, const char *a, co
 static void test_another_reference_than_the_policy_is_refused(void **state)
 {
     (void)state;
-    for (int ppo = 0; ppo < 2; ppo++) {
-        check_refused(ppo, 1e-3, 0, "under the reference", "both are one model");
-        check_refused(ppo, NAN, 0, "nan", "under the reference");
+    for (enum loop loop = RLOO; loop < N_LOOP; loop++) {
+        check_refused(loop, 1e-3, 0, "under the reference", "both are one model");
+        check_refused(loop, NAN, 0, "nan", "under the reference");
     }
 }
 
 static void test_a_forward_that_changes_is_refused(void **state)
 {
     (void)state;
-    for (int ppo = 0; ppo < 2; ppo++)
-        check_refused(ppo, 0, 1e-3, "in the first minibatch", "after sampling");
+    for (enum loop loop = RLOO; loop < N_LOOP; loop++)
+        check_refused(loop, 0, 1e-3, "in the first minibatch", "after sampling");
 }
 
 static void test_differences_within_tolerance_pass(void **state)
@@ -394,9 +405,9 @@ static void test_differences_within_tolerance_pass(void **state)
     (void)state;
     struct run o;
     struct ap_error err;
-    run_open(&o, false);
+    run_open(&o, RLOO);
     o.table.lie = 1e-10;
-    check_ok(run_go(&o, false, &err), err);
+    check_ok(run_go(&o, RLOO, &err), err);
     run_close(&o);
 }
 
@@ -408,7 +419,7 @@ static void test_a_negative_mean_kl_is_refused(void **state)
     struct ap_rollout *r;
     struct ap_rl_work w;
     const int32_t ids[] = {0};
-    run_open(&o, false);
+    run_open(&o, RLOO);
     check_ok(ap_rl_open(&w, &o.stage, &o.policy, &o.env, &o.settings, &err), err);
     r = &w.rollout;
     check_ok(ap_rollout_add(r, 0, 0, 0, ids, 1, true, NULL, &err), err);
@@ -434,12 +445,12 @@ static void test_a_negative_mean_kl_is_refused(void **state)
 static void test_a_bad_step_is_skipped_and_counted(void **state)
 {
     (void)state;
-    for (int ppo = 0; ppo < 2; ppo++) {
+    for (enum loop loop = RLOO; loop < N_LOOP; loop++) {
         struct run o;
         struct ap_error err;
-        run_open(&o, ppo);
+        run_open(&o, loop);
         o.table.poison = 7;
-        check_ok(run_go(&o, ppo, &err), err);
+        check_ok(run_go(&o, loop, &err), err);
         assert_int_equal(o.stage.n_skipped, 1);
         assert_int_equal(o.recorder.n[AP_EVENT_WARN], 1);
         check_holds(o.recorder.warning, "step 1: table.logits is not finite");
@@ -455,15 +466,15 @@ static void test_bad_steps_in_a_row_stop_the_run(void **state)
     (void)state;
     struct run o;
     struct ap_error err;
-    run_open(&o, false);
+    run_open(&o, RLOO);
     o.stage.max_bad_steps = 1;
     o.table.poison = 3;
-    assert_int_equal(run_go(&o, false, &err), AP_NUMERIC);
+    assert_int_equal(run_go(&o, RLOO, &err), AP_NUMERIC);
     check_holds(err.text, "step 0: table.logits is not finite");
     run_close(&o);
-    run_open(&o, true); /* a reward that is NaN: the loss says so, and nothing is learned from it */
+    run_open(&o, PPO); /* a reward that is NaN: the loss says so, and nothing is learned from it */
     o.scorer.offset = NAN;
-    assert_int_equal(run_go(&o, true, &err), AP_NUMERIC);
+    assert_int_equal(run_go(&o, PPO, &err), AP_NUMERIC);
     check_holds(err.text, "the loss");
     check_holds(err.text, "2 updates in a row");
     assert_int_equal(o.table.n_applied, 0);
@@ -473,12 +484,12 @@ static void test_bad_steps_in_a_row_stop_the_run(void **state)
 static void test_kl_stop_ends_a_stage_early_and_well(void **state)
 {
     (void)state;
-    for (int ppo = 0; ppo < 2; ppo++) {
+    for (enum loop loop = RLOO; loop < N_LOOP; loop++) {
         struct run o;
         struct ap_error err;
-        run_open(&o, ppo);
+        run_open(&o, loop);
         o.settings.kl_stop = 1e-4;
-        check_ok(run_go(&o, ppo, &err), err);
+        check_ok(run_go(&o, loop, &err), err);
         assert_in_range(o.recorder.n[AP_EVENT_STEP], 1, STEPS - 1);
         assert_int_equal(o.recorder.n[AP_EVENT_WARN], 1);
         assert_int_equal(o.recorder.n[AP_EVENT_END], 1);
@@ -494,16 +505,16 @@ static void test_settings_that_cannot_work_are_refused(void **state)
     (void)state;
     struct run o;
     struct ap_error err;
-    run_open(&o, false);
+    run_open(&o, RLOO);
     o.settings.rewrites = 1;
-    assert_int_equal(run_go(&o, false, &err), AP_INVALID);
+    assert_int_equal(run_go(&o, RLOO, &err), AP_INVALID);
     check_holds(err.text, "align.rewrites is 1");
     o.settings.rewrites = 4;
     o.policy.value = NULL;
-    assert_int_equal(run_go(&o, true, &err), AP_INVALID);
+    assert_int_equal(run_go(&o, PPO, &err), AP_INVALID);
     check_holds(err.text, "needs a critic");
     o.settings.prompts = 11;
-    check_ok(run_go(&o, false, &err), err);
+    check_ok(run_go(&o, RLOO, &err), err);
     check_holds(o.recorder.warning, "11 prompts a step are asked for, but there are 10");
     run_close(&o);
 }
@@ -515,7 +526,7 @@ static void test_every_pass_is_a_new_permutation(void **state)
     struct ap_error err;
     struct ap_rl_work w;
     int32_t passes[2][9];
-    run_open(&o, false);
+    run_open(&o, RLOO);
     check_ok(ap_rl_open(&w, &o.stage, &o.policy, &o.env, &o.settings, &err), err);
     for (int step = 0; step < 6; step++) { /* 3 steps of 3 prompts out of 10 */
         ap_rl_prompts(&w, &o.stage, N_PROMPT, step);
@@ -539,11 +550,11 @@ static void test_every_pass_is_a_new_permutation(void **state)
 static void test_a_step_allocates_nothing(void **state)
 {
     (void)state;
-    for (int ppo = 0; ppo < 2; ppo++) {
+    for (enum loop loop = RLOO; loop < N_LOOP; loop++) {
         struct run o;
         struct ap_error err;
-        run_open(&o, ppo);
-        check_ok(run_go(&o, ppo, &err), err);
+        run_open(&o, loop);
+        check_ok(run_go(&o, loop, &err), err);
         assert_int_equal(o.recorder.allocations[1], o.recorder.allocations[STEPS]);
         run_close(&o);
     }
@@ -552,14 +563,14 @@ static void test_a_step_allocates_nothing(void **state)
 static void test_micro_batches_change_nothing_but_rounding(void **state)
 {
     (void)state;
-    for (int ppo = 0; ppo < 2; ppo++) {
+    for (enum loop loop = RLOO; loop < N_LOOP; loop++) {
         struct run whole, split;
         struct ap_error err;
-        run_open(&whole, ppo);
-        run_open(&split, ppo);
+        run_open(&whole, loop);
+        run_open(&split, loop);
         split.table.micro = 3;
-        check_ok(run_go(&whole, ppo, &err), err);
-        check_ok(run_go(&split, ppo, &err), err);
+        check_ok(run_go(&whole, loop, &err), err);
+        check_ok(run_go(&split, loop, &err), err);
         for (size_t i = 0; i < whole.table.logits.n; i++)
             check_near(split.table.logits.x[i], whole.table.logits.x[i], 1e-6, 0);
         run_close(&whole);
@@ -571,6 +582,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_stopped_and_resumed_is_undisturbed, make_root,
+                                        remove_root),
+        cmocka_unit_test_setup_teardown(test_stopped_and_resumed_is_undisturbed_by_grpo, make_root,
                                         remove_root),
         cmocka_unit_test_setup_teardown(test_stopped_and_resumed_is_undisturbed_with_a_critic,
                                         make_root, remove_root),

@@ -211,9 +211,15 @@ static void test_closed_form_of_the_reference_worlds(void **state)
 
 /* -- the loops -- */
 
+enum loop { RLOO, PPO, GRPO };
+static ap_status (*const loops[])(struct ap_stage *, struct ap_policy *, struct ap_environment *,
+                                  const struct ap_rl_settings *,
+                                  struct ap_error *) = {ap_rloo, ap_ppo, ap_grpo};
+
 struct trial {
-    bool ppo;
-    double kl; /* λ of the learner; the world's own where 0 */
+    enum loop loop;
+    const char *kl_loss; /* GRPO */
+    double kl;           /* λ of the learner; the world's own where 0 */
     int arity, depth, n_answers;
     int rewrites, steps;
     double lr;
@@ -232,11 +238,12 @@ static double distance(const struct world *o, const struct tabular *p)
     return worst;
 }
 
-/* KL(ρ* ‖ ρ) after training. */
-static double learn(const struct world *o, const struct trial *t)
+/* table: open until the caller closes it. */
+static void train(const struct world *o, const struct trial *t, struct tabular *table)
 {
     struct ap_error err;
     struct ap_rl_settings s = {.kl = t->kl > 0 ? t->kl : o->w.kl,
+                               .kl_loss = t->kl_loss ? (char *)t->kl_loss : "k2",
                                .rewrites = t->rewrites,
                                .prompts = o->w.n_prompt,
                                .steps = t->steps,
@@ -254,17 +261,21 @@ static double learn(const struct world *o, const struct trial *t)
                                              .beta1 = 0.9,
                                              .beta2 = 0.99,
                                              .eps = 1e-8}};
-    struct tabular table;
-    tabular_open(&table, &o->w, t->arity, t->depth, &s.optimiser, s.value_lr,
+    tabular_open(table, &o->w, t->arity, t->depth, &s.optimiser, s.value_lr,
                  (int64_t)s.steps * s.epochs, 5);
     struct tabular_scorer scorer = {&o->w, o->truth.value, t->arity, t->n_answers, 5, 0};
-    struct ap_policy policy = tabular_policy(&table);
+    struct ap_policy policy = tabular_policy(table);
     struct ap_environment env = {
         .self = &scorer, .n_prompt = o->w.n_prompt, .score = tabular_score};
     struct ap_stage stage = {.name = "align", .seed = 5, .max_bad_steps = 1};
-    check_ok(t->ppo ? ap_ppo(&stage, &policy, &env, &s, &err)
-                    : ap_rloo(&stage, &policy, &env, &s, &err),
-             err);
+    check_ok(loops[t->loop](&stage, &policy, &env, &s, &err), err);
+}
+
+/* KL(ρ* ‖ ρ) after training. */
+static double learn(const struct world *o, const struct trial *t)
+{
+    struct tabular table;
+    train(o, t, &table);
     double after = distance(o, &table);
     tabular_close(&table);
     return after;
@@ -285,11 +296,11 @@ static void learn_all_ways(const struct world *o, struct trial t)
 {
     for (int sampled = 0; sampled < 2; sampled++) {
         t.n_answers = sampled ? 2 : 0;
-        for (int ppo = 0; ppo < 2; ppo++) {
-            t.ppo = ppo;
+        for (enum loop loop = RLOO; loop <= PPO; loop++) {
+            t.loop = loop;
             double before = start(o), after = learn(o, &t);
             printf("  %s, %d^%d rewrites, %s: KL(rho* || rho) from %.4f to %.5f nats\n",
-                   t.ppo ? "ppo " : "rloo", t.arity, t.depth,
+                   t.loop == PPO ? "ppo " : "rloo", t.arity, t.depth,
                    sampled ? "sampled answers" : "exact values", before, after);
             assert_true(after <= 0.02 && after <= before / 10);
             if (!sampled)
@@ -316,8 +327,8 @@ static void test_another_kl_weight_ends_elsewhere(void **state)
     (void)state;
     struct world o;
     world_random(&o, 2, 16, 6, 0.15, 3);
-    for (int ppo = 0; ppo < 2; ppo++) {
-        struct trial t = {.ppo = ppo,
+    for (enum loop loop = RLOO; loop <= PPO; loop++) {
+        struct trial t = {.loop = loop,
                           .kl = 0.05,
                           .arity = 16,
                           .depth = 1,
@@ -325,6 +336,93 @@ static void test_another_kl_weight_ends_elsewhere(void **state)
                           .steps = 200,
                           .lr = 0.05};
         assert_true(learn(&o, &t) > 0.1);
+    }
+    world_free(&o);
+}
+
+/* -- GRPO -- */
+
+/* Standard deviation and mean of R(x, ·) under rho. */
+static double spread(const struct world *o, int x, const double *rho, double *mean)
+{
+    const int R = o->w.n_rewrite;
+    const double *value = o->truth.value + x * R;
+    double variance = 0;
+    *mean = 0;
+    for (int i = 0; i < R; i++)
+        *mean += rho[i] * value[i];
+    for (int i = 0; i < R; i++)
+        variance += rho[i] * (value[i] - *mean) * (value[i] - *mean);
+    return sqrt(variance);
+}
+
+/* What k2 in the loss leads to: (4) with λ times the deviation of R under ρ itself. Returns the
+ * largest KL between that and ρ. */
+static double from_reverse_point(const struct world *o, const struct tabular *p, double kl)
+{
+    const int R = o->w.n_rewrite;
+    double *rho = tabular_numbers(2 * (size_t)R), *want = rho + R, worst = 0, mean;
+    for (int x = 0; x < o->w.n_prompt; x++) {
+        double z = 0;
+        tabular_distribution(p, x, rho);
+        double sigma = spread(o, x, rho, &mean);
+        for (int i = 0; i < R; i++)
+            z += want[i] =
+                o->w.rho_sft[x * R + i] * exp((o->truth.value[x * R + i] - mean) / (kl * sigma));
+        for (int i = 0; i < R; i++)
+            want[i] /= z;
+        worst = fmax(worst, ap_exact_kl(want, rho, R));
+    }
+    ap_free(rho);
+    return worst;
+}
+
+/* And k3, whose gradient is that of KL(ρ_sft ‖ ρ): ρ (λ − A) = λ ρ_sft, A = (R − mean)/deviation.
+ */
+static double from_forward_point(const struct world *o, const struct tabular *p, double kl)
+{
+    const int R = o->w.n_rewrite;
+    double *rho = tabular_numbers(2 * (size_t)R), *want = rho + R, worst = 0, mean;
+    for (int x = 0; x < o->w.n_prompt; x++) {
+        tabular_distribution(p, x, rho);
+        double sigma = spread(o, x, rho, &mean);
+        for (int i = 0; i < R; i++) {
+            double advantage = (o->truth.value[x * R + i] - mean) / sigma;
+            assert_true(advantage < kl);
+            want[i] = kl * o->w.rho_sft[x * R + i] / (kl - advantage);
+        }
+        worst = fmax(worst, ap_exact_kl(want, rho, R));
+    }
+    ap_free(rho);
+    return worst;
+}
+
+/* It ends at its own fixed point, which is not ρ* of any one λ: the group's deviation divides the
+ * reward and not the leash. */
+static void test_grpo_ends_at_its_own_fixed_point(void **state)
+{
+    (void)state;
+    struct world o;
+    struct tabular table;
+    struct trial t = {.loop = GRPO,
+                      .kl = 3.5,
+                      .arity = 16,
+                      .depth = 1,
+                      .rewrites = 512,
+                      .steps = 300,
+                      .lr = 0.03};
+    world_random(&o, 2, 16, 6, 0.15, 3);
+    for (int k3 = 0; k3 < 2; k3++) {
+        t.kl_loss = k3 ? "k3" : "k2";
+        train(&o, &t, &table);
+        double reverse = from_reverse_point(&o, &table, t.kl);
+        double forward = from_forward_point(&o, &table, t.kl);
+        printf("  grpo, %s: %.6f nats from the reverse KL's point, %.6f from the forward KL's, "
+               "%.4f from rho*\n",
+               t.kl_loss, reverse, forward, distance(&o, &table));
+        assert_true((k3 ? forward : reverse) <= 1e-3);
+        assert_true((k3 ? reverse : forward) >= 4 * (k3 ? forward : reverse));
+        tabular_close(&table);
     }
     world_free(&o);
 }
@@ -368,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_closed_form_of_the_reference_worlds),
         cmocka_unit_test(test_a_random_world_is_learned),
         cmocka_unit_test(test_another_kl_weight_ends_elsewhere),
+        cmocka_unit_test(test_grpo_ends_at_its_own_fixed_point),
         cmocka_unit_test(test_the_first_reference_world_is_learned),
         cmocka_unit_test(test_the_second_reference_world_is_learned),
         cmocka_unit_test(test_rewrites_of_three_tokens_are_learned),
