@@ -48,6 +48,8 @@ static const char *purpose(const char *stage)
         {"sft", "the prompter learns to rewrite from examples"},
         {"align", "the prompter learns from the reward; the target is frozen"},
         {"rlhf", "the target itself learns from the reward, for comparison"},
+        {"dpo", "the target learns from preference pairs, for comparison"},
+        {"ift", "the target learns from given answers, for comparison"},
         {"eval", "every arm answers the same held-out prompts"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -1,4 +1,5 @@
-/* alignpro run | pretrain | sft | reward | align | rlhf | eval RECIPE [--set key=value]… */
+/* alignpro run | pretrain | sft | reward | align | rlhf | dpo | ift | eval RECIPE [--set
+ * key=value]… */
 #include "cli_run.h"
 
 #include "cli.h"
@@ -145,6 +146,16 @@ int cli_align(int argc, char **argv)
 int cli_rlhf(int argc, char **argv)
 {
     return command("rlhf", "rlhf", argc, argv);
+}
+
+int cli_dpo(int argc, char **argv)
+{
+    return command("dpo", "dpo", argc, argv);
+}
+
+int cli_ift(int argc, char **argv)
+{
+    return command("ift", "ift", argc, argv);
 }
 
 int cli_eval(int argc, char **argv)

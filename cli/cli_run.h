@@ -10,6 +10,8 @@ int cli_sft(int argc, char **argv);
 int cli_reward(int argc, char **argv);
 int cli_align(int argc, char **argv);
 int cli_rlhf(int argc, char **argv);
+int cli_dpo(int argc, char **argv);
+int cli_ift(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_demo(int argc, char **argv);
 int cli_rewrite(int argc, char **argv);

@@ -20,6 +20,8 @@ const struct cli_command cli_commands[] = {
     {"reward", cli_reward, "one stage: a reward is learned from pairs"},
     {"align", cli_align, "one stage: the prompter learns from the reward"},
     {"rlhf", cli_rlhf, "one stage: the target itself learns, for comparison"},
+    {"dpo", cli_dpo, "one stage: the target learns from preference pairs, for comparison"},
+    {"ift", cli_ift, "one stage: the target learns from answers, for comparison"},
     {"eval", cli_eval, "every arm on one test set: table, intervals, report.html"},
     {"rewrite", cli_rewrite, "one prompt in, its rewrite out"},
     {"export", cli_export, "the prompter, or a model, for peft, transformers or llama.cpp"},

@@ -8,9 +8,25 @@
 
 /* (8) over n trained tokens of a micro-batch; n_global: of the whole batch. dlogp =. */
 double ap_loss_sft(const double *logp, int n, double n_global, double *dlogp);
+/* (21) of one row of n trained tokens, divided by the n_global rows of the batch; the weights w_t
+ * are constants in the gradient. dlogp =. */
+double ap_loss_ift(const double *logp, int n, double g, double n_global, double *dlogp);
 /* (9) summed over n pairs and divided by n_global. margin: one for all. */
 double ap_loss_bradley_terry(const double *chosen, const double *rejected, int n, double n_global,
                              double margin, double centre, double *dchosen, double *drejected);
+/* (20). Summed log-probabilities of n pairs of answers under policy and reference. */
+struct ap_dpo_pairs {
+    const double *chosen, *rejected, *chosen_ref, *rejected_ref;
+};
+struct ap_dpo_weights {
+    double beta, margin;    /* margin: m of (9), between the two implicit rewards */
+    double label_smoothing; /* share of pairs that are taken to be the wrong way round */
+    double nll_weight;      /* of −log π(chosen), a mean over the chosen answers' tokens */
+};
+/* (20) summed over n pairs and divided by n_global; n_token_global: tokens of the batch's chosen
+ * answers. dchosen, drejected =, with respect to the policy's sums. */
+double ap_loss_dpo(const struct ap_dpo_pairs *p, int n, double n_global, double n_token_global,
+                   const struct ap_dpo_weights *w, double *dchosen, double *drejected);
 /* (9a) one token's share of the implicit reward, and its derivative with respect to logp (NULL:
  * skip). */
 double ap_implicit_reward(double logp, double logp_ref, double beta, double floor, double *dlogp);

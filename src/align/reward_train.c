@@ -1,5 +1,5 @@
-/* Reward training, math.md (9) and (9a): one visible loop. A pair's two sequences always share a
- * micro-batch, so that the loss sees both. */
+/* Training of a reward with a scalar head, math.md (9): one visible loop. A pair's two sequences
+ * always share a micro-batch, so that the loss sees both. */
 #include "align/reward_train.h"
 
 #include "align/learner.h"
@@ -9,35 +9,19 @@
 #include "base/memory.h"
 
 #include <math.h>
-#include <string.h>
 
 struct reward_train {
     const struct ap_reward_train_options *o;
     struct ap_learner learner;
     struct ap_pack pack;
     int32_t *order;
-    int32_t *last;          /* classifier: last row of each packed sequence */
-    int *first;             /* implicit: first target of each packed sequence */
-    float *logp, *logp_ref; /* per target, or per sequence for a classifier */
+    int32_t *last;          /* last row of each packed sequence */
+    float *value;           /* per packed sequence */
     double *score, *dscore; /* per packed sequence: chosen, rejected, chosen, … */
     double *chosen, *rejected, *dchosen, *drejected; /* per packed pair */
     struct ap_dropout dropout;                       /* of the step */
     bool drops;                                      /* while training, not while testing */
 };
-
-void ap_pairs_free(struct ap_pair *pairs, int n)
-{
-    for (int i = 0; pairs && i < n; i++) {
-        ap_sequence_free(&pairs[i].chosen);
-        ap_sequence_free(&pairs[i].rejected);
-    }
-    ap_free(pairs);
-}
-
-static bool is_implicit(const struct reward_train *s)
-{
-    return s->o->reference.weights != NULL;
-}
 
 static ap_status save(void *self, const char *folder, struct ap_error *err)
 {
@@ -53,69 +37,30 @@ static ap_status load(void *self, const char *folder, struct ap_error *err)
 
 static void pack_sequence(struct reward_train *s, const struct ap_sequence *q, uint64_t record)
 {
-    s->first[s->pack.n_seq] = s->pack.n_target;
-    ap_pack_add_marked(&s->pack, q->ids, is_implicit(s) ? q->trained : NULL, q->n, record);
-    s->first[s->pack.n_seq] = s->pack.n_target;
+    ap_pack_add_marked(&s->pack, q->ids, NULL, q->n, record);
     s->last[s->pack.n_seq - 1] =
         s->pack.n_row - q->n + ap_last_real(&s->o->role.weights->config, q->ids, q->n);
 }
 
-static ap_status forward_implicit(struct reward_train *s, struct ap_error *err)
-{
-    struct ap_pack *p = &s->pack;
-    struct ap_rows rows = ap_pack_rows(p);
-    struct ap_tape *tape = s->learner.tape;
-    ap_status status = ap_forward(tape, &s->o->reference, &rows, err);
-    if (status != AP_OK)
-        return status;
-    ap_logp_forward(tape, &s->o->reference, p->row, p->target, p->n_target, 1, s->logp_ref, NULL);
-    rows.dropout = s->drops ? &s->dropout : NULL;
-    status = ap_forward(tape, &s->o->role, &rows, err);
-    if (status != AP_OK)
-        return status;
-    ap_logp_forward(tape, &s->o->role, p->row, p->target, p->n_target, 1, s->logp, NULL);
-    for (int q = 0; q < p->n_seq; q++) {
-        double unused;
-        s->score[q] = 0;
-        for (int i = s->first[q]; i < s->first[q + 1]; i++)
-            s->score[q] += ap_implicit_reward(s->logp[i], s->logp_ref[i], s->o->beta, 0, &unused);
-    }
-    return AP_OK;
-}
-
-static ap_status forward_classifier(struct reward_train *s, struct ap_error *err)
+static ap_status forward(struct reward_train *s, struct ap_error *err)
 {
     struct ap_rows rows = ap_pack_rows(&s->pack);
     rows.dropout = s->drops ? &s->dropout : NULL;
     ap_status status = ap_forward(s->learner.tape, &s->o->role, &rows, err);
     if (status != AP_OK)
         return status;
-    ap_scalar_forward(s->learner.tape, &s->o->role, s->last, s->pack.n_seq, s->logp);
+    ap_scalar_forward(s->learner.tape, &s->o->role, s->last, s->pack.n_seq, s->value);
     for (int q = 0; q < s->pack.n_seq; q++)
-        s->score[q] = s->logp[q];
+        s->score[q] = s->value[q];
     return AP_OK;
-}
-
-static ap_status forward(struct reward_train *s, struct ap_error *err)
-{
-    return is_implicit(s) ? forward_implicit(s, err) : forward_classifier(s, err);
 }
 
 static void backward(struct reward_train *s)
 {
-    struct ap_pack *p = &s->pack;
-    struct ap_tape *tape = s->learner.tape;
-    if (is_implicit(s)) {
-        for (int q = 0; q < p->n_seq; q++)
-            for (int i = s->first[q]; i < s->first[q + 1]; i++)
-                s->logp[i] = (float)(s->dscore[q] * s->o->beta);
-        ap_logp_backward(tape, &s->o->role, p->row, p->target, p->n_target, 1, s->logp, NULL);
-    } else {
-        for (int q = 0; q < p->n_seq; q++)
-            s->logp[q] = (float)s->dscore[q];
-        ap_scalar_backward(tape, &s->o->role, s->last, p->n_seq, s->logp);
-    }
-    ap_backward(tape, &s->o->role);
+    for (int q = 0; q < s->pack.n_seq; q++)
+        s->value[q] = (float)s->dscore[q];
+    ap_scalar_backward(s->learner.tape, &s->o->role, s->last, s->pack.n_seq, s->value);
+    ap_backward(s->learner.tape, &s->o->role);
 }
 
 /* Forward, loss and backward of the packed pairs; adds to *loss and *n_right. */
@@ -132,8 +77,7 @@ static ap_status micro_batch(struct reward_train *s, double n_global, double *lo
         *n_right += s->chosen[i] > s->rejected[i];
     }
     *loss += ap_loss_bradley_terry(s->chosen, s->rejected, n, n_global, s->o->settings->margin,
-                                   is_implicit(s) ? 0 : s->o->settings->centre, s->dchosen,
-                                   s->drejected);
+                                   s->o->settings->centre, s->dchosen, s->drejected);
     for (int i = 0; i < n; i++) {
         s->dscore[2 * i] = s->dchosen[i];
         s->dscore[2 * i + 1] = s->drejected[i];
@@ -188,34 +132,23 @@ out:
     return status;
 }
 
-static int longest_pair(const struct ap_pair *pairs, int n, int longest)
-{
-    for (int i = 0; pairs && i < n; i++)
-        if (pairs[i].chosen.n + pairs[i].rejected.n > longest)
-            longest = pairs[i].chosen.n + pairs[i].rejected.n;
-    return longest;
-}
-
 static ap_status open_train(struct reward_train *s, int64_t n_steps, struct ap_error *err)
 {
     const struct ap_reward_train_options *o = s->o;
-    int max_row = longest_pair(o->pairs, o->n, o->settings->optimiser.batch_tokens);
+    int max_row = ap_pairs_longest(o->pairs, o->n, o->settings->optimiser.batch_tokens);
     size_t n;
     ap_status status = AP_OK;
 
-    max_row = longest_pair(o->valid, o->n_valid, max_row);
+    max_row = ap_pairs_longest(o->valid, o->n_valid, max_row);
     n = (size_t)max_row + 1;
     AP_TRY(ap_pack_init(&s->pack, max_row, err));
     AP_TRY(ap_learner_open(&s->learner, o->lm, &o->role, &o->settings->optimiser, n_steps, max_row,
-                           ap_role_max_rank(&o->role, is_implicit(s) ? &o->reference : &o->role),
-                           err));
+                           ap_role_max_rank(&o->role, &o->role), err));
     s->order = ap_calloc((size_t)o->n, sizeof(*s->order));
     s->last = ap_calloc(n, sizeof(*s->last));
-    s->first = ap_calloc(n, sizeof(*s->first));
-    s->logp = ap_calloc(n, sizeof(*s->logp));
-    s->logp_ref = ap_calloc(n, sizeof(*s->logp_ref));
+    s->value = ap_calloc(n, sizeof(*s->value));
     s->score = ap_calloc(6 * n, sizeof(*s->score));
-    if (!s->order || !s->last || !s->first || !s->logp || !s->logp_ref || !s->score) {
+    if (!s->order || !s->last || !s->value || !s->score) {
         status = ap_fail(err, AP_MEMORY, "batch of %d tokens: out of memory", max_row);
         goto out;
     }
@@ -234,9 +167,7 @@ static void close_train(struct reward_train *s)
     ap_pack_free(&s->pack);
     ap_free(s->order);
     ap_free(s->last);
-    ap_free(s->first);
-    ap_free(s->logp);
-    ap_free(s->logp_ref);
+    ap_free(s->value);
     ap_free(s->score);
 }
 

@@ -16,12 +16,13 @@ struct ap_judge {
 };
 
 struct ap_arm {
-    const char *name;           /* bare | instruct | sft | align | rlhf | best-of-n */
-    struct ap_target *rewriter; /* NULL: the target sees x */
+    const char *name;                          /* one of eval.arms */
+    struct ap_target *rewriter;                /* NULL: the target sees x */
     const struct ap_prompts *rewriter_prompts; /* the same test prompts as the prompter sees them */
     const char *meta_prompt;
     struct ap_target *target;
-    int n; /* rewrites, the best by the first judge counts; 1 but for best-of-n */
+    int n; /* rewrites, or answers without a rewriter; the best by the first judge counts; 1 but
+            for best-of-n and best-of-n-answers */
     /* For the KL of rewrites, or of answers when there is no rewriter; weights NULL: none. */
     struct ap_role kl_policy, kl_reference;
     double kl_temperature;

@@ -59,7 +59,8 @@ const char ap_html_style[] =
     ".bars{fill:var(--c);fill-opacity:.35;stroke:var(--c);stroke-width:1}\n"
     ".arm-other,.arm-bare{--c:var(--bare)}.arm-instruct,.arm-reward{--c:var(--instruct)}"
     ".arm-sft{--c:var(--sft)}.arm-align{--c:var(--align)}.arm-rlhf{--c:var(--rlhf)}"
-    ".arm-best-of-n,.arm-pretrain{--c:var(--bestofn)}\n"
+    ".arm-dpo{--c:var(--rlhf)}.arm-ift{--c:var(--instruct)}"
+    ".arm-best-of-n,.arm-best-of-n-answers,.arm-pretrain{--c:var(--bestofn)}\n"
     /* examples */
     ".example{border:1px solid var(--rule);border-radius:6px;padding:10px 14px;margin:12px 0}\n"
     ".example h4{margin:0 0 6px;font-size:.95rem;font-weight:600}"

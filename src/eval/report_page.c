@@ -112,6 +112,15 @@ static const struct meaning arm_meanings[] = {
      "the prompter after reinforcement learning rewrites; the target stays untouched"},
     {"rlhf", "rlhf",
      "the target's own weights are trained on the reward, and it answers the prompt itself"},
+    {"dpo", "dpo",
+     "the target's own weights are trained on preference pairs, and it answers the prompt itself"},
+    {"ift", "ift",
+     "the target's own weights are trained on given answers by intuitive fine-tuning, and it "
+     "answers the prompt itself"},
+    {"best-of-n-answers", "best-of-n y",
+     "the target answers the prompt itself several times and the answer that the first judge "
+     "scores "
+     "best is kept"},
     {"best-of-n", "best-of-n",
      "several rewrites are tried and the one whose answer the first judge scores best is kept"},
 };

@@ -105,8 +105,8 @@ static void y_axis(struct ap_page *page, const struct ap_axis *axis, double top,
 
 void ap_svg_marker(struct ap_page *page, const char *name, double x, double y, double size)
 {
-    static const char *const square[] = {"rlhf", "pretrain"}, *const diamond[] = {"best-of-n",
-                                                                                  "sft"};
+    static const char *const square[] = {"rlhf", "dpo", "ift", "pretrain"};
+    static const char *const diamond[] = {"best-of-n", "best-of-n-answers", "sft"};
     const char *shape = "M-4.5 0a4.5 4.5 0 1 0 9 0a4.5 4.5 0 1 0 -9 0z";
     for (size_t i = 0; i < AP_LEN(square); i++)
         if (strcmp(name, square[i]) == 0)
@@ -122,8 +122,9 @@ void ap_svg_marker(struct ap_page *page, const char *name, double x, double y, d
 /* Names from data become classes only when they are ours. */
 const char *ap_svg_class(const char *name)
 {
-    static const char *const known[] = {"bare", "instruct", "sft",       "align",
-                                        "rlhf", "pretrain", "best-of-n", "reward"};
+    static const char *const known[] = {
+        "bare",      "instruct",          "sft",   "align", "rlhf", "dpo", "ift", "pretrain",
+        "best-of-n", "best-of-n-answers", "reward"};
     for (size_t i = 0; i < AP_LEN(known); i++)
         if (strcmp(name, known[i]) == 0)
             return known[i];

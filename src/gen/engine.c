@@ -163,7 +163,7 @@ static ap_status run_forward(struct ap_engine *e, const int32_t *ids, size_t n,
                               e->adapter ? e->adapter->rank : 0, AP_TAPE_FORWARD, err);
     }
     int32_t start[2] = {0, (int32_t)n};
-    struct ap_rows rows = {ids, start, (int)n, 1, NULL};
+    struct ap_rows rows = {.ids = ids, .start = start, .n_row = (int)n, .n_seq = 1};
     return status == AP_OK ? ap_forward(e->tape, &e->role, &rows, err) : status;
 }
 

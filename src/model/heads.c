@@ -1,6 +1,6 @@
 /* The heads on a tape's hidden states: log-probabilities over the vocabulary, in blocks that bound
  * the memory of logits, and one scalar a row (transformer.h). Entry points: ap_logp_forward,
- * _backward, ap_scalar_forward, _backward. */
+ * _backward, ap_greedy_forward, ap_scalar_forward, _backward. */
 #include "model/tape.h"
 
 #include <assert.h>
@@ -36,6 +36,26 @@ void ap_logp_forward(struct ap_tape *t, const struct ap_role *role, const int32_
         block_logits(t, head, row + at, m);
         t->ops->logprob(logp + at, entropy ? entropy + at : NULL, t->lse, t->logits, target + at, m,
                         t->config.n_vocab, (float)temperature);
+    }
+}
+
+void ap_greedy_forward(struct ap_tape *t, const struct ap_role *role, const int32_t *row, int n,
+                       int32_t *best)
+{
+    const struct ap_param *head = ap_head_of(role);
+    const size_t n_vocab = (size_t)t->config.n_vocab;
+    check_picked(t, row, n);
+    for (int at = 0; at < n; at += t->block) {
+        int m = block_size(t, n, at);
+        block_logits(t, head, row + at, m);
+        for (int i = 0; i < m; i++) {
+            const float *logits = t->logits + (size_t)i * n_vocab;
+            size_t most = 0;
+            for (size_t v = 1; v < n_vocab; v++)
+                if (logits[v] > logits[most])
+                    most = v;
+            best[at + i] = (int32_t)most;
+        }
     }
 }
 

@@ -87,6 +87,7 @@ static void lay_out(struct ap_tape *t, struct ap_layout *l)
         l, t->ops->attention_scratch(&shape, longest_of(&t->config, t->max_row), t->n_thread), 1);
     t->ids = ap_layout_take(l, m, sizeof(int32_t));
     t->pos = ap_layout_take(l, m, sizeof(int32_t));
+    t->guess = ap_layout_take(l, m, sizeof(int32_t));
     t->record = ap_layout_take(l, m, sizeof(uint64_t));
     t->start = ap_layout_take(l, m + 1, sizeof(int32_t));
     take_heads(t, l);

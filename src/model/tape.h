@@ -26,6 +26,8 @@ struct ap_tape {
     /* the step's rows, copied by forward */
     int32_t *ids, *pos; /* [M] */
     uint64_t *record;   /* [M] of the sequence, where rows drop */
+    int32_t *guess;     /* [M] of a blend of embeddings, −1 elsewhere */
+    float eta;          /* 0: no row is a blend */
     bool drops;
     struct ap_stream dropout;
     int32_t *start; /* [M + 1] */

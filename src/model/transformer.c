@@ -34,6 +34,12 @@ static ap_status check_rows(const struct ap_tape *t, const struct ap_role *role,
         if (rows->ids[i] < 0 || rows->ids[i] >= t->config.n_vocab)
             return ap_fail(err, AP_INVALID, "token id %d, expected 0 to %d (vocab_size)",
                            (int)rows->ids[i], t->config.n_vocab - 1);
+    for (int i = 0; rows->mix && i < rows->n_row; i++)
+        if (rows->mix->guess[i] < -1 || rows->mix->guess[i] >= t->config.n_vocab)
+            return ap_fail(err, AP_INVALID, "guessed token id %d, expected -1 to %d",
+                           (int)rows->mix->guess[i], t->config.n_vocab - 1);
+    if (rows->mix && !ap_config_same_shape(&rows->mix->frozen->config, &t->config))
+        return ap_fail(err, AP_INVALID, "the frozen embedding is of a model of other sizes");
     return check_sequences(rows, role->weights->context, err);
 }
 
@@ -49,6 +55,9 @@ static void keep_rows(struct ap_tape *t, const struct ap_rows *rows)
             t->pos[i] = i - rows->start[s];
             t->record[i] = rows->dropout ? rows->dropout->record[s] : 0;
         }
+    t->eta = rows->mix ? rows->mix->eta : 0;
+    if (rows->mix)
+        memcpy(t->guess, rows->mix->guess, (size_t)rows->n_row * sizeof(int32_t));
     t->drops = rows->dropout != NULL;
     if (rows->dropout)
         t->dropout = rows->dropout->stream;
@@ -82,6 +91,31 @@ static void layers_forward(struct ap_tape *t, const struct ap_role *role)
     }
 }
 
+static void embed(struct ap_tape *t, const struct ap_weights *w, const struct ap_weights *frozen)
+{
+    const size_t width = (size_t)t->config.width;
+    float *x = t->layers[0].x_in, *other = t->hidden; /* which is not filled yet */
+    ap_embedding_forward(w, x, t->ids, t->n_row);
+    for (int i = 0; t->eta != 0 && i < t->n_row; i++, x += width) {
+        if (t->guess[i] < 0)
+            continue;
+        ap_embedding_forward(frozen, other, &t->guess[i], 1);
+        t->ops->scale(x, 1 - t->eta, width);
+        t->ops->scale(other, t->eta, width);
+        t->ops->add(x, other, width);
+    }
+}
+
+/* dx: of the inputs; scaled in place where they are a blend. */
+static void embed_backward(struct ap_tape *t, float *dembed)
+{
+    const size_t width = (size_t)t->config.width;
+    for (int i = 0; t->eta != 0 && i < t->n_row; i++)
+        if (t->guess[i] >= 0)
+            t->ops->scale(t->dx + (size_t)i * width, 1 - t->eta, width);
+    t->ops->embed_backward(dembed, t->dx, t->ids, t->n_row, t->config.width);
+}
+
 ap_status ap_forward(struct ap_tape *t, const struct ap_role *role, const struct ap_rows *rows,
                      struct ap_error *err)
 {
@@ -94,7 +128,7 @@ ap_status ap_forward(struct ap_tape *t, const struct ap_role *role, const struct
     keep_rows(t, rows);
     t->has_dhidden = false;
     t->whole = t->config.n_layer - 1;
-    ap_embedding_forward(w, t->layers[0].x_in, t->ids, t->n_row);
+    embed(t, w, rows->mix ? rows->mix->frozen : NULL);
     layers_forward(t, role);
     t->ops->rmsnorm(t->hidden, t->rstd, t->x_out, w->table.rows[w->norm].data, t->n_row,
                     t->config.width, w->config.rms_eps);
@@ -118,7 +152,7 @@ static void layers_backward(struct ap_tape *t, const struct ap_role *role)
 void ap_backward(struct ap_tape *t, const struct ap_role *role)
 {
     const struct ap_weights *w = role->weights;
-    const struct ap_param *norm = &w->table.rows[w->norm], *embed = &w->table.rows[w->embed];
+    const struct ap_param *norm = &w->table.rows[w->norm], *table = &w->table.rows[w->embed];
     bool trains = w->trainable || (role->adapter && role->adapter->trainable);
     assert(t->kind != AP_TAPE_FORWARD);
     if (!trains || !t->has_dhidden)
@@ -128,5 +162,5 @@ void ap_backward(struct ap_tape *t, const struct ap_role *role)
                              norm->data, t->rstd, t->n_row, t->config.width);
     layers_backward(t, role);
     if (w->trainable)
-        t->ops->embed_backward(embed->grad, t->dx, t->ids, t->n_row, t->config.width);
+        embed_backward(t, table->grad);
 }

@@ -21,12 +21,21 @@ struct ap_dropout {
     const uint64_t *record;  /* [n_seq] numbers of the sequences; read by the forward only */
 };
 
+/* Inputs that are a blend of two embeddings, math.md (21): (1−η) E[id] + η E_frozen[guess]. The
+ * gradient of E has the factor (1−η); the frozen one gets none. */
+struct ap_mix {
+    const int32_t *guess;            /* [n_row], in [0, V); −1: E[id] as it is */
+    const struct ap_weights *frozen; /* of the role's shape; borrowed, read by the forward only */
+    float eta;
+};
+
 /* Sequences one after another: rows start[s] … start[s+1]−1 are sequence s, at positions 0, 1, … */
 struct ap_rows {
     const int32_t *ids;   /* n_row token ids, in [0, V) */
     const int32_t *start; /* n_seq + 1 */
     int n_row, n_seq;
     const struct ap_dropout *dropout; /* NULL: none, as everywhere but in supervised training */
+    const struct ap_mix *mix;         /* NULL: none, as everywhere but in ift */
 };
 
 struct ap_tape; /* opaque: activations, their gradients, scratch */
@@ -59,6 +68,9 @@ const float *ap_tape_hidden(const struct ap_tape *t);
  * indices of rows, ascending. In chunks: never more than a bounded block of [rows, V]. */
 void ap_logp_forward(struct ap_tape *t, const struct ap_role *role, const int32_t *row,
                      const int32_t *target, int n, double temperature, float *logp, float *entropy);
+/* best[i] = the likeliest token after row[i], the lowest id of equals. */
+void ap_greedy_forward(struct ap_tape *t, const struct ap_role *role, const int32_t *row, int n,
+                       int32_t *best);
 /* Adds to the tape's hidden gradient and, where trainable, the head's. dentropy may be NULL. The
  * first backward call after a forward starts the hidden gradient at zero. */
 void ap_logp_backward(struct ap_tape *t, const struct ap_role *role, const int32_t *row,

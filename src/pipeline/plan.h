@@ -29,7 +29,7 @@ enum ap_plan_part {
     AP_PLAN_PARTS
 };
 
-#define AP_PLAN_STAGES 8
+#define AP_PLAN_STAGES 10
 
 struct ap_plan_stage {
     const char *name; /* as in the run's log; best-of-n is sft's sampling */
@@ -44,7 +44,8 @@ struct ap_plan_texts {
 };
 
 struct ap_plan_facts {
-    struct ap_plan_texts pretrain, sft, pairs, align, rlhf, best_of, eval_target, eval_prompter;
+    struct ap_plan_texts pretrain, sft, pairs, align, rlhf, dpo, ift, best_of, eval_target,
+        eval_prompter;
     size_t process; /* bytes it has */
 };
 

@@ -39,6 +39,8 @@ static const struct section {
     {"sft", " sft ", offsetof(struct ap_settings, sft.optimiser)},
     {"align", " align eval ", offsetof(struct ap_settings, align.optimiser)},
     {"rlhf", " rlhf ", offsetof(struct ap_settings, rlhf.optimiser)},
+    {"dpo", " dpo ", offsetof(struct ap_settings, dpo.optimiser)},
+    {"ift", " ift ", offsetof(struct ap_settings, ift.optimiser)},
 };
 
 static bool is_too_large(const struct changing *c, const char *stages)
@@ -226,6 +228,8 @@ static struct ap_plan_facts facts_at(const struct changing *c, int context)
     shorten(&f.pairs, 2 * context);
     shorten(&f.align, context - c->run->s->prompter.max_new_tokens);
     shorten(&f.rlhf, context - c->run->s->target.max_new_tokens);
+    shorten(&f.dpo, 2 * context);
+    shorten(&f.ift, context);
     shorten(&f.best_of, context);
     shorten(&f.eval_target, context - c->run->s->target.max_new_tokens);
     shorten(&f.eval_prompter, context - c->run->s->prompter.max_new_tokens);

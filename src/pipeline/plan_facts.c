@@ -17,7 +17,7 @@ enum {
     MOST_BYTES = 4 << 20, /* tokenized in search of the longest; then its bound stands */
 };
 
-typedef enum text_kind { PROMPTS, ANSWERS, PAIRS, CHAT_PAIRS } text_kind;
+typedef enum text_kind { PROMPTS, ANSWERS, ANSWERS_OR_CHOSEN, PAIRS, CHAT_PAIRS } text_kind;
 
 /* Texts of one stage. */
 struct view {
@@ -51,6 +51,16 @@ static size_t text_bytes(const char *text)
     return text ? strlen(text) : 0;
 }
 
+static bool has_one_answer(const struct view *v)
+{
+    return v->kind == ANSWERS || v->kind == ANSWERS_OR_CHOSEN;
+}
+
+static const char *answer_of(const struct view *v, const struct ap_example *e)
+{
+    return e->answer || v->kind == ANSWERS ? e->answer : e->chosen;
+}
+
 /* Of the sequence, or of a pair's two sequences. */
 static size_t example_bytes(const struct ap_run *run, const struct view *v,
                             const struct ap_example *e)
@@ -60,16 +70,16 @@ static size_t example_bytes(const struct ap_run *run, const struct view *v,
         shared += text_bytes(e->context[i].content) + MARKUP;
     if (v->kind == PROMPTS)
         return shared;
-    if (v->kind == ANSWERS)
-        return shared + text_bytes(e->answer);
+    if (has_one_answer(v))
+        return shared + text_bytes(answer_of(v, e));
     return 2 * shared + text_bytes(e->chosen) + text_bytes(e->rejected);
 }
 
 static bool is_wanted(const struct view *v, const struct ap_example *e)
 {
-    return v->kind == PROMPTS   ? true
-           : v->kind == ANSWERS ? e->answer != NULL
-                                : e->chosen && e->rejected;
+    return v->kind == PROMPTS  ? true
+           : has_one_answer(v) ? answer_of(v, e) != NULL
+                               : e->chosen && e->rejected;
 }
 
 /* As the stages make them; 0 for one that does not fit. */
@@ -100,8 +110,8 @@ static ap_status count_example(const struct measuring *m, const struct ap_exampl
     if (!x)
         return ap_fail(err, AP_MEMORY, "plan: out of memory");
     *out = 0;
-    if (v->kind == PROMPTS || v->kind == ANSWERS) {
-        status = count_side(m, e, x, v->kind == ANSWERS ? e->answer : NULL, out, err);
+    if (v->kind == PROMPTS || has_one_answer(v)) {
+        status = count_side(m, e, x, v->kind == PROMPTS ? NULL : answer_of(v, e), out, err);
     } else {
         status = count_side(m, e, x, e->chosen, &chosen, err);
         if (status == AP_OK)
@@ -318,6 +328,29 @@ static ap_status measure_pairs(struct ap_run *run, const struct ap_reward_settin
     return status;
 }
 
+/* Of the stages that train the target on examples. */
+static ap_status measure_target(struct ap_run *run, const char *wanted, struct ap_plan_facts *out,
+                                struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    struct view v = {.path = s->dpo.path, .kind = PAIRS, .model = s->target.model};
+    struct ap_plan_texts valid = {0};
+    ap_status status = AP_OK;
+    if (ap_run_includes(run, wanted, "dpo")) {
+        v.split = AP_SPLIT_TRAIN;
+        AP_TRY(measure(run, &v, &out->dpo, err));
+        v.split = AP_SPLIT_VALID;
+        AP_TRY(measure(run, &v, &valid, err));
+        valid.bytes += out->dpo.bytes;
+        take_larger(&out->dpo, &valid);
+    }
+    v = (struct view){s->ift.path, AP_SPLIT_TRAIN, ANSWERS_OR_CHOSEN, s->target.model, NULL, 0, 0};
+    if (ap_run_includes(run, wanted, "ift"))
+        AP_TRY(measure(run, &v, &out->ift, err));
+out:
+    return status;
+}
+
 ap_status ap_plan_measure(struct ap_run *run, const char *wanted, struct ap_plan_facts *out,
                           struct ap_error *err)
 {
@@ -330,6 +363,7 @@ ap_status ap_plan_measure(struct ap_run *run, const char *wanted, struct ap_plan
             AP_TRY(measure_pairs(run, &r[i], &out->pairs, err));
     AP_TRY(measure_supervised(run, wanted, out, err));
     AP_TRY(measure_rl(run, wanted, out, err));
+    AP_TRY(measure_target(run, wanted, out, err));
     ap_process_trim();
     out->process = ap_process_memory();
 out:

@@ -180,15 +180,52 @@ static ap_status plan_rlhf(struct ap_planning *p, struct ap_error *err)
     return status == AP_OK ? ap_plan_rewards(p, err) : status;
 }
 
+/* ---- dpo and ift: the target on examples ---- */
+
+static ap_status plan_target(struct ap_planning *p, const struct ap_optimiser_settings *optimiser,
+                             const struct ap_plan_texts *texts, struct ap_error *err)
+{
+    const struct ap_target_settings *t = &p->run->s->target;
+    int rows = larger(optimiser->batch_tokens, texts->longest);
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, t->model, err));
+    AP_TRY(ap_plan_role(p, t->model, &t->adapter, (struct ap_plan_learner){.trains = true}, err));
+    AP_TRY(ap_plan_tape(p, t->model, rows, t->adapter.rank, ap_learner_tape(optimiser), err));
+    ap_plan_add(p, AP_PLAN_DATA, texts->bytes);
+out:
+    return status;
+}
+
+static ap_status plan_dpo(struct ap_planning *p, struct ap_error *err)
+{
+    return plan_target(p, &p->run->s->dpo.optimiser, &p->facts->dpo, err);
+}
+
+static ap_status plan_ift(struct ap_planning *p, struct ap_error *err)
+{
+    return plan_target(p, &p->run->s->ift.optimiser, &p->facts->ift, err);
+}
+
 /* ---- eval ---- */
+
+/* The arms whose target is one that a stage has trained. */
+static const char *const trained_targets[] = {"rlhf", "dpo", "ift"};
+
+static bool has_trained_target(const char *arm)
+{
+    for (size_t i = 0; i < AP_LEN(trained_targets); i++)
+        if (strcmp(arm, trained_targets[i]) == 0)
+            return true;
+    return false;
+}
 
 /* What one arm holds beside the roles. */
 static ap_status plan_arm(struct ap_planning *p, const char *arm, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
-    bool rlhf = strcmp(arm, "rlhf") == 0, align = strcmp(arm, "align") == 0;
-    bool rewrites = !rlhf && strcmp(arm, "bare") != 0;
-    int prompter = s->prompter.adapter.rank, target = rlhf ? s->target.adapter.rank : 0;
+    bool trained = has_trained_target(arm), align = strcmp(arm, "align") == 0;
+    bool rewrites = !trained && strcmp(arm, "bare") != 0 && strcmp(arm, "best-of-n-answers") != 0;
+    int prompter = s->prompter.adapter.rank, target = trained ? s->target.adapter.rank : 0;
     int rows = s->align.optimiser.batch_tokens;
     ap_status status = AP_OK;
     if (rewrites)
@@ -199,7 +236,7 @@ static ap_status plan_arm(struct ap_planning *p, const char *arm, struct ap_erro
             ap_plan_tape(p, s->prompter.model,
                          larger(rows, p->facts->eval_prompter.longest + s->prompter.max_new_tokens),
                          prompter, AP_TAPE_FORWARD, err));
-    if (rlhf)
+    if (trained)
         AP_TRY(ap_plan_tape(p, s->target.model,
                             larger(rows, p->facts->eval_target.longest + s->target.max_new_tokens),
                             target, AP_TAPE_FORWARD, err));
@@ -238,8 +275,10 @@ static ap_status plan_eval(struct ap_planning *p, struct ap_error *err)
     if (ap_run_has_arm(p->run, "align"))
         AP_TRY(
             ap_plan_role(p, s->prompter.model, a, (struct ap_plan_learner){.from = "align"}, err));
-    if (ap_run_has_arm(p->run, "rlhf"))
-        AP_TRY(ap_plan_role(p, s->target.model, t, (struct ap_plan_learner){.from = "rlhf"}, err));
+    for (size_t i = 0; i < AP_LEN(trained_targets); i++)
+        if (ap_run_has_arm(p->run, trained_targets[i]))
+            AP_TRY(ap_plan_role(p, s->target.model, t,
+                                (struct ap_plan_learner){.from = trained_targets[i]}, err));
     ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_target.bytes);
     ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_prompter.bytes);
     AP_TRY(plan_arms(p, err));
@@ -260,6 +299,8 @@ static const struct row {
     {"sft", "sft", plan_sft},
     {"align", "align", plan_align},
     {"rlhf", "rlhf", plan_rlhf},
+    {"dpo", "dpo", plan_dpo},
+    {"ift", "ift", plan_ift},
     {"eval", "eval", plan_eval},
 };
 _Static_assert(AP_LEN(rows) <= AP_PLAN_STAGES, "AP_PLAN_STAGES");

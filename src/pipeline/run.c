@@ -46,6 +46,16 @@ static bool wants_rlhf(const struct ap_run *run)
     return run->s->has_rlhf || ap_run_has_arm(run, "rlhf");
 }
 
+static bool wants_dpo(const struct ap_run *run)
+{
+    return run->s->has_dpo;
+}
+
+static bool wants_ift(const struct ap_run *run)
+{
+    return run->s->has_ift;
+}
+
 static bool always(const struct ap_run *run)
 {
     (void)run;
@@ -59,6 +69,8 @@ static const struct stage_row stages[] = {
     {"sft", ap_run_stage_sft, wants_sft},
     {"align", ap_run_stage_align, always},
     {"rlhf", ap_run_stage_rlhf, wants_rlhf},
+    {"dpo", ap_run_stage_dpo, wants_dpo},
+    {"ift", ap_run_stage_ift, wants_ift},
     {"eval", ap_run_stage_eval, always},
 };
 
@@ -84,9 +96,8 @@ static bool needs(const struct ap_run *run, const char *wanted, const char *othe
     if (strcmp(other, "pretrain") == 0)
         return true;
     if (strcmp(wanted, "eval") == 0)
-        return strcmp(other, "rlhf") == 0    ? ap_run_has_arm(run, "rlhf")
-               : strcmp(other, "align") == 0 ? ap_run_has_arm(run, "align")
-                                             : true;
+        return strcmp(other, "reward") == 0 || strcmp(other, "sft") == 0 ||
+               ap_run_has_arm(run, other);
     if (strcmp(wanted, "sft") == 0)
         return strcmp(other, "reward") == 0 && strcmp(run->s->sft.source, "best-of-n") == 0;
     if (strcmp(wanted, "align") == 0)
@@ -113,8 +124,9 @@ static ap_status read_data(struct ap_run *run, struct ap_error *err)
     const struct ap_settings *s = run->s;
     const char *sft = strcmp(s->sft.source, "file") == 0 ? s->sft.path : "";
     const char *pretrain = s->pretrain.model[0] ? s->pretrain.path : "";
-    const char *paths[] = {s->data.path,  pretrain,     sft,         s->reward_train.path,
-                           s->align.path, s->rlhf.path, s->eval.path};
+    const char *dpo = s->has_dpo ? s->dpo.path : "", *ift = s->has_ift ? s->ift.path : "";
+    const char *paths[] = {s->data.path, pretrain, sft, s->reward_train.path, s->align.path,
+                           s->rlhf.path, dpo,      ift, s->eval.path};
     for (size_t i = 0; i < AP_LEN(paths); i++) {
         const struct ap_dataset *unused;
         ap_status status = paths[i][0] ? ap_run_dataset(run, paths[i], &unused, err) : AP_OK;
@@ -133,7 +145,8 @@ static ap_status check_wanted(const struct ap_run *run, const char *stage, struc
     const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
     if (stage && !wanted)
         return ap_fail(err, AP_INVALID,
-                       "'%s' is no stage, expected pretrain, reward, sft, align, rlhf or eval",
+                       "'%s' is no stage, expected pretrain, reward, sft, align, rlhf, dpo, ift or "
+                       "eval",
                        stage);
     if (wanted && !wanted->wanted(run))
         return ap_fail(err, AP_INVALID, "the recipe asks for no %s; %s", stage,

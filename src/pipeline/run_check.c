@@ -32,11 +32,12 @@ static ap_status check_text(struct ap_run *run, const struct ap_model_settings *
     return status;
 }
 
-static ap_status check_targets(const struct ap_config *config, const char *key,
-                               const struct ap_adapter_settings *a, struct ap_error *err)
+static ap_status check_targets(const struct ap_settings *s, const struct ap_config *config,
+                               const char *key, const struct ap_adapter_settings *a,
+                               struct ap_error *err)
 {
     bool unused[AP_LORA_N];
-    if (a->dropout > 0 && !strcmp(key, "target"))
+    if (a->dropout > 0 && !strcmp(key, "target") && !s->has_dpo && !s->has_ift)
         return ap_fail(err, AP_INVALID,
                        "target.adapter.dropout is %g, expected 0: it trains in rlhf alone, where "
                        "dropout is off (math.md (10)); leave it out",
@@ -73,7 +74,7 @@ static ap_status check_model(struct ap_run *run, const char *name, const char *k
                        "of %d tokens; lower it or raise run.context",
                        key, max_new_tokens, context);
     if (adapter)
-        status = check_targets(&config, key, adapter, err);
+        status = check_targets(run->s, &config, key, adapter, err);
     return status == AP_OK ? check_text(run, m, err) : status;
 }
 
@@ -174,6 +175,11 @@ static bool has_answer(const struct ap_example *e)
     return e->answer != NULL;
 }
 
+static bool has_any_answer(const struct ap_example *e)
+{
+    return e->answer || e->chosen;
+}
+
 static bool has_meta(const struct ap_example *e)
 {
     return e->meta != NULL;
@@ -234,6 +240,14 @@ static ap_status check_data(struct ap_run *run, struct ap_error *err)
     if (ap_recipe_has(run->recipe, "align"))
         AP_TRY(need(run, s->align.path, AP_SPLIT_TRAIN, any,
                     "a training prompt; raise data.split.train", err));
+    if (s->has_dpo)
+        AP_TRY(need(
+            run, s->dpo.path, AP_SPLIT_TRAIN, is_pair,
+            "is a preference pair: {\"prompt\", \"chosen\", \"rejected\"} or scored answers", err));
+    if (s->has_ift)
+        AP_TRY(need(run, s->ift.path, AP_SPLIT_TRAIN, has_any_answer,
+                    "has an answer to learn: {\"prompt\", \"response\"}, {\"messages\"} or pairs",
+                    err));
     if (ap_recipe_has(run->recipe, "eval"))
         AP_TRY(check_eval_data(run, err));
 out:

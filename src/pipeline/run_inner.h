@@ -23,7 +23,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define AP_RUN_DATA_MAX 8
+#define AP_RUN_DATA_MAX 12
 
 struct ap_run_data {
     char *path;
@@ -206,6 +206,8 @@ ap_status ap_run_stage_sft(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_align(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_rlhf(struct ap_run *run, struct ap_error *err);
+ap_status ap_run_stage_dpo(struct ap_run *run, struct ap_error *err);
+ap_status ap_run_stage_ift(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err);
 /* Whether eval is done under the settings of this recipe: eval.* may change in a run that is there.
  */

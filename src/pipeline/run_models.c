@@ -87,6 +87,8 @@ bool ap_run_stage_uses(const struct ap_run *run, const char *stage, const char *
         return reward;
     if (strcmp(stage, "sft") == 0)
         return prompter;
+    if (strcmp(stage, "dpo") == 0 || strcmp(stage, "ift") == 0)
+        return target;
     if (strcmp(stage, "rlhf") == 0)
         return target || reward;
     return prompter || target || reward;

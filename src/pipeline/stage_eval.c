@@ -20,7 +20,7 @@ struct eval {
     struct ap_run_reward reward;
     struct ap_judge judges[AP_JUDGES_MAX];
     int n_judge;
-    struct ap_owned_role untrained, sft, aligned, base, rlhf;
+    struct ap_owned_role untrained, sft, aligned, base, rlhf, dpo, ift;
 };
 
 static void eval_free(struct eval *e)
@@ -33,6 +33,8 @@ static void eval_free(struct eval *e)
     ap_owned_role_free(&e->aligned);
     ap_owned_role_free(&e->base);
     ap_owned_role_free(&e->rlhf);
+    ap_owned_role_free(&e->dpo);
+    ap_owned_role_free(&e->ift);
 }
 
 /* Keep the prompts that both sides have: one may be too long for one model only. Both are in file
@@ -101,6 +103,25 @@ static ap_status open_judges(struct eval *e, struct ap_error *err)
     return status;
 }
 
+/* What the stage of the arm's name left; nothing where the recipe has no such arm. */
+static ap_status open_trained(struct eval *e, const char *arm, struct ap_lm *lm,
+                              const struct ap_adapter_settings *adapter, struct ap_owned_role *out,
+                              struct ap_error *err)
+{
+    struct ap_run *run = e->run;
+    if (!ap_run_has_arm(run, arm))
+        return AP_OK;
+    char *final = ap_run_dir_path(&run->dir, arm, "final");
+    ap_status status = final ? AP_OK : ap_fail(err, AP_MEMORY, "eval: arm %s: out of memory", arm);
+    if (status == AP_OK && !ap_file_exists(final))
+        status = ap_fail(err, AP_NOT_FOUND,
+                         "eval.arms: %s has no checkpoint: %s is missing; `alignpro %s RECIPE` "
+                         "makes it, once %s/%s is removed",
+                         arm, final, arm, run->dir.path, arm);
+    ap_free(final);
+    return status == AP_OK ? ap_run_role(run, lm, adapter, arm, out, err) : status;
+}
+
 static ap_status open_roles(struct eval *e, struct ap_error *err)
 {
     ap_status status = AP_OK;
@@ -111,15 +132,26 @@ static ap_status open_roles(struct eval *e, struct ap_error *err)
     AP_TRY(ap_run_role(run, e->prompter, p, NULL, &e->untrained, err));
     AP_TRY(ap_run_role(run, e->prompter, p, ap_run_sft_stage(run), &e->sft, err));
     AP_TRY(ap_run_role(run, e->target, t, NULL, &e->base, err));
-    if (ap_run_has_arm(run, "align"))
-        AP_TRY(ap_run_role(run, e->prompter, p, "align", &e->aligned, err));
-    if (ap_run_has_arm(run, "rlhf"))
-        AP_TRY(ap_run_role(run, e->target, t, "rlhf", &e->rlhf, err));
+    AP_TRY(open_trained(e, "align", e->prompter, p, &e->aligned, err));
+    AP_TRY(open_trained(e, "rlhf", e->target, t, &e->rlhf, err));
+    AP_TRY(open_trained(e, "dpo", e->target, t, &e->dpo, err));
+    AP_TRY(open_trained(e, "ift", e->target, t, &e->ift, err));
 out:
     return status;
 }
 
 /* ---- one arm ---- */
+
+/* The target itself was trained. */
+static void use_target(struct eval *e, const struct ap_owned_role *trained, struct ap_arm *arm,
+                       const struct ap_role **target)
+{
+    double temperature = e->run->s->target.temperature;
+    *target = &trained->role;
+    arm->kl_policy = trained->role;
+    arm->kl_reference = e->base.role;
+    arm->kl_temperature = temperature > 0 ? temperature : 1;
+}
 
 /* Which roles an arm is made of; rewriter NULL: x goes to the target as it is. */
 static void describe_arm(struct eval *e, const char *name, struct ap_arm *arm,
@@ -144,12 +176,14 @@ static void describe_arm(struct eval *e, const char *name, struct ap_arm *arm,
         arm->kl_policy = e->aligned.role;
         arm->kl_reference = e->sft.role;
         arm->kl_temperature = s->eval.temperature > 0 ? s->eval.temperature : 1;
-    } else if (strcmp(name, "rlhf") == 0) {
-        *target = &e->rlhf.role;
-        arm->kl_policy = e->rlhf.role;
-        arm->kl_reference = e->base.role;
-        arm->kl_temperature = s->target.temperature > 0 ? s->target.temperature : 1;
-    }
+    } else if (strcmp(name, "best-of-n-answers") == 0)
+        arm->n = s->eval.n;
+    else if (strcmp(name, "rlhf") == 0)
+        use_target(e, &e->rlhf, arm, target);
+    else if (strcmp(name, "dpo") == 0)
+        use_target(e, &e->dpo, arm, target);
+    else if (strcmp(name, "ift") == 0)
+        use_target(e, &e->ift, arm, target);
 }
 
 static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct ap_error *err)

@@ -1,6 +1,8 @@
-/* The stages that imitate text: pretrain, and sft from a file or from best-of-n. math.md (8). */
+/* The stages that imitate text: pretrain, sft from a file or from best-of-n, math.md (8), and ift,
+ * which trains the target itself, math.md (21). */
 #include "pipeline/run_inner.h"
 
+#include "align/ift.h"
 #include "align/sft.h"
 #include "base/clock.h"
 #include "base/json.h"
@@ -24,9 +26,10 @@ static void free_sequences(struct sequences *s)
     *s = (struct sequences){0};
 }
 
-/* The examples of the training split that have an answer, as lm sees them. */
+/* The examples of the training split, each with an answer, as lm sees them. or_chosen: of a
+ * preference pair the chosen answer will do, and records without any are left out. */
 static ap_status make_sequences(struct ap_run *run, const struct ap_dataset *d, const char *path,
-                                const struct ap_lm *lm, const char *meta_prompt,
+                                const struct ap_lm *lm, const char *meta_prompt, bool or_chosen,
                                 struct sequences *out, struct ap_error *err)
 {
     ap_status status = AP_OK;
@@ -40,8 +43,11 @@ static ap_status make_sequences(struct ap_run *run, const struct ap_dataset *d, 
     }
     for (size_t i = 0; i < n; i++) {
         const struct ap_example *e = &d->examples[index[i]];
+        const char *answer = e->answer || !or_chosen ? e->answer : e->chosen;
         bool fits;
-        if (!e->answer) {
+        if (!answer && or_chosen)
+            continue;
+        if (!answer) {
             status = ap_fail(err, AP_FORMAT,
                              "%s: record %llu has no answer to imitate, expected {\"prompt\", "
                              "\"rewrite\"}, {\"prompt\", \"response\"} or {\"messages\"}",
@@ -50,7 +56,7 @@ static ap_status make_sequences(struct ap_run *run, const struct ap_dataset *d, 
         }
         char *x = ap_meta_prompt_apply(meta_prompt ? meta_prompt : "", e->prompt);
         status = x ? ap_sequence_make(&out->items[out->n], lm->chat, e->context, e->n_context, x,
-                                      e->answer, lm->context, ap_run_too_long(run), &fits, err)
+                                      answer, lm->context, ap_run_too_long(run), &fits, err)
                    : ap_fail(err, AP_MEMORY, "%s: out of memory", path);
         ap_free(x);
         if (status != AP_OK)
@@ -98,7 +104,7 @@ ap_status ap_run_stage_pretrain(struct ap_run *run, struct ap_error *err)
 
     AP_TRY(ap_run_dataset(run, s->path, &d, err));
     AP_TRY(ap_run_lm_start(run, s->model, &lm, err));
-    AP_TRY(make_sequences(run, d, s->path, lm, NULL, &data, err));
+    AP_TRY(make_sequences(run, d, s->path, lm, NULL, false, &data, err));
     AP_TRY(train_on(run, "pretrain", lm, &(struct ap_role){lm->weights, NULL}, &data, s->epochs,
                     s->batch, &s->optimiser, err));
 out:
@@ -298,12 +304,46 @@ ap_status ap_run_stage_sft(struct ap_run *run, struct ap_error *err)
     ap_run_release_models(run, "sft");
     AP_TRY(ap_run_dataset(run, path, &d, err));
     AP_TRY(ap_run_lm(run, run->s->prompter.model, &lm, err));
-    AP_TRY(make_sequences(run, d, path, lm, ap_run_meta_prompt(run), &data, err));
+    AP_TRY(make_sequences(run, d, path, lm, ap_run_meta_prompt(run), false, &data, err));
     AP_TRY(ap_run_policy(run, lm, &run->s->prompter.adapter, NULL, &policy, err));
     AP_TRY(train_on(run, "sft", lm, &policy.role, &data, s->epochs, s->batch, &s->optimiser, err));
 out:
     ap_owned_role_free(&policy);
     free_sequences(&data);
     ap_free(path);
+    return status;
+}
+
+/* ---- ift ---- */
+
+ap_status ap_run_stage_ift(struct ap_run *run, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_ift_settings *s = &run->s->ift;
+    const char *path = s->path[0] ? s->path : run->s->data.path;
+    struct ap_stage stage = ap_run_begin(run, "ift");
+    const struct ap_dataset *d;
+    struct ap_lm *lm;
+    struct ap_owned_role policy = {0};
+    struct sequences data = {0};
+    char json[96];
+
+    AP_TRY(ap_run_dataset(run, path, &d, err));
+    AP_TRY(ap_run_lm(run, run->s->target.model, &lm, err));
+    AP_TRY(make_sequences(run, d, path, lm, NULL, true, &data, err));
+    AP_TRY(ap_run_policy(run, lm, &run->s->target.adapter, NULL, &policy, err));
+    struct ap_ift_options options = {.lm = lm,
+                                     .role = policy.role,
+                                     .frozen = lm->weights,
+                                     .sequences = data.items,
+                                     .n = data.n,
+                                     .settings = s};
+    AP_TRY(ap_ift(&stage, &options, err));
+    snprintf(json, sizeof(json), "{\"examples\": %d, \"skipped\": %lld}", data.n,
+             (long long)data.n_skipped);
+    AP_TRY(ap_run_finish(run, "ift", lm, &policy.role, json, err));
+out:
+    ap_owned_role_free(&policy);
+    free_sequences(&data);
     return status;
 }

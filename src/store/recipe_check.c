@@ -334,7 +334,8 @@ static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
 
 static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err)
 {
-    const struct ap_eval_settings *e = &recipe->settings.eval;
+    const struct ap_settings *s = &recipe->settings;
+    const struct ap_eval_settings *e = &s->eval;
     for (int i = 0; i < e->n_arms; i++) {
         for (int j = 0; j < i; j++) {
             if (!is(e->arms[i], e->arms[j]))
@@ -342,10 +343,12 @@ static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err
             ap_fail(err, AP_INVALID, "eval.arms names %s twice; keep one", e->arms[i]);
             return refuse(recipe, "eval.arms", err);
         }
-        if (is(e->arms[i], "rlhf") && !recipe->settings.has_rlhf) {
+        if ((is(e->arms[i], "rlhf") && !s->has_rlhf) || (is(e->arms[i], "dpo") && !s->has_dpo) ||
+            (is(e->arms[i], "ift") && !s->has_ift)) {
             ap_fail(err, AP_INVALID,
-                    "eval.arms names rlhf, but the recipe has no rlhf section; add "
-                    "rlhf: {} or remove the arm");
+                    "eval.arms names %s, but the recipe has no %s section; add %s: {}, which "
+                    "`alignpro %s` then trains, or remove the arm",
+                    e->arms[i], e->arms[i], e->arms[i], e->arms[i]);
             return refuse(recipe, "eval.arms", err);
         }
     }
@@ -410,13 +413,20 @@ static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *
 
 /* ---- what a section that is there needs of others ---- */
 
-static bool arm_needs(const struct ap_recipe *recipe, const char *but)
+/* Whether an arm rewrites. */
+static bool arms_need_prompter(const struct ap_recipe *recipe)
 {
+    static const char *const others[] = {"bare", "rlhf", "dpo", "ift", "best-of-n-answers"};
+
     const struct ap_eval_settings *e = &recipe->settings.eval;
-    bool needs = false;
-    for (int i = 0; present(recipe, "eval") && i < e->n_arms; i++)
-        needs = needs || (!is(e->arms[i], "bare") && !is(e->arms[i], but));
-    return needs;
+    for (int i = 0; present(recipe, "eval") && i < e->n_arms; i++) {
+        bool rewrites = true;
+        for (size_t k = 0; k < AP_LEN(others); k++)
+            rewrites = rewrites && !is(e->arms[i], others[k]);
+        if (rewrites)
+            return true;
+    }
+    return false;
 }
 
 static ap_status check_roles(const struct ap_recipe *recipe, struct ap_error *err)
@@ -426,10 +436,11 @@ static ap_status check_roles(const struct ap_recipe *recipe, struct ap_error *er
     bool sft = !is(s->sft.source, "none");
     bool best = is(s->sft.source, "best-of-n");
     if (!s->prompter.model[0] &&
-        (present(recipe, "prompter") || align || sft || arm_needs(recipe, "rlhf")))
+        (present(recipe, "prompter") || align || sft || arms_need_prompter(recipe)))
         return need(recipe, "prompter.model",
                     align ? "align trains it" : "a section of the recipe uses it", err);
-    if (!s->target.model[0] && (present(recipe, "target") || align || rlhf || eval || best))
+    if (!s->target.model[0] &&
+        (present(recipe, "target") || align || rlhf || s->has_dpo || s->has_ift || eval || best))
         return need(recipe, "target.model",
                     align ? "align asks it for answers" : "a section of the recipe uses it", err);
     if (!ap_recipe_has_reward(recipe) && (align || rlhf || best))
@@ -455,6 +466,10 @@ static ap_status check_data(const struct ap_recipe *recipe, struct ap_error *err
         return need(recipe, "data.path", "align has no path of its own", err);
     if (s->has_rlhf && !s->rlhf.path[0])
         return need(recipe, "data.path", "rlhf has no path of its own", err);
+    if (s->has_dpo && !s->dpo.path[0])
+        return need(recipe, "data.path", "dpo has no path of its own", err);
+    if (s->has_ift && !s->ift.path[0])
+        return need(recipe, "data.path", "ift has no path of its own", err);
     if (present(recipe, "eval") && !s->eval.path[0])
         return need(recipe, "data.path", "eval has no path of its own", err);
     if (learns_reward(recipe) && !s->reward_train.path[0])

@@ -80,6 +80,8 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
     struct ap_setting_ref ref;
     ap_status status = derive_rewards(recipe, err);
     s->has_rlhf = ap_recipe_section(recipe, "rlhf")->kind != AP_ORIGIN_DEFAULT;
+    s->has_dpo = ap_recipe_section(recipe, "dpo")->kind != AP_ORIGIN_DEFAULT;
+    s->has_ift = ap_recipe_section(recipe, "ift")->kind != AP_ORIGIN_DEFAULT;
     for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
         if (ref.group->inherits)
             status = inherit(recipe, &ref, err);

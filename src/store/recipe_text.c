@@ -137,6 +137,18 @@ out:
 
 /* ---- fingerprint and differences ---- */
 
+/* Sections of which a recipe has all or nothing: without one its keys say nothing. */
+static const char *const whole_sections[] = {"rlhf", "dpo", "ift"};
+
+static bool has_section(const struct ap_settings *s, const char *prefix)
+{
+    if (!strcmp(prefix, "dpo"))
+        return s->has_dpo;
+    if (!strcmp(prefix, "ift"))
+        return s->has_ift;
+    return strcmp(prefix, "rlhf") != 0 || s->has_rlhf;
+}
+
 /* Text of one value, "" for a key that plays no part; key gets its full name. item: of a named
  * section. */
 static ap_status value_text(const struct ap_recipe *recipe, const struct ap_setting_ref *ref,
@@ -145,7 +157,7 @@ static ap_status value_text(const struct ap_recipe *recipe, const struct ap_sett
 {
     const struct ap_settings *s = &recipe->settings;
     const struct ap_named_section *named = ref->group->named;
-    bool absent = !strcmp(ref->group->prefix, "rlhf") && !s->has_rlhf;
+    bool absent = !has_section(s, ref->group->prefix);
     ap_buffer_clear(out);
     if (named)
         snprintf(key, AP_KEY_MAX, "%s.%s%s.%s", named->prefix, ap_named_item_name(named, s, item),
@@ -252,16 +264,16 @@ ap_status ap_recipe_differences(const struct ap_recipe *a, const struct ap_recip
                                 struct ap_buffer *out, struct ap_error *err)
 {
     struct ap_setting_ref ref;
-    bool both = a->settings.has_rlhf == b->settings.has_rlhf;
+    const struct ap_settings *x = &a->settings, *y = &b->settings;
     int n = 0;
     ap_status status;
     AP_TRY(ap_buffer_puts(out, "", err));
-    if (!both)
-        AP_TRY(add_difference("rlhf", a->settings.has_rlhf ? "present" : "",
-                              b->settings.has_rlhf ? "present" : "", &n, out, err));
-    AP_TRY(name_differences(&a->settings, &b->settings, &n, out, err));
+    for (size_t i = 0; i < AP_LEN(whole_sections); i++)
+        AP_TRY(add_difference(whole_sections[i], has_section(x, whole_sections[i]) ? "present" : "",
+                              has_section(y, whole_sections[i]) ? "present" : "", &n, out, err));
+    AP_TRY(name_differences(x, y, &n, out, err));
     for (size_t i = 0; ap_setting_at(i, &ref); i++)
-        if (both || strcmp(ref.group->prefix, "rlhf") != 0)
+        if (has_section(x, ref.group->prefix) == has_section(y, ref.group->prefix))
             AP_TRY(row_differences(a, b, &ref, &n, out, err));
     if (n > 4)
         AP_TRY(ap_buffer_printf(out, err, " and %d more", n - 4));

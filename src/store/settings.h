@@ -48,7 +48,7 @@ struct ap_prompter_settings {
 
 struct ap_target_settings {
     char *model;
-    struct ap_adapter_settings adapter; /* for rlhf */
+    struct ap_adapter_settings adapter; /* for rlhf, dpo, ift */
     int max_new_tokens;
     double temperature, top_p, min_p, repetition_penalty;
     int top_k;
@@ -124,6 +124,22 @@ struct ap_rl_settings {
     struct ap_optimiser_settings optimiser;
 };
 
+/* Of the target, on preference pairs: math.md (20). */
+struct ap_dpo_settings {
+    char *path; /* "" for data.path */
+    int epochs, batch;
+    double beta, label_smoothing, nll_weight;
+    struct ap_optimiser_settings optimiser;
+};
+
+/* Of the target, on prompts with answers: math.md (21). */
+struct ap_ift_settings {
+    char *path; /* "" for data.path */
+    int epochs, batch;
+    double eta, g;
+    struct ap_optimiser_settings optimiser;
+};
+
 struct ap_eval_settings {
     char *arms[AP_LIST_MAX];
     int n_arms;
@@ -164,7 +180,9 @@ struct ap_settings {
     struct ap_sft_settings sft;
     struct ap_reward_train_settings reward_train;
     struct ap_rl_settings align, rlhf;
-    bool has_rlhf; /* the recipe has an rlhf section */
+    struct ap_dpo_settings dpo;
+    struct ap_ift_settings ift;
+    bool has_rlhf, has_dpo, has_ift; /* the recipe has that section */
     struct ap_eval_settings eval;
     char *template_name, *date, *special_in_content; /* text: */
     struct ap_run_settings run;

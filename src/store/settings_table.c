@@ -85,7 +85,8 @@ static const struct ap_setting prompter_rows[] = {
 
 #define OWNER struct ap_target_settings
 static const struct ap_setting target_rows[] = {
-    ROW("model", TEXT, model, "", HELP("which of models: answers; it stays frozen but for rlhf")),
+    ROW("model", TEXT, model, "",
+        HELP("which of models: answers; it stays frozen but for rlhf, dpo and ift")),
     ROW("max_new_tokens", INT, max_new_tokens, "256", RANGE(1, 1e6),
         HELP("most tokens of an answer")),
     ROW("temperature", REAL, temperature, "1", RANGE(0, 100),
@@ -239,19 +240,46 @@ static const struct ap_setting rl_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_dpo_settings
+static const struct ap_setting dpo_rows[] = {
+    ROW("path", PATH, path, "", HELP("preference pairs; empty for data.path")),
+    ROW("epochs", INT, epochs, "1", RANGE(1, 1e6), HELP("passes over the pairs")),
+    ROW("batch", INT, batch, "32", RANGE(1, 1e6), HELP("pairs in a step")),
+    ROW("beta", REAL, beta, "0.1", RANGE(1e-6, 1e3),
+        HELP("scale of the log-ratios, math.md (20): the larger, the closer to the start")),
+    ROW("label_smoothing", REAL, label_smoothing, "0", RANGE(0, 0.5),
+        HELP("share of pairs that are taken to be the wrong way round")),
+    ROW("nll_weight", REAL, nll_weight, "0", RANGE(0, 100),
+        HELP("weight of the chosen answers' own loss a token, beside the pairs'")),
+};
+#undef OWNER
+
+#define OWNER struct ap_ift_settings
+static const struct ap_setting ift_rows[] = {
+    ROW("path", PATH, path, "",
+        HELP("prompts with answers, or pairs, of which the chosen; empty for data.path")),
+    ROW("epochs", INT, epochs, "1", RANGE(1, 1e6), HELP("passes over the data")),
+    ROW("batch", INT, batch, "32", RANGE(1, 1e6), HELP("examples in a step")),
+    ROW("eta", REAL, eta, "0.2", RANGE(0, 1),
+        HELP("share of the model's own guess in an answer's inputs, math.md (21)")),
+    ROW("g", REAL, g, "0.95", RANGE(0, 1),
+        HELP("how far a token answers for those after it, math.md (21); 0: for itself alone")),
+};
+#undef OWNER
+
 #define OWNER struct ap_eval_settings
 /* None of them changes what was trained: a run whose eval.* changed only evaluates again. */
 static const struct ap_setting eval_rows[] = {
     ROW("arms", CHOICE_LIST, arms, "bare,sft,align", LIST(n_arms),
-        CHOICES("bare|instruct|sft|align|rlhf|best-of-n"), FLAGS(AP_SETTING_HARMLESS),
-        HELP("what is compared, math.md (16)-(22)")),
+        CHOICES("bare|instruct|sft|align|rlhf|dpo|ift|best-of-n|best-of-n-answers"),
+        FLAGS(AP_SETTING_HARMLESS), HELP("what is compared, math.md (16)-(22)")),
     ROW("seeds", INT64_LIST, seeds, "1", LIST(n_seeds), RANGE(0, INT64_MOST),
         FLAGS(AP_SETTING_HARMLESS), HELP("sampling seeds, the same for every arm")),
     ROW("judges", TEXT_LIST, judges, "reward", LIST(n_judges), FLAGS(AP_SETTING_HARMLESS),
         HELP(
             "who scores the answers: reward; a name of rewards; world, the bundled world's score")),
     ROW("n", INT, n, "8", RANGE(2, 4096), FLAGS(AP_SETTING_HARMLESS),
-        HELP("rewrites of best-of-n")),
+        HELP("rewrites of best-of-n, answers of best-of-n-answers")),
     ROW("prompts", INT64, prompts, "0", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
         HELP("most test prompts; 0 for all")),
     ROW("bootstrap", INT, bootstrap, "2000", RANGE(1, 1e5), FLAGS(AP_SETTING_HARMLESS),
@@ -344,7 +372,7 @@ static const struct ap_setting_group groups[] = {
      AT(target),
      .optional = true},
     {.prefix = "target.adapter",
-     .help = "its LoRA adapter in rlhf, or none",
+     .help = "its LoRA adapter in rlhf, dpo and ift, or none",
      ROWS(adapter_rows),
      AT(target.adapter),
      .optional = true,
@@ -400,6 +428,18 @@ static const struct ap_setting_group groups[] = {
      AT(rlhf.optimiser),
      .optional = true,
      .inherits = "align"},
+    {.prefix = "dpo",
+     .help = "the target learns from preference pairs, for comparison, math.md (20)",
+     ROWS(dpo_rows),
+     AT(dpo),
+     .optional = true},
+    {.prefix = "dpo", ROWS(optimiser_rows), AT(dpo.optimiser), .optional = true},
+    {.prefix = "ift",
+     .help = "the target learns from answers by intuitive fine-tuning, math.md (21)",
+     ROWS(ift_rows),
+     AT(ift),
+     .optional = true},
+    {.prefix = "ift", ROWS(optimiser_rows), AT(ift.optimiser), .optional = true},
     {.prefix = "eval",
      .help = "the comparison of arms",
      ROWS(eval_rows),

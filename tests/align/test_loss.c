@@ -112,6 +112,143 @@ static void test_implicit_reward(void **state)
     check_near(slope, 0, 0, 0);
 }
 
+/* -- (20) -- */
+
+struct dpo_case {
+    double chosen[4], rejected[4], chosen_ref[4], rejected_ref[4];
+    struct ap_dpo_weights w;
+};
+
+static double dpo_loss_of(const struct dpo_case *c, double *dchosen, double *drejected)
+{
+    const struct ap_dpo_pairs p = {c->chosen, c->rejected, c->chosen_ref, c->rejected_ref};
+    return ap_loss_dpo(&p, 4, 5, 30, &c->w, dchosen, drejected);
+}
+
+static double dpo_loss(void *context)
+{
+    double unused[2][4];
+    return dpo_loss_of(context, unused[0], unused[1]);
+}
+
+static void dpo_fill(struct dpo_case *c)
+{
+    table_fill(c->chosen, 4, -20, -2, 21);
+    table_fill(c->rejected, 4, -20, -2, 22);
+    table_fill(c->chosen_ref, 4, -20, -2, 23);
+    table_fill(c->rejected_ref, 4, -20, -2, 24);
+}
+
+static void test_dpo_by_hand(void **state)
+{
+    (void)state;
+    const double chosen = -4, rejected = -6, chosen_ref = -5, rejected_ref = -6 - log(3) / 0.5 + 1;
+    const struct ap_dpo_pairs p = {&chosen, &rejected, &chosen_ref, &rejected_ref};
+    struct ap_dpo_weights w = {.beta = 0.5};
+    double dc, dr, ratio = log(3) - 0.5; /* β log-ratio of the rejected; of the chosen ½ */
+    double z = 0.5 - ratio, right = 1 / (1 + exp(-z));
+    check_near(ap_loss_dpo(&p, 1, 1, 1, &w, &dc, &dr), -log(right), 1e-15, 0);
+    check_near(dc, -0.5 * (1 - right), 1e-15, 0);
+    check_near(dr, -dc, 1e-15, 0);
+    w.label_smoothing = 0.25; /* one pair in four is thought to be the other way round */
+    check_near(ap_loss_dpo(&p, 1, 1, 1, &w, &dc, &dr), -0.75 * log(right) - 0.25 * log(1 - right),
+               1e-15, 0);
+    check_near(dc, 0.5 * (0.25 * right - 0.75 * (1 - right)), 1e-15, 0);
+    w = (struct ap_dpo_weights){.beta = 0.5, .nll_weight = 2}; /* of eight tokens */
+    check_near(ap_loss_dpo(&p, 1, 1, 8, &w, &dc, &dr), -log(right) + 2 * 4.0 / 8, 1e-15, 0);
+    check_near(dc, -0.5 * (1 - right) - 0.25, 1e-15, 0);
+    check_near(dr, 0.5 * (1 - right), 1e-15, 0);
+}
+
+static void test_dpo_gradient(void **state)
+{
+    (void)state;
+    struct dpo_case c = {
+        .w = {.beta = 0.3, .margin = 0.4, .label_smoothing = 0.1, .nll_weight = 0.7}};
+    double dchosen[4], drejected[4];
+    dpo_fill(&c);
+    dpo_loss_of(&c, dchosen, drejected);
+    table_check_gradient(c.chosen, dchosen, 4, dpo_loss, &c);
+    table_check_gradient(c.rejected, drejected, 4, dpo_loss, &c);
+}
+
+/* math.md (9a): without smoothing and NLL it is (9) on the implicit reward. */
+static void test_dpo_is_bradley_terry_on_the_implicit_reward(void **state)
+{
+    (void)state;
+    struct dpo_case c = {.w = {.beta = 0.2, .margin = 0.3}};
+    double dchosen[4], drejected[4], reward[2][4], want[2][4];
+    dpo_fill(&c);
+    for (int i = 0; i < 4; i++) {
+        reward[0][i] = ap_implicit_reward(c.chosen[i], c.chosen_ref[i], 0.2, 0, NULL);
+        reward[1][i] = ap_implicit_reward(c.rejected[i], c.rejected_ref[i], 0.2, 0, NULL);
+    }
+    double loss = ap_loss_bradley_terry(reward[0], reward[1], 4, 5, 0.3, 0, want[0], want[1]);
+    check_near(dpo_loss_of(&c, dchosen, drejected), loss, 1e-14, 0);
+    for (int i = 0; i < 4; i++) {
+        check_near(dchosen[i], 0.2 * want[0][i], 1e-15, 0);
+        check_near(drejected[i], 0.2 * want[1][i], 1e-15, 0);
+    }
+}
+
+/* -- (21) -- */
+
+static void test_ift_by_hand(void **state)
+{
+    (void)state;
+    const double logp[] = {-1, -2, -4}; /* c·T: 4 + ½(2 + ½·4)…: 3, 4, 4; Σ 11 */
+    double dlogp[3];
+    check_near(ap_loss_ift(logp, 3, 0.5, 2, dlogp), (3 * 1 + 4 * 2 + 4 * 4) * 3.0 / 11 / 3 / 2,
+               1e-15, 0);
+    check_near(dlogp[0], -3 * 3.0 / 11 / 6, 1e-15, 0);
+    check_near(dlogp[1], -3 * 4.0 / 11 / 6, 1e-15, 0);
+    check_near(dlogp[2], -3 * 4.0 / 11 / 6, 1e-15, 0);
+    const double certain[] = {0, 0};
+    check_near(ap_loss_ift(certain, 2, 0.5, 1, dlogp), 0, 0, 0);
+    check_near(dlogp[0], -0.5, 0, 0);
+}
+
+static void test_ift_without_decay_is_sft_of_a_row(void **state)
+{
+    (void)state;
+    double logp[7], got[7], want[7];
+    table_fill(logp, 7, -5, 0, 25);
+    assert_true(ap_loss_ift(logp, 7, 0, 1, got) == ap_loss_sft(logp, 7, 7, want));
+    assert_memory_equal(got, want, sizeof(got));
+}
+
+struct ift_case {
+    double logp[6], weight[6];
+};
+
+static double ift_loss(void *context)
+{
+    const struct ift_case *c = context;
+    double loss = 0;
+    for (int t = 0; t < 6; t++)
+        loss -= c->weight[t] * c->logp[t] / 6;
+    return loss;
+}
+
+/* The weights are those of (21), summed forwards, and constants in the gradient. */
+static void test_ift_gradient(void **state)
+{
+    (void)state;
+    struct ift_case c;
+    double dlogp[6], sum = 0;
+    table_fill(c.logp, 6, -4, 0, 26);
+    for (int t = 0; t < 6; t++) {
+        c.weight[t] = 0;
+        for (int k = t; k < 6; k++)
+            c.weight[t] -= pow(0.8, k - t) * c.logp[k] / 6;
+        sum += c.weight[t];
+    }
+    for (int t = 0; t < 6; t++)
+        c.weight[t] *= 6 / sum;
+    check_near(ap_loss_ift(c.logp, 6, 0.8, 1, dlogp), ift_loss(&c), 1e-14, 0);
+    table_check_gradient(c.logp, dlogp, 6, ift_loss, &c);
+}
+
 /* -- (10) -- */
 
 static void test_gae_by_hand(void **state)
@@ -504,6 +641,12 @@ int main(void)
         cmocka_unit_test(test_bradley_terry_gradient),
         cmocka_unit_test(test_bradley_terry_sees_only_the_gap),
         cmocka_unit_test(test_implicit_reward),
+        cmocka_unit_test(test_dpo_by_hand),
+        cmocka_unit_test(test_dpo_gradient),
+        cmocka_unit_test(test_dpo_is_bradley_terry_on_the_implicit_reward),
+        cmocka_unit_test(test_ift_by_hand),
+        cmocka_unit_test(test_ift_without_decay_is_sft_of_a_row),
+        cmocka_unit_test(test_ift_gradient),
         cmocka_unit_test(test_gae_by_hand),
         cmocka_unit_test(test_gae_with_lambda_one_is_the_return),
         cmocka_unit_test(test_whitening),

@@ -114,6 +114,42 @@ static void test_golden_bradley_terry(void **state)
     json_decref(all);
 }
 
+static void check_golden_dpo(const json_t *o)
+{
+    double chosen[32], rejected[32], chosen_ref[32], rejected_ref[32], dchosen[32], drejected[32];
+    int n = (int)json_array_size(json_object_get(o, "policy_chosen"));
+    double n_token = 0, n_right = 0;
+    assert_in_range(n, 1, 32);
+    for (int i = 0; i < n; i++) {
+        chosen[i] = at(o, "policy_chosen", (size_t)i);
+        rejected[i] = at(o, "policy_rejected", (size_t)i);
+        chosen_ref[i] = at(o, "ref_chosen", (size_t)i);
+        rejected_ref[i] = at(o, "ref_rejected", (size_t)i);
+        n_token += at(o, "chosen_tokens", (size_t)i);
+        n_right += chosen[i] - chosen_ref[i] > rejected[i] - rejected_ref[i];
+    }
+    const struct ap_dpo_pairs pairs = {chosen, rejected, chosen_ref, rejected_ref};
+    const struct ap_dpo_weights weights = {.beta = number(o, "beta"),
+                                           .label_smoothing = number(o, "label_smoothing"),
+                                           .nll_weight = number(o, "nll_weight")};
+    double loss = ap_loss_dpo(&pairs, n, n, n_token, &weights, dchosen, drejected);
+    check_near(loss, number(o, "loss"), EXACT, EXACT);
+    check_near(n_right / n, number(o, "accuracy"), EXACT, EXACT);
+    for (int i = 0; i < n; i++) {
+        check_near(dchosen[i], at(o, "dpolicy_chosen", (size_t)i), EXACT, EXACT);
+        check_near(drejected[i], at(o, "dpolicy_rejected", (size_t)i), EXACT, EXACT);
+    }
+}
+
+static void test_golden_dpo(void **state)
+{
+    json_t *all = open_golden(state, "dpo"), *o;
+    size_t k;
+    assert_int_equal(json_array_size(all), 3);
+    json_array_foreach(all, k, o) check_golden_dpo(o);
+    json_decref(all);
+}
+
 static void check_golden_kl(const json_t *o, const struct ap_rollout *r)
 {
     double k1 = 0, k2 = 0, k3 = 0, n = (double)r->n_token;
@@ -262,6 +298,7 @@ int main(void)
         cmocka_unit_test_prestate(test_golden_adaptive, own),
         cmocka_unit_test(test_golden_sft),
         cmocka_unit_test(test_golden_bradley_terry),
+        cmocka_unit_test(test_golden_dpo),
         cmocka_unit_test(test_golden_ppo),
         cmocka_unit_test(test_golden_rloo),
         cmocka_unit_test(test_golden_grpo),

@@ -1,6 +1,7 @@
 /* Rewards that a model learns: a scalar head on an adapter, a whole classifier, the implicit
  * reward. They learn a toy preference, say the same after saving and loading, and read what they
  * should. math.md (9), (9a). And rules. */
+#include "align/dpo.h"
 #include "align/loss.h"
 #include "align/reward.h"
 #include "align/reward_train.h"
@@ -17,6 +18,7 @@ struct fixture {
     struct ap_pair pairs[N_PAIR], valid[N_VALID];
     struct ap_reward_train_settings settings;
     struct ap_reward_train_options options;
+    struct ap_dpo_options dpo; /* IMPLICIT */
     struct ap_reward reward;
 };
 
@@ -53,7 +55,16 @@ static void open_role(struct fixture *f)
     f->adapter = tiny_adapter(f->lm, f->kind == HEAD, false, 4);
     f->options.role.adapter = f->adapter;
     if (f->kind == IMPLICIT)
-        f->options.reference = (struct ap_role){f->lm->weights, NULL};
+        f->dpo = (struct ap_dpo_options){.lm = f->lm,
+                                         .role = f->options.role,
+                                         .reference = {f->lm->weights, NULL},
+                                         .weights = {.beta = 0.5},
+                                         .pairs = f->pairs,
+                                         .n = N_PAIR,
+                                         .valid = f->valid,
+                                         .n_valid = N_VALID,
+                                         .batch = 6,
+                                         .optimiser = &f->settings.optimiser};
 }
 
 static void open_with(struct fixture *f, enum kind kind)
@@ -75,7 +86,6 @@ static void open_with(struct fixture *f, enum kind kind)
                                                                   .clip = 1,
                                                                   .batch_tokens = 128}};
     f->options = (struct ap_reward_train_options){.lm = f->lm,
-                                                  .beta = 0.5,
                                                   .pairs = f->pairs,
                                                   .n = N_PAIR,
                                                   .valid = f->valid,
@@ -89,7 +99,7 @@ static void open_reward(struct fixture *f, const struct ap_role *role, int batch
     struct ap_error err;
     ap_reward_free(&f->reward);
     if (f->kind == IMPLICIT)
-        check_ok(ap_reward_implicit(&f->reward, f->lm, role, &f->options.reference, 0.5, 0.002,
+        check_ok(ap_reward_implicit(&f->reward, f->lm, role, &f->dpo.reference, 0.5, 0.002,
                                     batch_tokens, &err),
                  err);
     else
@@ -117,12 +127,20 @@ static const struct ap_param_table *trained(const struct fixture *f)
     return f->adapter ? &f->adapter->table : &f->weights->table;
 }
 
+static ap_status train_stage(struct fixture *f, struct tiny_stage *s, double *accuracy,
+                             struct ap_error *err)
+{
+    f->dpo.epochs = f->settings.epochs;
+    return f->kind == IMPLICIT ? ap_dpo(&s->stage, &f->dpo, accuracy, err)
+                               : ap_reward_train(&s->stage, &f->options, accuracy, err);
+}
+
 static double train(struct fixture *f, struct tiny_stage *s)
 {
     struct ap_error err;
     double accuracy = -1;
     tiny_stage_init(s, "reward", NULL);
-    check_ok(ap_reward_train(&s->stage, &f->options, &accuracy, &err), err);
+    check_ok(train_stage(f, s, &accuracy, &err), err);
     return accuracy;
 }
 
@@ -238,7 +256,7 @@ static double implicit_by_hand(const struct fixture *f, const struct ap_scored *
         int n = 0;
         only[t] = 1;
         double p = exp(tiny_logp_sum(&f->options.role, s.ids, only, s.n, &n));
-        double q = exp(tiny_logp_sum(&f->options.reference, s.ids, only, s.n, &n));
+        double q = exp(tiny_logp_sum(&f->dpo.reference, s.ids, only, s.n, &n));
         assert_int_equal(n, 2);
         sum += 0.5 * log((p + 0.002) / (q + 0.002));
     }
@@ -389,7 +407,7 @@ static void test_stopped_and_resumed_is_undisturbed(void **state)
             open_with(&part, (enum kind)kind);
             tiny_stage_init(&b, "reward", folder);
             b.stop_at = stop;
-            ap_status status = ap_reward_train(&b.stage, &part.options, &accuracy, &err);
+            ap_status status = train_stage(&part, &b, &accuracy, &err);
             if (stop == 0) {
                 check_ok(status, err);
                 break;
@@ -412,12 +430,14 @@ static void test_without_pairs_there_is_an_error(void **state)
     struct tiny_stage s;
     struct ap_error err;
     double accuracy;
-    open_with(&f, HEAD);
-    f.options.n = 0;
-    tiny_stage_init(&s, "reward", NULL);
-    assert_int_equal(ap_reward_train(&s.stage, &f.options, &accuracy, &err), AP_INVALID);
-    check_holds(err.text, "no preference pairs are left");
-    close_fixture(&f);
+    for (int kind = HEAD; kind < N_KIND; kind++) {
+        open_with(&f, (enum kind)kind);
+        f.options.n = f.dpo.n = 0;
+        tiny_stage_init(&s, "reward", NULL);
+        assert_int_equal(train_stage(&f, &s, &accuracy, &err), AP_INVALID);
+        check_holds(err.text, "no preference pairs are left");
+        close_fixture(&f);
+    }
 }
 
 /* -- rules -- */

@@ -142,7 +142,7 @@ static inline double tiny_logp_sum(const struct ap_role *role, const int32_t *id
 {
     struct ap_error err;
     struct ap_tape *tape;
-    struct ap_rows rows = {ids, (int32_t[]){0, n_ids}, n_ids, 1, NULL};
+    struct ap_rows rows = {ids, (int32_t[]){0, n_ids}, n_ids, 1, NULL, NULL};
     int rank = role->adapter ? role->adapter->rank : 0;
     double sum = 0;
     check_ok(ap_tape_open(&tape, &role->weights->config, n_ids, rank, AP_TAPE_FORWARD, &err), err);

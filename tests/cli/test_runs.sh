@@ -1,5 +1,5 @@
 #!/bin/sh
-# run, pretrain, sft, reward, align, rlhf, eval, rewrite, demo: good and bad arguments, recipes and data;
+# run, pretrain, sft, reward, align, rlhf, dpo, ift, eval, rewrite, demo: good and bad arguments, recipes and data;
 # exit codes, errors of one line. On two layers of random weights, in memory where it can be.
 #   test_runs.sh ALIGNPRO          from the source folder
 set -u
@@ -60,13 +60,15 @@ sft: {source: file, path: rewrites.jsonl, epochs: 1, batch: 8}
 reward_train: {batch: 8}
 align: {prompts: 2, rewrites: 2, answers: 1, steps: 2}
 rlhf: {}
-eval: {arms: [bare, sft, align, rlhf], bootstrap: 20}
+dpo: {batch: 4}
+ift: {batch: 4}
+eval: {arms: [bare, sft, align, rlhf, dpo, ift, best-of-n-answers], n: 2, bootstrap: 20}
 run: {dir: run, batch: 8}
 END
 recipe=$tmp/recipe.yaml
 
 # -- arguments --
-for c in run pretrain sft reward align rlhf eval; do
+for c in run pretrain sft reward align rlhf dpo ift eval; do
     try "$alignpro" $c; refused 2 "0 recipes, expected one" "$c without a recipe"
     try "$alignpro" $c a b; refused 2 "2 recipes, expected one" "$c with two recipes"
     try "$alignpro" $c --frobnicate "$recipe"; refused 2 "frobnicate" "$c with an unknown option"
@@ -86,9 +88,9 @@ try "$alignpro" run "$tmp/name.yaml"; refused 1 "pretrain.model" "a model that i
 [ ! -e "$tmp/run" ]; note $? "a recipe that is refused leaves no directory"
 
 # -- stages that the recipe does not ask for --
-sed -e '/^pretrain/d' -e '/^rlhf/d' -e 's/, rlhf\]/]/' -e 's/^sft:.*/sft: {source: none}/' \
+sed -e '/^pretrain/d' -e '/^rlhf/d' -e '/^dpo/d' -e '/^ift/d' -e 's/, rlhf, dpo, ift//' -e 's/^sft:.*/sft: {source: none}/' \
     -e 's/^reward:.*/reward: {rule: length, length: 9}/' "$recipe" >"$tmp/small.yaml"
-for c in pretrain sft reward rlhf; do
+for c in pretrain sft reward rlhf dpo ift; do
     try "$alignpro" $c "$tmp/small.yaml" --set run.dir=small
     refused 1 "the recipe asks for no $c" "$c of a recipe without it"
 done
@@ -133,8 +135,11 @@ try "$alignpro" sft "$recipe"; exits 0 sft; err_has "pretrain  is there already"
 try "$alignpro" rewrite --run "$tmp/run" "a fox"; err_has "after sft" "rewrite after sft"
 try "$alignpro" align "$recipe"; exits 0 align; err_has "reward    done" "align brings its reward"
 [ ! -e "$tmp/run/rlhf" ]; note $? "align does not need rlhf"
+try "$alignpro" dpo "$recipe"; exits 0 dpo; err_has "held-out pairs in the right order" dpo
+[ ! -e "$tmp/run/rlhf" ] && [ ! -e "$tmp/run/ift" ]; note $? "dpo needs neither rlhf nor ift"
+try "$alignpro" ift "$recipe"; exits 0 ift; err_has "ift       done" ift
 try "$alignpro" eval "$recipe"; exits 0 eval; out_has "judge: reward" eval; out_has "run/report.html" eval
-for f in report.html eval.json eval.csv run.db recipe.yaml rlhf/DONE align/final/adapter_config.json; do
+for f in report.html eval.json eval.csv run.db recipe.yaml rlhf/DONE dpo/final/adapter_config.json ift/final/adapter_config.json align/final/adapter_config.json; do
     [ -s "$tmp/run/$f" ]; note $? "after eval there is no $f"
 done
 try "$alignpro" run "$recipe"; exits 0 "run again"; err_has "eval      is there already" "run again"

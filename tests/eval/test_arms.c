@@ -27,8 +27,9 @@ static ap_status speak(void *self, const struct ap_target_request *requests, int
         v->stream[v->n_asked++] = requests[i].stream;
         for (int k = 0; k < n_samples; k++) {
             char text[128];
-            snprintf(text, sizeof(text), "%s %d of %.80s%s", v->tag, k, requests[i].prompt,
-                     k == 2 ? " and more" : "");
+            int sample = k + (int)requests[i].stream.sample;
+            snprintf(text, sizeof(text), "%s %d of %.80s%s", v->tag, sample, requests[i].prompt,
+                     sample == 2 ? " and more" : "");
             out[i * n_samples + k] = (struct ap_answer){
                 .text = ap_strdup(v->empty ? "" : text), .ended = k == 0, .n_token = 3 + k};
         }
@@ -105,7 +106,7 @@ static void run(struct scene *s, int64_t seed)
 /* -- what run.db holds -- */
 
 struct row {
-    char arm[16], prompt[64], rewrite[96], answer[128];
+    char arm[32], prompt[64], rewrite[96], answer[128];
     int64_t seed;
     uint64_t record;
     int sample, n_rewrite, n_answer;
@@ -261,6 +262,32 @@ static void test_best_of_n_counts_the_best_and_keeps_the_others(void **state)
     close_scene(&s);
 }
 
+/* Without a rewriter it is the answers that are tried, each to the prompt itself. */
+static void test_best_of_n_answers_asks_the_bare_prompt_again_and_again(void **state)
+{
+    struct scene s;
+    int n_best = 0;
+    open_scene(&s, state);
+    s.arm.name = "best-of-n-answers";
+    s.arm.n = 4;
+    run(&s, 7);
+    struct rows rows = rows_of(&s);
+    assert_int_equal(rows.n, 4 * N);
+    assert_int_equal(s.rewriter.n_asked, 0);
+    assert_int_equal(s.answerer.n_asked, 4 * N);
+    for (int i = 0; i < rows.n; i++) {
+        assert_string_equal(s.answerer.asked[i], s.four.items[i / 4].x);
+        assert_int_equal(s.answerer.stream[i].sample, i % 4);
+        assert_false(rows.row[i].has_rewrite);
+        if (rows.row[i].sample == -1) {
+            n_best++;
+            check_holds(rows.row[i].answer, "answer 2 of");
+        }
+    }
+    assert_int_equal(n_best, N);
+    close_scene(&s);
+}
+
 static void test_all_arms_share_their_streams(void **state)
 {
     struct scene s;
@@ -374,6 +401,7 @@ int main(void)
         WITH_FOLDER(test_a_rewriter_sees_the_meta_prompt_and_the_target_the_rewrite),
         WITH_FOLDER(test_an_empty_rewrite_sends_the_prompt),
         WITH_FOLDER(test_best_of_n_counts_the_best_and_keeps_the_others),
+        WITH_FOLDER(test_best_of_n_answers_asks_the_bare_prompt_again_and_again),
         WITH_FOLDER(test_all_arms_share_their_streams),
         WITH_FOLDER(test_an_arm_that_fails_leaves_no_rows_and_one_run_again_no_old_ones),
         WITH_FOLDER(test_the_world_needs_its_own_prompts),

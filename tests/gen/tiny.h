@@ -138,7 +138,7 @@ static inline void tiny_forward_logp(const struct ap_role *role, const int32_t *
     for (int i = 0; i < n; i++)
         row[i] = n_prompt - 1 + i;
     check_ok(ap_tape_open(&tape, &role->weights->config, n_all, rank, AP_TAPE_FORWARD, &err), err);
-    struct ap_rows rows = {all, (int32_t[]){0, n_all}, n_all, 1, NULL};
+    struct ap_rows rows = {all, (int32_t[]){0, n_all}, n_all, 1, NULL, NULL};
     check_ok(ap_forward(tape, role, &rows, &err), err);
     ap_logp_forward(tape, role, row, ids, n, temperature, logp, NULL);
     ap_tape_close(tape);

@@ -40,7 +40,7 @@ static inline bool golden_has(const struct golden *g, const char *name)
 
 static inline struct ap_rows golden_rows(const struct golden *g)
 {
-    return (struct ap_rows){g->ids, g->start, g->n_row, g->n_seq, NULL};
+    return (struct ap_rows){g->ids, g->start, g->n_row, g->n_seq, NULL, NULL};
 }
 
 static inline char *golden_path(const struct golden *g, const char *file)

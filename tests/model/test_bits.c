@@ -41,13 +41,13 @@ static void test_batch(void **state)
     turned.start[0] = 0;
     for (int s = 0; s < N_SEQ; s++) {
         int from = all.start[N_SEQ - 1 - s], n = all.start[N_SEQ - s] - from;
-        struct ap_rows alone = {all.ids + from, (int32_t[]){0, n}, n, 1, NULL};
+        struct ap_rows alone = {all.ids + from, (int32_t[]){0, n}, n, 1, NULL, NULL};
         forward(one, &role, &alone);
         check_same(ap_tape_hidden(one), want + from * c.width, n, c.width);
         memcpy(turned.ids + turned.start[s], all.ids + from, (size_t)n * sizeof(int32_t));
         turned.start[s + 1] = turned.start[s] + n;
     }
-    turned.rows = (struct ap_rows){turned.ids, turned.start, all.rows.n_row, N_SEQ, NULL};
+    turned.rows = (struct ap_rows){turned.ids, turned.start, all.rows.n_row, N_SEQ, NULL, NULL};
     forward(one, &role, &turned.rows);
     for (int s = 0; s < N_SEQ; s++)
         check_same(ap_tape_hidden(one) + turned.start[s] * c.width,

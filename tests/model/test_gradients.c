@@ -132,6 +132,52 @@ static void check_table(struct problem *p, struct ap_param_table *t)
     }
 }
 
+/* With inputs that are blends: the frozen embedding is another model's, and stays where it is. */
+static void test_mixed(void **state)
+{
+    static struct problem p;
+    static int32_t guess[128];
+    struct ap_config c = tiny_config();
+    (void)state;
+    for (int tied = 0; tied < 2; tied++) {
+        c.tied = tied;
+        struct ap_weights *frozen = tiny_weights(&c);
+        struct ap_mix mix = {guess, frozen, 0.3f};
+        problem_open(&p, c, false);
+        for (int i = 0; i < p.r.rows.n_row; i++)
+            guess[i] = i % 3 ? (p.r.ids[i] + 7) % c.n_vocab : -1;
+        double plain = loss(&p);
+        p.r.rows.mix = &mix;
+        assert_true(fabs(loss(&p) - plain) > 1e-3);
+        gradients(&p);
+        check_table(&p, &p.w->table);
+        problem_close(&p);
+        ap_weights_free(frozen);
+    }
+}
+
+/* No blend: the same bits; and a guess outside of the vocabulary is refused. */
+static void test_a_blend_of_nothing_changes_nothing(void **state)
+{
+    static struct problem p;
+    static int32_t guess[128];
+    struct ap_error err;
+    (void)state;
+    problem_open(&p, tiny_config(), false);
+    struct ap_mix mix = {guess, p.w, 0};
+    double plain = loss(&p);
+    p.r.rows.mix = &mix;
+    assert_true(loss(&p) == plain);
+    mix.eta = 0.5f;
+    for (int i = 0; i < p.r.rows.n_row; i++)
+        guess[i] = -1;
+    assert_true(loss(&p) == plain);
+    guess[2] = tiny_config().n_vocab;
+    assert_int_equal(ap_forward(p.t, &p.role, &p.r.rows, &err), AP_INVALID);
+    check_holds(err.text, "guessed token id");
+    problem_close(&p);
+}
+
 static void check_problem(struct ap_config c, bool head)
 {
     static struct problem p;
@@ -198,6 +244,8 @@ int main(void)
         cmocka_unit_test(test_untied),
         cmocka_unit_test(test_tied),
         cmocka_unit_test(test_fused),
+        cmocka_unit_test(test_mixed),
+        cmocka_unit_test(test_a_blend_of_nothing_changes_nothing),
         cmocka_unit_test(test_accumulation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

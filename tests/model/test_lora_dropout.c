@@ -66,7 +66,7 @@ static void test_by_sequence(void **state)
     for (int s = 0; s < N_SEQ; s++) { /* alone, as in a batch */
         struct ap_dropout alone = drop_at(9, records + s);
         int from = p.r.start[s], m = p.r.start[s + 1] - from;
-        struct ap_rows rows = {p.r.ids + from, (int32_t[]){0, m}, m, 1, &alone};
+        struct ap_rows rows = {p.r.ids + from, (int32_t[]){0, m}, m, 1, &alone, NULL};
         forward(&p, &rows, other);
         assert_true(same(other, all + from * width, m * width));
         alone = drop_at(10, records + s);

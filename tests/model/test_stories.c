@@ -42,7 +42,7 @@ static struct stories *stories_open(int first, int n, size_t most)
     for (int i = 0; i < n; i++)
         pack_story(&s, json_object_get(json_array_get(rows, (size_t)(first + i)), "ids"), i, most);
     check_ok(ap_tape_open(&s.b.tape, &s.b.w->config, s.n_row, 0, AP_TAPE_BACKWARD, &err), err);
-    struct ap_rows packed = {s.ids, s.start, s.n_row, n, NULL};
+    struct ap_rows packed = {s.ids, s.start, s.n_row, n, NULL, NULL};
     check_ok(ap_forward(s.b.tape, &s.b.role, &packed, &err), err);
     return &s;
 }

@@ -390,26 +390,27 @@ static void test_bad_rows(void **state)
     (void)state;
     check_ok(ap_tape_open(&t, &c, 70, 2, AP_TAPE_FORWARD, &err), err);
     struct ap_role role = {w, NULL};
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 71}, 71, 1, NULL}, AP_LIMIT,
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 71}, 71, 1, NULL, NULL}, AP_LIMIT,
                     "71 rows");
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0}, 0, 0, NULL}, AP_LIMIT, "0 rows");
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 65}, 65, 1, NULL}, AP_LIMIT,
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0}, 0, 0, NULL, NULL}, AP_LIMIT,
+                    "0 rows");
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 65}, 65, 1, NULL, NULL}, AP_LIMIT,
                     "65 tokens");
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3, 3}, 3, 2, NULL}, AP_INVALID,
-                    "sequence 1");
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 2}, 3, 1, NULL}, AP_INVALID,
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3, 3}, 3, 2, NULL, NULL},
+                    AP_INVALID, "sequence 1");
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 2}, 3, 1, NULL, NULL}, AP_INVALID,
                     "row 2");
     ids[1] = 41;
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3}, 3, 1, NULL}, AP_INVALID,
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3}, 3, 1, NULL, NULL}, AP_INVALID,
                     "token id 41");
     ids[1] = 0;
     role.adapter = a;
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3}, 3, 1, NULL}, AP_INVALID,
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3}, 3, 1, NULL, NULL}, AP_INVALID,
                     "rank 3");
     c.n_ffn = 20;
     struct ap_weights *other = tiny_weights(&c);
     role = (struct ap_role){other, NULL};
-    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3}, 3, 1, NULL}, AP_INVALID,
+    forward_refused(t, role, (struct ap_rows){ids, (int32_t[]){0, 3}, 3, 1, NULL, NULL}, AP_INVALID,
                     "sizes");
     check_ok(ap_kv_open(&kv, &c, 2, 8, 4, 0, &err), err);
     assert_int_equal(ap_decode(kv, &role, ids, (int32_t[]){2}, (int32_t[]){0}, 1, &err),

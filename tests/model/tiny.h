@@ -107,7 +107,7 @@ static inline void tiny_fill(struct tiny_rows *t, const struct ap_config *c, int
             t->ids[n] = (int32_t)ap_random_below(&r, (uint32_t)c->n_vocab);
     }
     t->start[n_seq] = n;
-    t->rows = (struct ap_rows){t->ids, t->start, n, n_seq, NULL};
+    t->rows = (struct ap_rows){t->ids, t->start, n, n_seq, NULL, NULL};
 }
 
 #endif

@@ -129,7 +129,8 @@ struct tiny_recipe {
                            a section, "rewards: {…}" */
     const char *sft;    /* "source: file, path: rewrites.jsonl" */
     const char *arms;
-    int steps; /* of align */
+    int steps;        /* of align */
+    const char *more; /* sections */
 };
 
 static const struct tiny_recipe tiny_recipe_default = {
@@ -138,7 +139,19 @@ static const struct tiny_recipe tiny_recipe_default = {
     "model: target, adapter: {rank: 4}",
     "source: file, path: rewrites.jsonl",
     "bare, instruct, sft, align, rlhf, best-of-n",
-    5};
+    5,
+    ""};
+
+/* With every arm there is, and GRPO. */
+static inline struct tiny_recipe tiny_recipe_every_arm(void)
+{
+    struct tiny_recipe r = tiny_recipe_default;
+    r.algorithm = "grpo, kl_loss: k3";
+    r.arms = "bare, instruct, sft, align, rlhf, dpo, ift, best-of-n, best-of-n-answers";
+    r.more = "dpo: {epochs: 2, batch: 6, lr: 1e-2, label_smoothing: 0.1, nll_weight: 0.2}\n"
+             "ift: {path: corpus.jsonl, epochs: 1, batch: 8, lr: 1e-2}\n";
+    return r;
+}
 
 /* FOLDER/NAME with data and configs beside it. */
 static inline void put_recipe(const char *folder, const char *name, const struct tiny_recipe *r)
@@ -162,10 +175,11 @@ static inline void put_recipe(const char *folder, const char *name, const struct
              "align: {algorithm: %s, prompts: 3, rewrites: 3, answers: 2, steps: %d, lr: 1e-3, "
              "minibatches: 2}\n"
              "rlhf: {steps: 3}\n"
+             "%s"
              "eval: {arms: [%s], n: 2, seeds: [1, 2], bootstrap: 50}\n"
              "run: {dir: run, threads: 1, checkpoint_every: 2, batch: 8}\n",
              AP_SOURCE_DIR, AP_SOURCE_DIR, r->adapter, r->adapter, section ? "" : "reward: {",
-             r->reward, section ? "" : "}", r->sft, r->algorithm, r->steps, r->arms);
+             r->reward, section ? "" : "}", r->sft, r->algorithm, r->steps, r->more, r->arms);
     put_text(folder, name, text);
 }
 
@@ -333,11 +347,11 @@ static inline bool final_of(char *out, size_t size, const char *run, const char 
 /* Weights of every stage and what eval found, byte for byte. Returns the stages compared. */
 static inline int check_same_results(const char *a, const char *b)
 {
-    static const char *const stages[] = {"pretrain", "reward", "reward-taught", "reward-own",
-                                         "sft",      "align",  "rlhf"};
+    static const char *const stages[] = {"pretrain", "reward", "reward-taught", "reward-own", "sft",
+                                         "align",    "rlhf",   "dpo",           "ift"};
     char x[700], y[700];
     int n = 0;
-    for (size_t i = 0; i < 7; i++) {
+    for (size_t i = 0; i < AP_LEN(stages); i++) {
         bool has = final_of(x, sizeof(x), a, stages[i]);
         assert_int_equal(has, final_of(y, sizeof(y), b, stages[i]));
         if (has)

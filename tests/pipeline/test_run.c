@@ -7,6 +7,7 @@
 #include "store/event_files.h"
 
 #include <jansson.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 
 /* -- what a run leaves -- */
@@ -107,6 +108,14 @@ static bool has_stage(const char *run, const char *stage)
     return access(in_folder(run, name), R_OK) == 0;
 }
 
+static int count_arms(const struct tiny_recipe *recipe)
+{
+    int n = 1;
+    for (const char *at = recipe->arms; *at; at++)
+        n += *at == ',';
+    return n;
+}
+
 /* All of a recipe, then again: nothing is done twice. */
 static void check_whole_run(const char *folder, const struct tiny_recipe *recipe, bool rewards,
                             bool sft)
@@ -122,7 +131,7 @@ static void check_whole_run(const char *folder, const struct tiny_recipe *recipe
     assert_true(has_stage(run, "rlhf") && has_stage(run, "eval"));
     assert_int_equal(has_stage(run, "reward"), rewards);
     assert_int_equal(has_stage(run, "sft"), sft);
-    check_pages(run, 6);
+    check_pages(run, count_arms(recipe));
     check_eval_events(run, 1);
     assert_true(final_of(final, sizeof(final), run, "align"));
     assert_int_equal(strstr(final, "adapter_model") != NULL, strcmp(recipe->adapter, "none") != 0);
@@ -265,6 +274,79 @@ static void test_ppo_with_adapters_and_a_whole_classifier(void **state)
     json_t *o = load_json(in_folder(*state, "run/reward/normaliser.json"));
     assert_true(json_real_value(json_object_get(o, "gain")) > 0);
     json_decref(o);
+}
+
+/* -- every arm -- */
+
+/* Rows of an arm, and the mean score of those that count. */
+struct arm_rows {
+    int n, n_counted, n_kl;
+    double mean;
+};
+
+static struct arm_rows rows_of(const char *run, const char *arm)
+{
+    struct arm_rows r = {0};
+    sqlite3 *db;
+    sqlite3_stmt *query;
+    static const char text[] =
+        "SELECT count(*), sum(e.sample = -1), sum(e.kl IS NOT NULL), avg(CASE WHEN e.sample = -1 "
+        "THEN s.value END) FROM evaluations e JOIN scores s USING (arm, seed, record, sample) "
+        "WHERE arm = ?";
+    assert_int_equal(sqlite3_open(in_folder(run, "run.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, text, -1, &query, NULL), SQLITE_OK);
+    sqlite3_bind_text(query, 1, arm, -1, SQLITE_STATIC);
+    assert_int_equal(sqlite3_step(query), SQLITE_ROW);
+    r = (struct arm_rows){sqlite3_column_int(query, 0), sqlite3_column_int(query, 1),
+                          sqlite3_column_int(query, 2), sqlite3_column_double(query, 3)};
+    sqlite3_finalize(query);
+    sqlite3_close(db);
+    return r;
+}
+
+/* With adapters and without: dpo and ift leave a target each; the best of n answers is no worse
+ * than the first of them, which is bare's own. */
+static void check_every_arm(const char *folder, const char *adapter)
+{
+    struct tiny_recipe r = tiny_recipe_every_arm();
+    char run[512], final[700];
+    snprintf(run, sizeof(run), "%s/run", folder);
+    r.adapter = adapter;
+    check_whole_run(folder, &r, true, true);
+    assert_true(has_stage(run, "dpo") && has_stage(run, "ift"));
+    assert_true(final_of(final, sizeof(final), run, "dpo"));
+    assert_true(final_of(final, sizeof(final), run, "ift"));
+    struct arm_rows bare = rows_of(run, "bare"), best = rows_of(run, "best-of-n-answers");
+    struct arm_rows dpo = rows_of(run, "dpo"), ift = rows_of(run, "ift");
+    assert_true(bare.n > 0 && bare.n == bare.n_counted && bare.n_kl == 0);
+    assert_int_equal(best.n, 2 * bare.n);
+    assert_int_equal(best.n_counted, bare.n);
+    assert_true(best.mean > bare.mean);
+    assert_true(dpo.n == bare.n && dpo.n_kl == bare.n);
+    assert_true(ift.n == bare.n && ift.n_kl == bare.n);
+    assert_true(dpo.mean != bare.mean && ift.mean != bare.mean && dpo.mean != ift.mean);
+}
+
+static void test_every_arm_with_adapters(void **state)
+{
+    struct program p = {0};
+    char run[512], recipe[512];
+    check_every_arm(*state, "{rank: 4}");
+    snprintf(run, sizeof(run), "%s/run", (const char *)*state);
+    snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", (const char *)*state);
+    /* a checkpoint that went: whose it is, and what makes it */
+    assert_int_equal(ap_dir_remove(in_folder(run, "dpo/final"), NULL), AP_OK);
+    int code = program_run(&p, *state, "eval", recipe, "--set", "eval.seeds=3");
+    check_refused(&p, code, 1, "eval.arms: dpo has no checkpoint",
+                  "`alignpro dpo RECIPE` makes it");
+    assert_int_equal(ap_dir_remove(in_folder(run, "dpo"), NULL), AP_OK);
+    program_must(&p, *state, "dpo", recipe);
+    program_must(&p, *state, "eval", recipe, "--set", "eval.seeds=3");
+}
+
+static void test_every_arm_on_whole_models(void **state)
+{
+    check_every_arm(*state, "none");
 }
 
 /* -- what changes nothing -- */
@@ -489,6 +571,8 @@ int main(void)
         WITH_FOLDER(test_rloo_with_a_command),
         WITH_FOLDER(test_a_missing_command_is_found_before_any_training),
         WITH_FOLDER(test_rloo_with_weighted_rewards),
+        WITH_FOLDER(test_every_arm_with_adapters),
+        WITH_FOLDER(test_every_arm_on_whole_models),
         WITH_FOLDER(test_a_sum_is_the_reward_itself),
         WITH_FOLDER(test_ppo_with_adapters_and_a_whole_classifier),
         WITH_FOLDER(test_threads_and_batches_change_no_bit),

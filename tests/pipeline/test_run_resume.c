@@ -202,6 +202,14 @@ static void test_killed_at_any_moment_with_several_rewards(void **state)
     check_under_fire(&pair, 3, 6);
 }
 
+static void test_killed_at_any_moment_with_every_arm(void **state)
+{
+    struct pair pair;
+    struct tiny_recipe r = tiny_recipe_every_arm();
+    open_pair(&pair, state, &r);
+    check_under_fire(&pair, 4, 7);
+}
+
 /* -- Ctrl-C -- */
 
 /* Ask to stop when `stage` has begun; then the same command goes on. */
@@ -265,6 +273,7 @@ int main(void)
         WITH_FOLDER(test_killed_at_any_moment_rloo),
         WITH_FOLDER(test_killed_at_any_moment_ppo),
         WITH_FOLDER(test_killed_at_any_moment_with_several_rewards),
+        WITH_FOLDER(test_killed_at_any_moment_with_every_arm),
         WITH_FOLDER(test_asked_to_stop_it_saves_and_says_how_to_go_on),
         WITH_FOLDER(test_a_full_disk_loses_nothing),
     };

@@ -367,6 +367,40 @@ static void fingerprints(void **state)
     ap_recipe_close(c);
 }
 
+/* Of a section that is not there no key counts; one that is there with defaults is another run. */
+static void sections_that_may_lack(void **state)
+{
+    (void)state;
+    static const char without[] = "models: {m: {path: x}}\ntarget: {model: m}\n"
+                                  "reward: {rule: length, length: 3}\nrun: {dir: o}\n";
+    static const char *const sections[] = {"rlhf", "dpo", "ift"};
+    for (size_t i = 0; i < AP_LEN(sections); i++) {
+        char with[2048], key[64];
+        struct ap_error err;
+        struct ap_buffer out = {0};
+        const char *const set[] = {key};
+        snprintf(with, sizeof(with), "%s%s: {path: p}\n", without, sections[i]);
+        snprintf(key, sizeof(key), "%s.lr=0.5", sections[i]);
+        struct ap_recipe *a = must_parse(without, NULL, 0), *b = must_parse(with, NULL, 0);
+        struct ap_recipe *c = must_parse(with, set, 1);
+        const struct ap_settings *s = ap_recipe_settings(b);
+        assert_int_equal(s->has_rlhf + s->has_dpo + s->has_ift, 1);
+        assert_true(ap_recipe_fingerprint(a) != ap_recipe_fingerprint(b));
+        assert_true(ap_recipe_fingerprint(b) != ap_recipe_fingerprint(c));
+        check_ok(ap_recipe_differences(a, b, &out, &err), err);
+        char want[64];
+        snprintf(want, sizeof(want), "%s is absent there and present here", sections[i]);
+        assert_string_equal(out.data, want);
+        ap_buffer_clear(&out);
+        check_ok(ap_recipe_differences(b, c, &out, &err), err);
+        check_holds(out.data, "lr is 0.0001 there and 0.5 here");
+        ap_buffer_free(&out);
+        ap_recipe_close(a);
+        ap_recipe_close(b);
+        ap_recipe_close(c);
+    }
+}
+
 static void paths_of_a_file_are_relative_to_it(void **state)
 {
     (void)state;
@@ -449,6 +483,7 @@ int main(void)
         cmocka_unit_test(resolved_reads_back),
         cmocka_unit_test(resolved_says_origins),
         cmocka_unit_test(fingerprints),
+        cmocka_unit_test(sections_that_may_lack),
         cmocka_unit_test(paths_of_a_file_are_relative_to_it),
         cmocka_unit_test(help),
         cmocka_unit_test(the_table_is_sound),

@@ -221,6 +221,18 @@ static void several_keys_together(void **state)
          "run.context=100",
          {"run.context is 100, expected more than target.max_new_tokens (256)"}},
         {MODELS "pretrain: {model: m}\n", NULL, {"pretrain.path is missing"}},
+        {ROLES "align: {path: p, algorithm: grpo, rewrites: 1}\n",
+         NULL,
+         {"align.rewrites is 1, expected at least 2 with grpo"}},
+        {ROLES "eval: {path: p, arms: [bare, dpo]}\n",
+         NULL,
+         {"r.yaml:6:23: ", "no dpo section", "`alignpro dpo`"}},
+        {ROLES "eval: {path: p, arms: [bare, ift]}\n", NULL, {"no ift section", "add ift: {}"}},
+        {ROLES "dpo: {}\n", NULL, {"data.path is missing", "dpo has no path"}},
+        {ROLES "ift: {}\n", NULL, {"data.path is missing", "ift has no path"}},
+        {ROLES "dpo: {path: p, label_smoothing: 0.6}\n", NULL, {"dpo.label_smoothing", "0.5"}},
+        {ROLES "ift: {path: p, eta: 2}\n", NULL, {"ift.eta", "from 0 to 1"}},
+        {MODELS "dpo: {path: p}\n", NULL, {"r.yaml:", "target.model is missing"}},
         {MODELS "rlhf: {}\n", NULL, {"r.yaml:", "target.model is missing"}},
     };
     check_cases(cases, AP_LEN(cases));
