@@ -117,7 +117,7 @@ static const struct meaning arm_meanings[] = {
     {"ift", "ift",
      "the target's own weights are trained on given answers by intuitive fine-tuning, and it "
      "answers the prompt itself"},
-    {"best-of-n-answers", "best-of-n y",
+    {"best-of-n-answers", "n answers",
      "the target answers the prompt itself several times and the answer that the first judge "
      "scores "
      "best is kept"},

@@ -148,8 +148,13 @@ void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, 
     say_gain(page, e, judge, rlhf, "Training the target's own weights instead (rlhf)");
     if (align)
         say_share(page, align, rlhf);
+    say_gain(page, e, judge, arm_of(e, judge, "dpo"),
+             "Training the target on preference pairs (dpo)");
+    say_gain(page, e, judge, arm_of(e, judge, "ift"), "Training the target on answers (ift)");
     say_gain(page, e, judge, arm_of(e, judge, "best-of-n"),
              "Trying several rewrites and keeping the best by the first judge (best-of-n)");
+    say_gain(page, e, judge, arm_of(e, judge, "best-of-n-answers"),
+             "Keeping the best of several answers by the first judge (n answers)");
     if (align && bare)
         say_variance(page, e, judge, align, bare);
     if (judge > 0) /* what follows is the same under every judge */

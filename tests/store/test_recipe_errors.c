@@ -221,6 +221,15 @@ static void several_keys_together(void **state)
          "run.context=100",
          {"run.context is 100, expected more than target.max_new_tokens (256)"}},
         {MODELS "pretrain: {model: m}\n", NULL, {"pretrain.path is missing"}},
+        {MODELS "rlhf: {}\n", NULL, {"r.yaml:", "target.model is missing"}},
+    };
+    check_cases(cases, AP_LEN(cases));
+}
+
+static void sections_for_comparison(void **state)
+{
+    (void)state;
+    static const struct bad_case cases[] = {
         {ROLES "align: {path: p, algorithm: grpo, rewrites: 1}\n",
          NULL,
          {"align.rewrites is 1, expected at least 2 with grpo"}},
@@ -233,7 +242,6 @@ static void several_keys_together(void **state)
         {ROLES "dpo: {path: p, label_smoothing: 0.6}\n", NULL, {"dpo.label_smoothing", "0.5"}},
         {ROLES "ift: {path: p, eta: 2}\n", NULL, {"ift.eta", "from 0 to 1"}},
         {MODELS "dpo: {path: p}\n", NULL, {"r.yaml:", "target.model is missing"}},
-        {MODELS "rlhf: {}\n", NULL, {"r.yaml:", "target.model is missing"}},
     };
     check_cases(cases, AP_LEN(cases));
 }
@@ -413,6 +421,7 @@ int main(void)
         cmocka_unit_test(types_and_ranges),
         cmocka_unit_test(yaml),
         cmocka_unit_test(several_keys_together),
+        cmocka_unit_test(sections_for_comparison),
         cmocka_unit_test(rewards),
         cmocka_unit_test(variables),
         cmocka_unit_test(files),
