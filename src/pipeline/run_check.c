@@ -132,6 +132,10 @@ static ap_status check_values(const struct ap_run *run, struct ap_error *err)
     ap_status status = AP_OK;
     AP_TRY(check_temperature("target.temperature", s->target.temperature, !s->has_rlhf, err));
     AP_TRY(check_temperature("eval.temperature", s->eval.temperature, true, err));
+    if (ap_run_has_arm(run, "best-of-n-answers") && s->target.temperature == 0)
+        ap_sink_warn(
+            run->sink, "recipe",
+            "target.temperature is 0: the answers of best-of-n-answers are all bare's own");
     if (strcmp(s->prompter.meta_prompt, "default") != 0 && s->prompter.meta_prompt[0] &&
         !strstr(s->prompter.meta_prompt, "{prompt}"))
         ap_sink_warn(run->sink, "recipe",

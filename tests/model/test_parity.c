@@ -1,5 +1,5 @@
 /* Parity with transformers and peft on the reference cases: logits, log-probabilities, entropy,
- * losses, every gradient, LoRA, DPO, scores, greedy tokens. */
+ * losses, every gradient, LoRA, scores, greedy tokens. */
 #include "golden.h"
 
 static void check_logits(const struct golden *g, const float *logits, const char *key)
@@ -102,51 +102,6 @@ static void test_lora(void **state)
 static double log_sigmoid(double x)
 {
     return x < 0 ? x - log1p(exp(x)) : -log1p(exp(-x));
-}
-
-/* Σ logp of a sequence's labelled tokens against the case's list. */
-static double sequence_logp(const struct labelled *l, const struct golden *g, int seq,
-                            const char *key)
-{
-    const json_t *list = json_object_get(json_object_get(g->json, "dpo"), key);
-    double sum = 0;
-    for (int i = 0; i < l->n; i++)
-        sum += l->seq[i] == seq ? l->logp[i] : 0;
-    check_near(sum, json_number_value(json_array_get(list, (size_t)seq)), 0, 2e-6);
-    return sum;
-}
-
-/* math.md (20): row 0 chosen, row 1 rejected, the reference is the adapter switched off. */
-static void case_dpo(struct golden *g)
-{
-    static struct labelled l;
-    struct ap_error err;
-    if (!json_object_get(g->json, "dpo"))
-        return;
-    struct bench b = bench_open(g, "", "adapter");
-    double beta = golden_number(g, "dpo", "beta");
-    check_ok(ap_adapter_set_trainable(b.adapter, &err), err);
-    labelled_find(&l, g, 0, 1);
-    b.role.adapter = NULL;
-    labelled_forward(&l, &b, g);
-    double reference =
-        sequence_logp(&l, g, 0, "reference_logp") - sequence_logp(&l, g, 1, "reference_logp");
-    b.role.adapter = b.adapter;
-    labelled_forward(&l, &b, g);
-    double policy = sequence_logp(&l, g, 0, "policy_logp") - sequence_logp(&l, g, 1, "policy_logp");
-    double z = beta * (policy - reference);
-    check_near(-log_sigmoid(z), golden_number(g, "dpo", "loss"), 1e-6, 1e-5);
-    for (int i = 0; i < l.n; i++)
-        l.dlogp[i] = (float)((l.seq[i] ? beta : -beta) * exp(log_sigmoid(-z)));
-    labelled_backward(&l, &b);
-    golden_check_table(g, "dpo.lora.grad.", &b.adapter->table);
-    bench_close(&b);
-}
-
-static void test_dpo(void **state)
-{
-    (void)state;
-    golden_each(case_dpo);
 }
 
 static void check_scores(const struct golden *g, struct bench *b, const char *key, float *score,
@@ -280,8 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits),    cmocka_unit_test(test_logp),
         cmocka_unit_test(test_gradients), cmocka_unit_test(test_lora),
-        cmocka_unit_test(test_dpo),       cmocka_unit_test(test_reward),
-        cmocka_unit_test(test_greedy),
+        cmocka_unit_test(test_reward),    cmocka_unit_test(test_greedy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
