@@ -14,11 +14,15 @@ enum { BATCH, BATCH_TOKENS, CHECKPOINT, DTYPE, CONTEXT, ADAPTER, KNOBS };
 enum { OFFERS = 3, LEVELS_MAX = 8, TOKENS_LEAST = 256, CONTEXT_LEAST = 256, ADAPTER_RANK = 16 };
 enum { TEXT_MAX = 1024 }; /* of one offer: every key that the knobs know, and eight rewards */
 
+/* Processes of one program differ by some pages at their start, which are part of the plan: an
+ * offer that just fits would be refused to the process that takes it up. */
+#define SLACK ((size_t)2 << 20)
+
 struct changing {
     const struct ap_run *run;
     const char *wanted;
     const struct ap_plan_facts *facts;
-    size_t room;
+    size_t room;                   /* SLACK less than there is */
     struct ap_plan base;           /* as the recipe has it */
     int level[KNOBS], most[KNOBS]; /* 0: as it is */
     struct ap_buffer *out;
@@ -345,7 +349,7 @@ ap_status ap_plan_changes(const struct ap_run *run, const char *wanted,
     struct changing c = {.run = run,
                          .wanted = wanted,
                          .facts = facts,
-                         .room = room,
+                         .room = room > SLACK ? room - SLACK : 0,
                          .base = {.facts = *facts},
                          .out = out};
     ap_status status = ap_plan_make(run, run->s, wanted, &c.base, err);

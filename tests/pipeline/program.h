@@ -240,7 +240,8 @@ static inline void program_start(struct program *p, const char *folder, const ch
     }
     snprintf(p->out, sizeof(p->out), "%s/stdout", folder);
     snprintf(p->err, sizeof(p->err), "%s/stderr", folder);
-    unlink(p->err);
+    put_text(folder, "stdout", ""); /* there even when the child is killed before it opens them */
+    put_text(folder, "stderr", "");
     p->pid = fork();
     assert_true(p->pid >= 0);
     if (p->pid == 0)
