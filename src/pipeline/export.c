@@ -235,6 +235,29 @@ static ap_status export_gguf(const struct ap_export_options *o, const struct ap_
     return status;
 }
 
+/* What was made, how large, and what must be known to use it. */
+static void tell(const struct ap_export_options *o, const struct ap_export_source *s,
+                 const struct ap_sink *sink)
+{
+    const char *what = s->lora && (is_format(o, "peft") || o->adapter_only) ? "the adapter"
+                       : s->lora ? "adapter and base in one"
+                                 : "the whole model";
+    uint64_t size = 0, n_files;
+    struct stat info;
+    if (is_format(o, "gguf"))
+        size = stat(o->out, &info) == 0 ? (uint64_t)info.st_size : 0;
+    else if (ap_dir_size(o->out, &size, &n_files, NULL) != AP_OK)
+        size = 0;
+    ap_sink_note(sink, "export", "%s: %s for %s, %.1f MiB", o->out, what,
+                 is_format(o, "gguf")   ? "llama.cpp"
+                 : is_format(o, "peft") ? "peft"
+                                        : "transformers",
+                 (double)size / (1 << 20));
+    if (s->meta_prompt)
+        ap_sink_note(sink, "export", "a prompter (%s): give it each prompt inside \"%.200s\"",
+                     s->stage, s->meta_prompt);
+}
+
 ap_status ap_export(const struct ap_export_options *options, const struct ap_sink *sink,
                     struct ap_error *err)
 {
@@ -248,9 +271,7 @@ ap_status ap_export(const struct ap_export_options *options, const struct ap_sin
     AP_TRY(choose_dtype(options, s.base, &dtype, err));
     AP_TRY(is_format(options, "gguf") ? export_gguf(options, &s, dtype, sink, err)
                                       : export_folder(options, &s, dtype, sink, err));
-    if (s.meta_prompt)
-        ap_sink_note(sink, "export", "a prompter (%s): give it each prompt inside \"%.200s\"",
-                     s.stage, s.meta_prompt);
+    tell(options, &s, sink);
 out:
     ap_export_source_close(&s);
     return status;

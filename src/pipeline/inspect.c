@@ -82,6 +82,24 @@ static bool is_file(const struct ap_inspected *p)
     return !p->is_folder;
 }
 
+static bool is_database(const struct ap_inspected *p)
+{
+    return !memcmp(p->magic, "SQLite f", sizeof(p->magic));
+}
+
+static ap_status refuse_database(const struct ap_inspected *p,
+                                 const struct ap_inspect_options *options, struct ap_buffer *out,
+                                 struct ap_error *err)
+{
+    (void)options;
+    (void)out;
+    return ap_fail(
+        err, AP_UNSUPPORTED,
+        "%s: is an SQLite database; a run's is told with its run: inspect the folder, or "
+        "ask it with sqlite3",
+        p->path);
+}
+
 /* In the order of asking: a row before those that its paths would fit as well. */
 static const struct {
     const char *name;
@@ -96,6 +114,7 @@ static const struct {
     {"stage", is_stage, ap_inspect_stage},
     {"gguf", is_gguf, ap_inspect_gguf},
     {"safetensors", is_safetensors, ap_inspect_safetensors},
+    {"database", is_database, refuse_database},
     {"data set", is_file, ap_inspect_data},
 };
 

@@ -199,6 +199,11 @@ ap_status ap_inspect_data(const struct ap_inspected *p, const struct ap_inspect_
         AP_TRY(ap_tokenizer_open(&r.tokenizer, options->model, err));
     AP_TRY(ap_dataset_read(&r.set, p->path, &reading, err));
     AP_TRY(options->json ? ap_data_report_json(&r, out, err) : ap_data_report_text(&r, out, err));
+    if (r.set.n_bad > 0 && r.set.n_bad == r.set.n_lines)
+        status = ap_fail(err, AP_FORMAT,
+                         "%s: none of its records can be read, expected a data set: one JSON "
+                         "object a line, or text; name its schema with --format",
+                         p->path);
 out:
     free_report(&r);
     return status;

@@ -18,11 +18,18 @@ static ap_status open_rewriter(struct ap_rewriter *r, const char *run_dir, int t
                                struct ap_error *err)
 {
     struct ap_run *run = &r->past.run;
+    const struct ap_model_settings *m;
     ap_status status;
 
     AP_TRY(ap_past_run_open(&r->past, run_dir, err));
     ap_threads_set(threads);
     r->stage = ap_past_run_stage(&r->past);
+    AP_TRY(ap_settings_model(run->s, run->s->prompter.model, &m, err));
+    if (!r->stage && !m->path[0] && strcmp(run->s->pretrain.model, m->name) != 0)
+        AP_TRY(ap_fail(err, AP_NOT_FOUND,
+                       "%s: has no prompter yet: neither sft nor align is finished, and before "
+                       "them its weights are random; finish it with `alignpro run`",
+                       run_dir));
     AP_TRY(ap_run_lm(run, run->s->prompter.model, &r->lm, err));
     r->lm->context = r->lm->weights->context;
     AP_TRY(ap_run_role(run, r->lm, &run->s->prompter.adapter, r->stage, &r->role, err));

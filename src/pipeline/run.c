@@ -125,17 +125,31 @@ static ap_status read_data(struct ap_run *run, struct ap_error *err)
     const char *sft = strcmp(s->sft.source, "file") == 0 ? s->sft.path : "";
     const char *pretrain = s->pretrain.model[0] ? s->pretrain.path : "";
     const char *dpo = s->has_dpo ? s->dpo.path : "", *ift = s->has_ift ? s->ift.path : "";
-    const char *paths[] = {s->data.path, pretrain, sft, s->reward_train.path, s->align.path,
-                           s->rlhf.path, dpo,      ift, s->eval.path};
-    for (size_t i = 0; i < AP_LEN(paths); i++) {
+    const struct {
+        const char *key, *path;
+    } files[] = {{"data.path", s->data.path},
+                 {"pretrain.path", pretrain},
+                 {"sft.path", sft},
+                 {"reward_train.path", s->reward_train.path},
+                 {"align.path", s->align.path},
+                 {"rlhf.path", s->rlhf.path},
+                 {"dpo.path", dpo},
+                 {"ift.path", ift},
+                 {"eval.path", s->eval.path}};
+    for (size_t i = 0; i < AP_LEN(files); i++) {
         const struct ap_dataset *unused;
-        ap_status status = paths[i][0] ? ap_run_dataset(run, paths[i], &unused, err) : AP_OK;
+        ap_status status =
+            files[i].path[0] ? ap_run_dataset(run, files[i].path, &unused, err) : AP_OK;
         if (status == AP_NOT_FOUND && run->plan_only) {
-            ap_sink_note(run->sink, "memory",
-                         "%s is not there: texts are counted as long as the context", paths[i]);
+            ap_sink_warn(run->sink, "memory",
+                         "%s: %s is not there: texts are counted as long as the context",
+                         files[i].key, files[i].path);
             run->data_missing = true;
-        } else if (status != AP_OK)
+        } else if (status == AP_NOT_FOUND) {
+            return ap_fail_prefix(err, status, "%s", files[i].key);
+        } else if (status != AP_OK) {
             return status;
+        }
     }
     return AP_OK;
 }
@@ -195,7 +209,9 @@ static ap_status plan_and_open(struct ap_run *run, const char *wanted, struct ap
     }
     if (!(run->dir.path = ap_strdup(run->s->run.dir)))
         return ap_fail(err, AP_MEMORY, "run.dir: out of memory");
-    status = ap_run_plan_memory(run, wanted, text, err);
+    status = ap_run_dir_check(&run->dir, run->recipe, err);
+    if (status == AP_OK)
+        status = ap_run_plan_memory(run, wanted, text, err);
     ap_run_dir_close(&run->dir);
     return status == AP_OK && !run->plan_only ? open_directory(run, err) : status;
 }

@@ -7,14 +7,15 @@ ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, struct ap
 {
     ap_status status;
     char *path = ap_path_join(run_dir, "recipe.yaml");
+    char *database = ap_path_join(run_dir, "run.db");
     *p = (struct ap_past_run){.run.dir = {.path = ap_strdup(run_dir), .lock.fd = -1}};
-    if (!path || !p->run.dir.path)
+    if (!path || !database || !p->run.dir.path)
         status = ap_fail(err, AP_MEMORY, "%s: out of memory", run_dir);
-    else if (!ap_file_exists(path))
+    else if (!ap_file_exists(path) || !ap_file_exists(database))
         status = ap_fail(err, AP_NOT_FOUND,
-                         "%s: is no run directory (it has no recipe.yaml); make one with "
-                         "`alignpro run RECIPE`",
-                         run_dir);
+                         "%s: is no run directory (it has no %s), expected what `alignpro run "
+                         "RECIPE` made: the recipe's run.dir",
+                         run_dir, ap_file_exists(path) ? "run.db" : "recipe.yaml");
     else
         status = ap_recipe_open(&p->recipe, path, NULL, 0, err);
     if (status == AP_OK) {
@@ -22,6 +23,7 @@ ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, struct ap
         p->run.s = ap_recipe_settings(p->recipe);
     }
     ap_free(path);
+    ap_free(database);
     return status;
 }
 

@@ -110,21 +110,29 @@ static ap_status compare_recipe(const struct ap_run_dir *dir, const char *path,
                               dir->path);
     if (ap_recipe_fingerprint(kept) != ap_recipe_fingerprint(recipe))
         status = refuse_recipe(dir, kept, recipe, err);
-    else
-        status =
-            write_recipe(path, recipe, err); /* keys outside the fingerprint may have changed */
     ap_recipe_close(kept);
     return status;
 }
 
+ap_status ap_run_dir_check(const struct ap_run_dir *dir, const struct ap_recipe *recipe,
+                           struct ap_error *err)
+{
+    char *path = ap_path_join(dir->path, "recipe.yaml");
+    if (!path)
+        return no_memory(dir, err);
+    ap_status status = ap_file_exists(path) ? compare_recipe(dir, path, recipe, err) : AP_OK;
+    ap_free(path);
+    return status;
+}
+
+/* Anew also where one is there: keys outside the fingerprint may have changed. */
 static ap_status keep_recipe(const struct ap_run_dir *dir, const struct ap_recipe *recipe,
                              struct ap_error *err)
 {
     char *path = ap_path_join(dir->path, "recipe.yaml");
     if (!path)
         return no_memory(dir, err);
-    ap_status status = ap_file_exists(path) ? compare_recipe(dir, path, recipe, err)
-                                            : write_recipe(path, recipe, err);
+    ap_status status = write_recipe(path, recipe, err);
     ap_free(path);
     return status;
 }
@@ -155,7 +163,8 @@ ap_status ap_run_dir_open(struct ap_run_dir *dir, const struct ap_recipe *recipe
         goto out;
     }
     AP_TRY(take_lock(dir, err));
-    AP_TRY(keep_recipe(dir, recipe, err)); /* before anything in a foreign folder is touched */
+    AP_TRY(ap_run_dir_check(dir, recipe, err)); /* before a foreign folder is touched */
+    AP_TRY(keep_recipe(dir, recipe, err));
     AP_TRY(clear_leftovers(dir, err));
     return AP_OK;
 out:

@@ -28,6 +28,10 @@ struct ap_run_dir {
 ap_status ap_run_dir_open(struct ap_run_dir *dir, const struct ap_recipe *recipe,
                           struct ap_error *err);
 void ap_run_dir_close(struct ap_run_dir *dir);
+/* What open would refuse about a directory's recipe, without touching anything; only `path` is
+ * read. A directory without a recipe is fine. */
+ap_status ap_run_dir_check(const struct ap_run_dir *dir, const struct ap_recipe *recipe,
+                           struct ap_error *err);
 
 /* RUN/STAGE/NAME; allocated (ap_free). name may be "". */
 char *ap_run_dir_path(const struct ap_run_dir *dir, const char *stage, const char *name);

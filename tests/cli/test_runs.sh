@@ -122,6 +122,8 @@ try "$alignpro" run "$recipe" --set run.dir=file/run; refused 1 "is a file, expe
 # -- rewrite before anything is done --
 try "$alignpro" rewrite "a fox"; refused 2 "--run is missing" "rewrite without a run"
 try "$alignpro" rewrite --run "$source" "a fox"; refused 1 "is no run directory" "rewrite of another folder"
+mkdir "$tmp/only-recipe" && cp "$tmp/recipe.yaml" "$tmp/only-recipe"
+try "$alignpro" rewrite --run "$tmp/only-recipe" "a fox"; refused 1 "it has no run.db" "rewrite of a recipe's own folder"
 try "$alignpro" rewrite --run "$tmp/run" a fox; refused 2 "2 texts, expected one" "rewrite of two texts"
 try "$alignpro" rewrite --run "$tmp/run" --temperature hot x; refused 2 "'hot'" "rewrite with a word for a number"
 try "$alignpro" rewrite --run "$tmp/run" --temperature 1e-9 x; refused 2 "expected 0 or a number from 0.001" "rewrite with a tiny temperature"
@@ -154,6 +156,7 @@ try "$alignpro" run "$recipe"; refused 1 "move the file away" "a damaged run.db"
 rm "$tmp/run/run.db"
 try "$alignpro" eval "$recipe"; exits 0 "eval after a damaged run.db"; out_has "judge: reward" "eval after a damaged run.db"
 try "$alignpro" run "$recipe" --set align.kl=0.5; refused 1 "align.kl" "another recipe in the same folder"
+try "$alignpro" run "$recipe" --set align.kl=0.5 --dry-run; refused 1 "made by another recipe" "a plan for another recipe's folder"
 try "$alignpro" run "$recipe" --set run.threads=2 --set run.batch=4; exits 0 "keys that change nothing"
 
 # -- rewrite --

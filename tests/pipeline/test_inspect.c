@@ -23,14 +23,21 @@ static int close_scratch(void **state)
     return ap_dir_remove(dir, NULL) == AP_OK ? 0 : -1;
 }
 
-static char *inspect(const char *bytes, struct ap_inspect_options options)
+static struct ap_error said; /* by the last inspection */
+
+static char *inspect_to(ap_status expected, const char *bytes, struct ap_inspect_options options)
 {
-    struct ap_error err = {0};
     char *text;
     snprintf(path, sizeof(path), "%s/d.jsonl", dir);
-    check_ok(ap_file_write(path, bytes, strlen(bytes), &err), err);
-    check_ok(ap_inspect(path, &options, &text, &err), err);
+    check_ok(ap_file_write(path, bytes, strlen(bytes), &said), said);
+    assert_int_equal(ap_inspect(path, &options, &text, &said), expected);
+    assert_non_null(text);
     return text;
+}
+
+static char *inspect(const char *bytes, struct ap_inspect_options options)
+{
+    return inspect_to(AP_OK, bytes, options);
 }
 
 static const char pairs[] =
@@ -57,17 +64,19 @@ static void test_text(void **state)
     ap_text_free(text);
 }
 
-/* A file that gives no example is told about all the same. */
+/* A file that gives no example is told about all the same, and is no data set. */
 static void test_nothing_left(void **state)
 {
     (void)state;
-    char *text = inspect("{\"prompt\": \"p\"}\n", (struct ap_inspect_options){.format = "pairs"});
+    const struct ap_inspect_options as_pairs = {.format = "pairs"}, as_json = {.json = true};
+    char *text = inspect_to(AP_FORMAT, "{\"prompt\": \"p\"}\n", as_pairs);
     check_holds(text, "  examples    0\n  malformed   1\n");
+    check_holds(said.text, "d.jsonl: none of its records can be read");
     ap_text_free(text);
-    text = inspect("no JSON\n", (struct ap_inspect_options){0});
+    text = inspect_to(AP_FORMAT, "no JSON\n", (struct ap_inspect_options){0});
     check_holds(text, "  schema      unknown\n");
     ap_text_free(text);
-    ap_text_free(inspect("no JSON\n", (struct ap_inspect_options){.json = true}));
+    ap_text_free(inspect_to(AP_FORMAT, "no JSON\n", as_json));
 }
 
 /* Long text is cut where three lines of 100 columns end, wide characters counted as two. */
