@@ -154,6 +154,15 @@ struct ap_eval_settings {
     double temperature; /* of the prompter in eval */
 };
 
+/* When a rewrite is not used (align/guard.h). */
+struct ap_guard_settings {
+    char *protect[AP_LIST_MAX]; /* code, quote, url, number, bracket */
+    int n_protect;
+    double similarity; /* floor in [0, 1]; 0 for none */
+    double max_growth; /* most times x's characters; 0 for none */
+    int max_length;    /* most characters; 0 for none */
+};
+
 struct ap_run_settings {
     char *dir;
     int64_t seed;
@@ -184,6 +193,7 @@ struct ap_settings {
     struct ap_ift_settings ift;
     bool has_rlhf, has_dpo, has_ift; /* the recipe has that section */
     struct ap_eval_settings eval;
+    struct ap_guard_settings guard;
     char *template_name, *date, *special_in_content; /* text: */
     struct ap_run_settings run;
 };

@@ -291,6 +291,21 @@ static const struct ap_setting eval_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_guard_settings
+/* Of rewriting and eval only: training is never guarded. */
+static const struct ap_setting guard_rows[] = {
+    ROW("protect", CHOICE_LIST, protect, "", LIST(n_protect),
+        CHOICES("code|quote|url|number|bracket"), FLAGS(AP_SETTING_HARMLESS),
+        HELP("what of a prompt must be in its rewrite: code, quotations, URLs, numbers, [[...]]")),
+    ROW("similarity", REAL, similarity, "0", RANGE(0, 1), FLAGS(AP_SETTING_HARMLESS),
+        HELP("least likeness of prompt and rewrite, by their character trigrams; 0 for none")),
+    ROW("max_growth", REAL, max_growth, "0", RANGE(0, 1e6), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most characters of a rewrite, as a multiple of the prompt's; 0 for none")),
+    ROW("max_length", INT, max_length, "0", RANGE(0, INT_MOST), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most characters of a rewrite; 0 for none")),
+};
+#undef OWNER
+
 #define OWNER struct ap_settings
 static const struct ap_setting text_rows[] = {
     ROW("template", TEXT, template_name, "auto",
@@ -444,6 +459,11 @@ static const struct ap_setting_group groups[] = {
      .help = "the comparison of arms",
      ROWS(eval_rows),
      AT(eval),
+     .optional = true},
+    {.prefix = "guard",
+     .help = "when a rewrite is not used: the target then gets the prompt as it is",
+     ROWS(guard_rows),
+     AT(guard),
      .optional = true},
     {.prefix = "text", .help = "how chats become text", ROWS(text_rows), .base = 0},
     {.prefix = "run", .help = "the run itself", ROWS(run_rows), AT(run)},

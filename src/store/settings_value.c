@@ -293,7 +293,7 @@ ap_status ap_setting_put(const struct ap_setting *row, void *owner, const char *
     ap_status status = check_shape(row, key, raw, err);
     if (status != AP_OK)
         return status;
-    if (raw->list && raw->n == 0 && row->type != AP_SETTING_TEXT_LIST)
+    if (raw->list && raw->n == 0 && row->type != AP_SETTING_TEXT_LIST && row->fallback[0])
         return unexpected(row, key, "an empty list", "", err);
     switch (row->type) {
     case AP_SETTING_INT:
