@@ -44,21 +44,20 @@ static ap_status train(const char *recipe_path, const char *const *overrides, si
 static ap_status rewrite_lines(const char *folder, struct ap_error *err)
 {
     struct ap_rewriter *rewriter;
-    ap_status status = ap_rewriter_open(&rewriter, folder, 0, err);
+    ap_status status = ap_rewriter_open(&rewriter, folder, NULL, 0, 0, err);
     if (status != AP_OK)
         return status;
     char *line = NULL;
     size_t room = 0;
     struct ap_rewrite_options options = {.temperature = 0};
     while (status == AP_OK && getline(&line, &room, stdin) >= 0) {
-        char *rewrite;
-        bool ended, fell_back;
+        struct ap_rewritten rewrite;
         line[strcspn(line, "\n")] = '\0';
-        status = ap_rewrite(rewriter, line, &options, &rewrite, &ended, &fell_back, err);
+        status = ap_rewrite(rewriter, line, &options, &rewrite, err);
         if (status != AP_OK)
             break;
-        puts(rewrite);
-        ap_text_free(rewrite);
+        puts(rewrite.text);
+        ap_text_free(rewrite.text);
         options.record++;
     }
     free(line);

@@ -13,6 +13,7 @@
 #include "alignpro/recipe.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 AP_API_BEGIN
@@ -49,9 +50,9 @@ const char *ap_run_directory(const struct ap_run *run);
 struct ap_rewriter;
 
 /* The prompter of a run: after align, or what the newest finished stage left (a note says which).
- * Reads the run's own resolved recipe. */
-ap_status ap_rewriter_open(struct ap_rewriter **out, const char *run_dir, int threads,
-                           struct ap_error *err);
+ * Reads the run's own resolved recipe; guards: n of "guard.KEY=VALUE", set over what it says. */
+ap_status ap_rewriter_open(struct ap_rewriter **out, const char *run_dir, const char *const *guards,
+                           size_t n_guards, int threads, struct ap_error *err);
 void ap_rewriter_close(struct ap_rewriter *r);
 /* "align", "sft" or "base". */
 const char *ap_rewriter_stage(const struct ap_rewriter *r);
@@ -60,10 +61,17 @@ struct ap_rewrite_options {
     double temperature; /* 0: greedy */
     uint64_t seed, record;
 };
-/* *text is allocated (ap_text_free). An empty rewrite gives x itself, and *fell_back is set; a
- * prompt that does not fit the context is AP_LIMIT. */
+#define AP_REWRITE_WHY_MAX 200
+struct ap_rewritten {
+    char *text;                   /* the rewrite, or x where a guard fired; ap_text_free */
+    bool ended;                   /* the rewrite came to its end within its limit */
+    const char *guard;            /* which one fired: "empty", "code", "quote", "url", "number",
+                                     "bracket", "similarity", "length"; "" for none; static */
+    char why[AP_REWRITE_WHY_MAX]; /* what it saw, one line; "" for none */
+};
+/* A prompt that does not fit the context is AP_LIMIT. After an error text is NULL. */
 ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewrite_options *options,
-                     char **text, bool *ended, bool *fell_back, struct ap_error *err);
+                     struct ap_rewritten *out, struct ap_error *err);
 
 AP_API_END
 

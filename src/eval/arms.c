@@ -1,6 +1,7 @@
-/* Arms (arms.h): rewrite where the arm has a rewriter, answer, score, write rows. */
+/* Arms (arms.h): rewrite where the arm has a rewriter, guard, answer, score, write rows. */
 #include "eval/arms.h"
 
+#include "align/guard.h"
 #include "align/kl.h"
 #include "base/memory.h"
 #include "text/sequence.h"
@@ -9,6 +10,12 @@
 #include <math.h>
 #include <stdio.h>
 
+/* What became of a rewrite: used, or why x is sent in its place. */
+struct verdict {
+    ap_guard guard;
+    char why[AP_GUARD_WHY_MAX];
+};
+
 /* Everything of one arm and seed: n prompts × arm->n samples. */
 struct pass {
     const struct ap_eval_options *o;
@@ -16,6 +23,7 @@ struct pass {
     int64_t seed;
     int n, n_all;
     struct ap_answer *rewrites, *answers; /* n_all; rewrites NULL without a rewriter */
+    struct verdict *verdicts;             /* of the rewrites */
     double *scores;                       /* [n_judge][n_all] */
     double *kl;                           /* n_all; NaN where there is none */
 };
@@ -68,9 +76,22 @@ out:
     return status;
 }
 
+static ap_status guard_rewrites(struct pass *p, struct ap_error *err)
+{
+    p->verdicts = ap_calloc((size_t)p->n_all, sizeof(*p->verdicts));
+    if (!p->verdicts)
+        return ap_fail(err, AP_MEMORY, "%d rewrites: out of memory", p->n_all);
+    ap_status status = AP_OK;
+    for (int i = 0; status == AP_OK && i < p->n_all; i++)
+        status =
+            ap_guard_check(p->o->guard, p->o->prompts->items[i / p->arm->n].x, p->rewrites[i].text,
+                           &p->verdicts[i].guard, p->verdicts[i].why, err);
+    return status;
+}
+
 static const char *sent(const struct pass *p, int i)
 {
-    if (p->rewrites && p->rewrites[i].text[0])
+    if (p->rewrites && p->verdicts[i].guard == AP_GUARD_NONE)
         return p->rewrites[i].text;
     return p->o->prompts->items[i / p->arm->n].x;
 }
@@ -185,6 +206,9 @@ static ap_status write_row(const struct pass *p, int i, int sample, struct ap_er
                                           .kl = p->kl[i],
                                           .meta = x->meta};
     ap_status status = ap_database_evaluation(p->o->db, &record, err);
+    if (status == AP_OK && r && p->verdicts[i].guard != AP_GUARD_NONE)
+        status = ap_database_guard(p->o->db, p->arm->name, p->seed, x->record, sample,
+                                   ap_guard_name(p->verdicts[i].guard), p->verdicts[i].why, err);
     for (int j = 0; status == AP_OK && j < p->o->n_judge; j++)
         status = ap_database_score(p->o->db, p->arm->name, p->seed, x->record, sample,
                                    p->o->judges[j].name,
@@ -220,8 +244,10 @@ ap_status ap_eval_arm(const struct ap_eval_options *options, const struct ap_arm
     struct pass p = {.o = options, .arm = arm, .seed = seed, .n = options->prompts->n};
 
     p.n_all = p.n * arm->n;
-    if (arm->rewriter)
+    if (arm->rewriter) {
         AP_TRY(rewrite(&p, err));
+        AP_TRY(guard_rewrites(&p, err));
+    }
     AP_TRY(answer(&p, err));
     AP_TRY(judge(&p, err));
     AP_TRY(measure_kl(&p, err));
@@ -230,6 +256,7 @@ out:
     ap_answers_free(p.rewrites, p.rewrites ? (size_t)p.n_all : 0);
     ap_answers_free(p.answers, p.answers ? (size_t)p.n_all : 0);
     ap_free(p.rewrites);
+    ap_free(p.verdicts);
     ap_free(p.answers);
     ap_free(p.scores);
     ap_free(p.kl);

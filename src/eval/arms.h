@@ -8,6 +8,7 @@
 #include "align/target.h"
 #include "base/progress.h"
 #include "store/database.h"
+#include "store/settings.h"
 
 /* A judge's name and how it scores; `world` reads the example's meta, a reward reads (x, y). */
 struct ap_judge {
@@ -32,6 +33,7 @@ struct ap_eval_options {
     const struct ap_prompts *prompts; /* as the target sees x */
     const struct ap_judge *judges;    /* the first one picks best-of-n */
     int n_judge;
+    const struct ap_guard_settings *guard; /* when x is sent in place of a rewrite */
     int batch_tokens;
     struct ap_database *db;
     const struct ap_sink *sink;

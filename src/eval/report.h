@@ -3,6 +3,7 @@
 #ifndef AP_EVAL_REPORT_H
 #define AP_EVAL_REPORT_H
 
+#include "align/guard.h"
 #include "base/buffer.h"
 #include "eval/statistics.h"
 #include "store/database.h"
@@ -15,7 +16,9 @@ struct ap_evaluation {
     /* [judge][arm] in the order asked for; the arms' names as run.db has them */
     struct ap_arm_statistics arms[AP_JUDGES_MAX][AP_ARMS_MAX];
     int64_t n_dropped[AP_JUDGES_MAX]; /* (prompt, seed) left out: some arm has no score there */
-    int64_t seeds[AP_SEEDS_MAX];      /* in run.db, ascending */
+    /* By arm: rewrites that count, and of them those in whose place x was sent, by guard. */
+    int64_t n_rewrite[AP_ARMS_MAX], n_guarded[AP_ARMS_MAX][AP_GUARD_COUNT];
+    int64_t seeds[AP_SEEDS_MAX]; /* in run.db, ascending */
     int n_seed;
     int n_bootstrap;
 };
@@ -42,7 +45,8 @@ ap_status ap_evaluation_sentences(const struct ap_evaluation *e, struct ap_buffe
 /* A fixed-width table for a terminal of 100 columns, one a judge, and what its columns are. */
 ap_status ap_evaluation_table(const struct ap_evaluation *e, struct ap_buffer *out,
                               struct ap_error *err);
-/* {"bootstrap", "seeds", "judges": [{"judge", "dropped", "arms": [{"arm", "shown", "prompts",
+/* {"bootstrap", "seeds", "guards": [{"arm", "rewrites", "fired": {GUARD: n}}] of the arms that
+ * rewrite, "judges": [{"judge", "dropped", "arms": [{"arm", "shown", "prompts",
  * "seeds", METRIC: {"value", "low", "high"} …}]}]}, METRIC as in AP_STATISTIC_LIST. */
 ap_status ap_evaluation_json(const struct ap_evaluation *e, struct ap_buffer *out,
                              struct ap_error *err);

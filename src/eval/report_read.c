@@ -122,6 +122,18 @@ static ap_status on_score(void *context, const char *arm, int64_t seed, uint64_t
     return AP_OK;
 }
 
+static ap_status on_guard(void *context, const char *arm, int64_t seed, uint64_t record, int sample,
+                          const char *guard)
+{
+    struct ap_evaluation *e = context;
+    (void)seed;
+    (void)record;
+    for (int a = 0; a < e->n_arm && sample == -1; a++)
+        if (strcmp(e->arms[0][a].name, arm) == 0)
+            e->n_guarded[a][ap_guard_find(guard)]++;
+    return AP_OK;
+}
+
 static ap_status check_rows(const struct reader *r)
 {
     bool has_answer[AP_ARMS_MAX] = {false};
@@ -268,6 +280,9 @@ ap_status ap_evaluate(struct ap_evaluation *out, struct ap_database *db, char *c
             strcpy(out->arms[j][a].name, arms[a]);
     }
     AP_TRY(read_answers(&r, db));
+    for (size_t i = 0; i < r.n; i++)
+        out->n_rewrite[r.answers[i].arm] += !isnan(r.answers[i].cell.rewrite_tokens);
+    AP_TRY(ap_database_each_guard(db, on_guard, out, err));
     AP_TRY(find_records(&r));
     AP_TRY(find_seeds(out, &r));
     AP_TRY(evaluate(out, &r, seed));

@@ -182,10 +182,32 @@ static void say_agreement(struct ap_page *page, const struct ap_evaluation *e, i
     }
 }
 
+/* How often x was sent in place of a rewrite, and why. */
+static void say_guarded(struct ap_page *page, const struct ap_evaluation *e, int arm)
+{
+    int64_t n = 0;
+    const char *separator = " (";
+    for (int g = AP_GUARD_EMPTY; g < AP_GUARD_COUNT; g++)
+        n += e->n_guarded[arm][g];
+    if (n == 0)
+        return;
+    ap_page_printf(page, "%s: in place of %lld of %lld rewrites the prompt was sent as it is",
+                   ap_arm_shown(e->arms[0][arm].name), (long long)n, (long long)e->n_rewrite[arm]);
+    for (int g = AP_GUARD_EMPTY; g < AP_GUARD_COUNT; g++)
+        if (e->n_guarded[arm][g] > 0) {
+            ap_page_printf(page, "%s%s %lld", separator, ap_guard_name((ap_guard)g),
+                           (long long)e->n_guarded[arm][g]);
+            separator = ", ";
+        }
+    ap_page_put(page, ").\n");
+}
+
 void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e)
 {
     for (int a = 0; a < e->n_arm && e->n_judge > 1; a++)
         say_agreement(page, e, a);
+    for (int a = 0; a < e->n_arm && e->n_judge > 0; a++)
+        say_guarded(page, e, a);
     for (int j = 0; j < e->n_judge; j++)
         if (e->n_dropped[j] > 0)
             ap_page_printf(page,

@@ -104,17 +104,35 @@ static json_t *judge_json(const struct ap_evaluation *e, int judge)
                      (json_int_t)e->n_dropped[judge], "arms", arms);
 }
 
+/* Only guards that fired are named. */
+static json_t *guard_json(const struct ap_evaluation *e, int arm)
+{
+    json_t *fired = json_object();
+    for (int g = AP_GUARD_EMPTY; g < AP_GUARD_COUNT && fired; g++)
+        if (e->n_guarded[arm][g] > 0 &&
+            json_object_set_new(fired, ap_guard_name((ap_guard)g),
+                                json_integer(e->n_guarded[arm][g])) != 0) {
+            json_decref(fired);
+            fired = NULL;
+        }
+    return json_pack("{s:s, s:I, s:o}", "arm", e->arms[0][arm].name, "rewrites",
+                     (json_int_t)e->n_rewrite[arm], "fired", fired);
+}
+
 static json_t *evaluation_json(const struct ap_evaluation *e)
 {
-    json_t *judges = json_array(), *seeds = json_array();
-    bool ok = judges && seeds;
+    json_t *judges = json_array(), *seeds = json_array(), *guards = json_array();
+    bool ok = judges && seeds && guards;
+    for (int a = 0; ok && a < e->n_arm; a++)
+        ok = e->n_rewrite[a] == 0 || json_array_append_new(guards, guard_json(e, a)) == 0;
     for (int j = 0; ok && j < e->n_judge; j++)
         ok = json_array_append_new(judges, judge_json(e, j)) == 0;
     for (int s = 0; ok && s < e->n_seed; s++)
         ok = json_array_append_new(seeds, json_integer(e->seeds[s])) == 0;
     if (ok)
-        return json_pack("{s:i, s:o, s:o}", "bootstrap", e->n_bootstrap, "seeds", seeds, "judges",
-                         judges);
+        return json_pack("{s:i, s:o, s:o, s:o}", "bootstrap", e->n_bootstrap, "seeds", seeds,
+                         "guards", guards, "judges", judges);
+    json_decref(guards);
     json_decref(judges);
     json_decref(seeds);
     return NULL;

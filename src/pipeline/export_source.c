@@ -84,7 +84,7 @@ static ap_status find_in_run(struct ap_export_source *s, const struct ap_export_
     struct role role;
     char *folder = NULL;
     ap_status status;
-    AP_TRY(ap_past_run_open(&s->past, o->run, err));
+    AP_TRY(ap_past_run_open(&s->past, o->run, NULL, 0, err));
     AP_TRY(choose_stage(s, o->stage, err));
     AP_TRY(role_of(run, s->stage, &role, err));
     if (!ap_stage_done(&run->dir, s->stage))

@@ -1,11 +1,14 @@
 /* One prompt in, its rewrite out (run.h): the prompter that a run made. */
 #include "pipeline/run_past.h"
 
+#include "align/guard.h"
 #include "base/memory.h"
 #include "text/sequence.h"
 
 #include <stdio.h>
 #include <string.h>
+
+_Static_assert(AP_REWRITE_WHY_MAX == AP_GUARD_WHY_MAX, "AP_REWRITE_WHY_MAX");
 
 struct ap_rewriter {
     struct ap_past_run past;
@@ -14,14 +17,15 @@ struct ap_rewriter {
     const char *stage; /* NULL: the prompter before any training */
 };
 
-static ap_status open_rewriter(struct ap_rewriter *r, const char *run_dir, int threads,
+static ap_status open_rewriter(struct ap_rewriter *r, const char *run_dir,
+                               const char *const *guards, size_t n_guards, int threads,
                                struct ap_error *err)
 {
     struct ap_run *run = &r->past.run;
     const struct ap_model_settings *m;
     ap_status status;
 
-    AP_TRY(ap_past_run_open(&r->past, run_dir, err));
+    AP_TRY(ap_past_run_open(&r->past, run_dir, guards, n_guards, err));
     ap_threads_set(threads);
     r->stage = ap_past_run_stage(&r->past);
     AP_TRY(ap_settings_model(run->s, run->s->prompter.model, &m, err));
@@ -37,14 +41,20 @@ out:
     return status;
 }
 
-ap_status ap_rewriter_open(struct ap_rewriter **out, const char *run_dir, int threads,
-                           struct ap_error *err)
+ap_status ap_rewriter_open(struct ap_rewriter **out, const char *run_dir, const char *const *guards,
+                           size_t n_guards, int threads, struct ap_error *err)
 {
-    struct ap_rewriter *r = ap_calloc(1, sizeof(*r));
     *out = NULL;
+    for (size_t i = 0; i < n_guards; i++)
+        if (strncmp(guards[i], "guard.", 6) != 0)
+            return ap_fail(err, AP_INVALID,
+                           "'%.100s' is no key of guard, expected guard.KEY=VALUE; the other keys "
+                           "are those that the run was made with",
+                           guards[i]);
+    struct ap_rewriter *r = ap_calloc(1, sizeof(*r));
     if (!r)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", run_dir);
-    ap_status status = open_rewriter(r, run_dir, threads, err);
+    ap_status status = open_rewriter(r, run_dir, guards, n_guards, threads, err);
     if (status != AP_OK) {
         ap_rewriter_close(r);
         return status;
@@ -80,7 +90,7 @@ static ap_status check_length(struct ap_rewriter *r, const char *wrapped, struct
 }
 
 ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewrite_options *options,
-                     char **text, bool *ended, bool *fell_back, struct ap_error *err)
+                     struct ap_rewritten *out, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct ap_target rewriter = {0};
@@ -90,7 +100,9 @@ ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewri
                                         .stream = {.seed = options->seed,
                                                    .stage = ap_stream_stage("rewrite"),
                                                    .record = options->record}};
-    *text = NULL;
+    ap_guard guard;
+
+    *out = (struct ap_rewritten){.guard = ""};
     if (!wrapped) {
         status = ap_fail(err, AP_MEMORY, "rewrite: out of memory");
         goto out;
@@ -99,10 +111,11 @@ ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewri
     AP_TRY(ap_run_rewriter(&r->past.run, r->lm, &r->role.role, options->temperature, 1, &rewriter,
                            err));
     AP_TRY(rewriter.answer(rewriter.self, &request, 1, 1, &answer, err));
-    *ended = answer.ended;
-    *fell_back = !answer.text[0];
-    *text = ap_strdup(*fell_back ? x : answer.text);
-    if (!*text)
+    AP_TRY(ap_guard_check(&r->past.run.s->guard, x, answer.text, &guard, out->why, err));
+    out->ended = answer.ended;
+    out->guard = ap_guard_name(guard);
+    out->text = ap_strdup(guard == AP_GUARD_NONE ? answer.text : x);
+    if (!out->text)
         status = ap_fail(err, AP_MEMORY, "rewrite: out of memory");
 out:
     ap_answers_free(&answer, 1);

@@ -3,7 +3,8 @@
 
 #include "base/memory.h"
 
-ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, struct ap_error *err)
+ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, const char *const *overrides,
+                           size_t n_overrides, struct ap_error *err)
 {
     ap_status status;
     char *path = ap_path_join(run_dir, "recipe.yaml");
@@ -17,7 +18,7 @@ ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, struct ap
                          "RECIPE` made: the recipe's run.dir",
                          run_dir, ap_file_exists(path) ? "run.db" : "recipe.yaml");
     else
-        status = ap_recipe_open(&p->recipe, path, NULL, 0, err);
+        status = ap_recipe_open(&p->recipe, path, overrides, n_overrides, err);
     if (status == AP_OK) {
         p->run.recipe = p->recipe;
         p->run.s = ap_recipe_settings(p->recipe);

@@ -9,8 +9,10 @@ struct ap_past_run {
     struct ap_run run; /* only its directory's path, settings and models */
 };
 
-/* p must be closed, also after an error; run_dir is copied. AP_NOT_FOUND for what is no run. */
-ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, struct ap_error *err);
+/* p must be closed, also after an error; run_dir is copied, the overrides are
+ * borrowed for the call. AP_NOT_FOUND for what is no run. */
+ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, const char *const *overrides,
+                           size_t n_overrides, struct ap_error *err);
 void ap_past_run_close(struct ap_past_run *p);
 /* The newest finished stage of the prompter, "align" or "sft"; NULL before. */
 const char *ap_past_run_stage(const struct ap_past_run *p);

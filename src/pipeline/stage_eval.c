@@ -2,6 +2,7 @@
  * made of them: run_report.c. */
 #include "pipeline/run_inner.h"
 
+#include "align/guard.h"
 #include "base/clock.h"
 #include "base/memory.h"
 #include "eval/arms.h"
@@ -195,6 +196,7 @@ static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct 
     struct ap_eval_options options = {.prompts = &e->prompts,
                                       .judges = e->judges,
                                       .n_judge = e->n_judge,
+                                      .guard = &e->run->s->guard,
                                       .batch_tokens = e->run->s->align.optimiser.batch_tokens,
                                       .db = e->run->db,
                                       .sink = e->run->sink};
@@ -224,6 +226,20 @@ static ap_status add_list(struct ap_buffer *out, char *const *list, int n, struc
     return status;
 }
 
+static ap_status add_guard(struct ap_buffer *out, const struct ap_guard_settings *s,
+                           struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    if (!ap_guard_is_on(s))
+        return AP_OK;
+    AP_TRY(ap_buffer_puts(out, "guard ", err));
+    AP_TRY(add_list(out, s->protect, s->n_protect, err));
+    AP_TRY(ap_buffer_printf(out, err, " similarity %.17g growth %.17g length %d\n", s->similarity,
+                            s->max_growth, s->max_length));
+out:
+    return status;
+}
+
 /* What the rows depend on; how they are resampled is no part of it. */
 static ap_status write_stamp(const struct ap_run *run, struct ap_buffer *out, struct ap_error *err)
 {
@@ -234,6 +250,7 @@ static ap_status write_stamp(const struct ap_run *run, struct ap_buffer *out, st
         AP_TRY(ap_buffer_printf(out, err, " %lld", (long long)s->seeds[i]));
     AP_TRY(ap_buffer_printf(out, err, " n %d prompts %lld temperature %.17g path %s\n", s->n,
                             (long long)s->prompts, s->temperature, s->path));
+    AP_TRY(add_guard(out, &run->s->guard, err));
 out:
     return status;
 }

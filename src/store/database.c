@@ -3,7 +3,7 @@
  *
  * WAL lets a user query while a run goes on; synchronous=FULL makes what was committed outlive a
  * power cut. Entry points: ap_database_open, _open_read, ap_database_begin, ap_database_metric,
- * _rollout, _evaluation, _score. */
+ * _rollout, _evaluation, _score, _guard. */
 #include "store/database_inner.h"
 
 #include "base/file.h"
@@ -16,6 +16,13 @@
 
 #define SCHEMA_VERSION 1
 #define BUSY_MS 10000
+
+/* A table that files of the same version may lack: made when one is opened to be written. */
+static const char guards_table[] =
+    "CREATE TABLE IF NOT EXISTS guards("
+    " arm TEXT NOT NULL, seed INTEGER NOT NULL, record INTEGER NOT NULL,"
+    " sample INTEGER NOT NULL, guard TEXT NOT NULL, why TEXT,"
+    " PRIMARY KEY(arm, seed, record, sample)) WITHOUT ROWID";
 
 static const char schema[] =
     "BEGIN IMMEDIATE;"
@@ -60,6 +67,10 @@ static const char *const statements[AP_SQL_COUNT] = {
         "ORDER BY arm, seed, record, sample",
     [AP_SQL_EACH_SCORE] = "SELECT arm, seed, record, sample, judge, value FROM scores "
                           "ORDER BY arm, seed, record, sample, judge",
+    [AP_SQL_FORGET_GUARDS] = "DELETE FROM guards WHERE arm = ?1 AND seed = ?2",
+    [AP_SQL_GUARD] = "INSERT OR REPLACE INTO guards VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
+    [AP_SQL_EACH_GUARD] = "SELECT arm, seed, record, sample, guard FROM guards "
+                          "ORDER BY arm, seed, record, sample",
 };
 
 ap_status ap_database_fail(const struct ap_database *db, const char *action, struct ap_error *err)
@@ -134,13 +145,38 @@ static ap_status make_schema(struct ap_database *db, struct ap_error *err)
     return status;
 }
 
-static ap_status prepare_all(struct ap_database *db, struct ap_error *err)
+static ap_status prepare(struct ap_database *db, int from, int to, struct ap_error *err)
 {
-    for (int i = 0; i < AP_SQL_COUNT; i++)
+    for (int i = from; i < to; i++)
         if (sqlite3_prepare_v3(db->handle, statements[i], -1, SQLITE_PREPARE_PERSISTENT,
                                &db->statement[i], NULL) != SQLITE_OK)
             return ap_database_fail(db, "has other tables than a run's", err);
     return AP_OK;
+}
+
+/* What asks for the table guards comes last in ap_statement: the others show first whether the file
+ * is a run's. */
+static ap_status prepare_all(struct ap_database *db, struct ap_error *err)
+{
+    ap_status status;
+    AP_TRY(prepare(db, 0, AP_SQL_FORGET_GUARDS, err));
+    AP_TRY(run_sql(db, guards_table, "cannot make its tables", err));
+    AP_TRY(prepare(db, AP_SQL_FORGET_GUARDS, AP_SQL_COUNT, err));
+out:
+    return status;
+}
+
+/* Without that table there are no such rows, and their statements stay NULL. */
+static ap_status prepare_reading(struct ap_database *db, struct ap_error *err)
+{
+    ap_status status;
+    bool has_guards = sqlite3_table_column_metadata(db->handle, NULL, "guards", "guard", NULL, NULL,
+                                                    NULL, NULL, NULL) == SQLITE_OK;
+    AP_TRY(prepare(db, 0, AP_SQL_FORGET_GUARDS, err));
+    if (has_guards)
+        AP_TRY(prepare(db, AP_SQL_FORGET_GUARDS, AP_SQL_COUNT, err));
+out:
+    return status;
 }
 
 static ap_status make_handle(struct ap_database **out, const char *path, struct ap_error *err)
@@ -228,7 +264,7 @@ ap_status ap_database_open_read(struct ap_database **out, const char *path, stru
     sqlite3_busy_timeout(db->handle, BUSY_MS);
     AP_TRY(read_version(db, &version, err));
     AP_TRY(check_version(db, version, err));
-    AP_TRY(prepare_all(db, err));
+    AP_TRY(prepare_reading(db, err));
     *out = db;
     db = NULL;
 out:
@@ -291,19 +327,18 @@ ap_status ap_database_commit(struct ap_database *db, struct ap_error *err)
     return status;
 }
 
-/* Two deletions with the same two parameters, as one. */
-static ap_status delete_pair(struct ap_database *db, ap_statement first, ap_statement second,
-                             const char *text, int64_t number, struct ap_error *err)
+/* Deletions with the same two parameters, as one. */
+static ap_status delete_all(struct ap_database *db, const ap_statement *deletions, int n,
+                            const char *text, int64_t number, struct ap_error *err)
 {
     ap_status status;
     bool alone = sqlite3_get_autocommit(db->handle);
-    const ap_statement both[] = {first, second};
     if (alone)
         AP_TRY(ap_database_begin(db, err));
-    for (int i = 0; i < 2; i++) {
-        bind_text(db->statement[both[i]], 1, text);
-        bind_int(db->statement[both[i]], 2, number);
-        AP_TRY(execute(db, both[i], "cannot drop old rows", err));
+    for (int i = 0; i < n; i++) {
+        bind_text(db->statement[deletions[i]], 1, text);
+        bind_int(db->statement[deletions[i]], 2, number);
+        AP_TRY(execute(db, deletions[i], "cannot drop old rows", err));
     }
     return alone ? ap_database_commit(db, err) : AP_OK;
 out:
@@ -315,13 +350,16 @@ out:
 ap_status ap_database_rewind(struct ap_database *db, const char *stage, int64_t step,
                              struct ap_error *err)
 {
-    return delete_pair(db, AP_SQL_REWIND_METRICS, AP_SQL_REWIND_ROLLOUTS, stage, step, err);
+    static const ap_statement both[] = {AP_SQL_REWIND_METRICS, AP_SQL_REWIND_ROLLOUTS};
+    return delete_all(db, both, AP_LEN(both), stage, step, err);
 }
 
 ap_status ap_database_forget(struct ap_database *db, const char *arm, int64_t seed,
                              struct ap_error *err)
 {
-    return delete_pair(db, AP_SQL_FORGET_EVALUATIONS, AP_SQL_FORGET_SCORES, arm, seed, err);
+    static const ap_statement all[] = {AP_SQL_FORGET_EVALUATIONS, AP_SQL_FORGET_SCORES,
+                                       AP_SQL_FORGET_GUARDS};
+    return delete_all(db, all, AP_LEN(all), arm, seed, err);
 }
 
 ap_status ap_database_metric(struct ap_database *db, const char *stage, int64_t step,
@@ -383,4 +421,17 @@ ap_status ap_database_score(struct ap_database *db, const char *arm, int64_t see
     bind_text(s, 5, judge);
     bind_real(s, 6, value);
     return execute(db, AP_SQL_SCORE, "cannot write a score", err);
+}
+
+ap_status ap_database_guard(struct ap_database *db, const char *arm, int64_t seed, uint64_t record,
+                            int sample, const char *guard, const char *why, struct ap_error *err)
+{
+    sqlite3_stmt *s = db->statement[AP_SQL_GUARD];
+    bind_text(s, 1, arm);
+    bind_int(s, 2, seed);
+    bind_int(s, 3, (int64_t)record);
+    bind_int(s, 4, sample);
+    bind_text(s, 5, guard);
+    bind_text(s, 6, why);
+    return execute(db, AP_SQL_GUARD, "cannot write a guard", err);
 }

@@ -62,6 +62,10 @@ ap_status ap_database_evaluation(struct ap_database *db, const struct ap_evaluat
 ap_status ap_database_score(struct ap_database *db, const char *arm, int64_t seed, uint64_t record,
                             int sample, const char *judge, double value, struct ap_error *err);
 
+/* guards(arm, seed, record, sample, guard, why): the target got x in place of that rewrite. */
+ap_status ap_database_guard(struct ap_database *db, const char *arm, int64_t seed, uint64_t record,
+                            int sample, const char *guard, const char *why, struct ap_error *err);
+
 /* Rows back, in primary-key order; text pointers are valid during the call. Return AP_OK to go on.
  */
 typedef ap_status (*ap_metric_fn)(void *context, const char *stage, int64_t step, const char *name,
@@ -75,7 +79,11 @@ typedef ap_status (*ap_score_fn)(void *context, const char *arm, int64_t seed, u
                                  int sample, const char *judge, double value);
 ap_status ap_database_each_score(struct ap_database *db, ap_score_fn fn, void *context,
                                  struct ap_error *err);
-/* Evaluations and scores of one arm and seed, dropped before that pair is run again. */
+typedef ap_status (*ap_guard_fn)(void *context, const char *arm, int64_t seed, uint64_t record,
+                                 int sample, const char *guard);
+ap_status ap_database_each_guard(struct ap_database *db, ap_guard_fn fn, void *context,
+                                 struct ap_error *err);
+/* Evaluations, scores and guards of one arm and seed, dropped before that pair is run again. */
 ap_status ap_database_forget(struct ap_database *db, const char *arm, int64_t seed,
                              struct ap_error *err);
 

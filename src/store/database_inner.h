@@ -20,6 +20,9 @@ typedef enum ap_statement {
     AP_SQL_EACH_METRIC,
     AP_SQL_EACH_EVALUATION,
     AP_SQL_EACH_SCORE,
+    AP_SQL_FORGET_GUARDS, /* from here on: of the table guards */
+    AP_SQL_GUARD,
+    AP_SQL_EACH_GUARD,
     AP_SQL_COUNT,
 } ap_statement;
 

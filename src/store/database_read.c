@@ -1,5 +1,5 @@
 /* Rows of run.db back, in the order of their primary keys.
- * Entry points: ap_database_each_metric, ap_database_each_evaluation, ap_database_each_score. */
+ * Entry points: ap_database_each_metric, _each_evaluation, _each_score, _each_guard. */
 #include "store/database_inner.h"
 
 #include <math.h>
@@ -19,7 +19,7 @@ static bool flag_at(sqlite3_stmt *s, int column)
     return sqlite3_column_int(s, column) != 0;
 }
 
-/* One row to the caller's function; which of the three kinds it is, the function knows. */
+/* One row to the caller's function; which of the kinds it is, the function knows. */
 typedef ap_status row_fn(sqlite3_stmt *s, const void *fn, void *context);
 
 static ap_status each_row(struct ap_database *db, ap_statement which, row_fn *row, const void *fn,
@@ -85,4 +85,19 @@ ap_status ap_database_each_score(struct ap_database *db, ap_score_fn fn, void *c
                                  struct ap_error *err)
 {
     return each_row(db, AP_SQL_EACH_SCORE, score_row, &fn, context, err);
+}
+
+static ap_status guard_row(sqlite3_stmt *s, const void *fn, void *context)
+{
+    return (*(const ap_guard_fn *)fn)(context, text_at(s, 0), sqlite3_column_int64(s, 1),
+                                      (uint64_t)sqlite3_column_int64(s, 2),
+                                      sqlite3_column_int(s, 3), text_at(s, 4));
+}
+
+ap_status ap_database_each_guard(struct ap_database *db, ap_guard_fn fn, void *context,
+                                 struct ap_error *err)
+{
+    return db->statement[AP_SQL_EACH_GUARD]
+               ? each_row(db, AP_SQL_EACH_GUARD, guard_row, &fn, context, err)
+               : AP_OK;
 }

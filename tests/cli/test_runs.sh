@@ -174,6 +174,27 @@ out_has '"fell_back"' "rewrite of lines"
 long=$(head -c 2000 /dev/zero | tr '\0' q)
 try "$alignpro" rewrite --run "$tmp/run" "$long"; refused 1 "over the limit of" "rewrite of a long prompt"
 
+# -- guards --
+set_of() { "$alignpro" rewrite --run "$tmp/run" --set "guard.$1" --fallback "$2" "fox 12"; }
+try set_of max_length=1 x; exits 0 "rewrite with a guard"
+[ "$(cat "$tmp/out")" = "fox 12" ]; note $? "the prompt is given back"
+err_has "guard length: the rewrite has" "rewrite with a guard"; one_line "rewrite with a guard"
+try set_of max_length=1 error; refused 1 "guard length: the rewrite has" "rewrite --fallback error"
+[ ! -s "$tmp/out" ]; note $? "rewrite --fallback error writes no text"
+printf '%s\n' '{"prompt": "fox 12"}' >"$tmp/in"
+try "$alignpro" rewrite --run "$tmp/run" --set guard.protect=number,url --set guard.similarity=1
+exits 0 "guards of lines"; out_has '"rewrite": "fox 12"' "guards of lines"
+out_has '"guard": "' "guards of lines"; out_has '"why": "' "guards of lines"
+try set_of max_length=1 y; refused 2 "--fallback is 'y'" "a fallback of another name"
+try set_of similarity=2 x; refused 1 "guard.similarity" "a guard out of range"
+try "$alignpro" rewrite --run "$tmp/run" --set align.kl=0 x; refused 1 "is no key of guard" "another key in rewrite"
+try "$alignpro" eval "$recipe" --set guard.max_length=1; exits 0 "eval with a guard"
+out_has "the prompt was sent as it is (length" "eval with a guard"
+grep -q '"length": [1-9]' "$tmp/run/eval.json"; note $? "eval.json without the guards that fired"
+grep -q "the prompt was sent as it is" "$tmp/run/report.html"; note $? "report.html without the guards"
+try "$alignpro" eval "$recipe"; exits 0 "eval without guards"
+grep -q '"length": [1-9]' "$tmp/run/eval.json"; [ $? = 1 ]; note $? "guards of another evaluation are dropped"
+
 # -- demo --
 try "$alignpro" demo --help; exits 0 "demo --help"; out_has "--dir" "demo --help"
 try "$alignpro" demo --seed x; refused 2 "got 'x'" "demo with a word for a seed"

@@ -57,6 +57,7 @@ struct scene {
     struct ap_target rewriter_target, target;
     struct ap_reward reward;
     struct ap_judge judge;
+    struct ap_guard_settings guard;
     struct ap_eval_options options;
     struct ap_arm arm;
 };
@@ -76,8 +77,12 @@ static void open_scene(struct scene *s, void **state)
     s->target = (struct ap_target){&s->answerer, speak, NULL};
     s->reward = (struct ap_reward){NULL, longer_is_better, NULL, 2, 1};
     s->judge = (struct ap_judge){"reward", &s->reward};
-    s->options = (struct ap_eval_options){
-        .prompts = &s->four, .judges = &s->judge, .n_judge = 1, .batch_tokens = 256, .db = s->db};
+    s->options = (struct ap_eval_options){.prompts = &s->four,
+                                          .judges = &s->judge,
+                                          .n_judge = 1,
+                                          .guard = &s->guard,
+                                          .batch_tokens = 256,
+                                          .db = s->db};
     s->arm =
         (struct ap_arm){.name = "bare", .rewriter_prompts = &s->four, .target = &s->target, .n = 1};
 }
@@ -174,6 +179,30 @@ static struct scores scores_of(struct scene *s)
     return scores;
 }
 
+/* "ARM SEED RECORD SAMPLE GUARD" a line. */
+static ap_status take_guard(void *context, const char *arm, int64_t seed, uint64_t record,
+                            int sample, const char *guard)
+{
+    return ap_buffer_printf(context, NULL, "%s %d %d %d %s\n", arm, (int)seed, (int)record, sample,
+                            guard);
+}
+
+static void check_guards(struct scene *s, const char *guard)
+{
+    struct ap_buffer got = {0}, expected = {0};
+    struct ap_error err;
+    check_ok(ap_buffer_puts(&got, "", &err), err);
+    check_ok(ap_buffer_puts(&expected, "", &err), err);
+    check_ok(ap_database_each_guard(s->db, take_guard, &got, &err), err);
+    for (int i = 0; i < N && guard; i++)
+        check_ok(ap_buffer_printf(&expected, &err, "%s 7 %d -1 %s\n", s->arm.name,
+                                  (int)s->four.items[i].record, guard),
+                 err);
+    assert_string_equal(got.data, expected.data);
+    ap_buffer_free(&got);
+    ap_buffer_free(&expected);
+}
+
 /* -- the arms -- */
 
 static void test_bare_sends_the_prompt_as_it_is(void **state)
@@ -233,6 +262,28 @@ static void test_an_empty_rewrite_sends_the_prompt(void **state)
         assert_true(rows.row[i].has_rewrite);
         assert_string_equal(rows.row[i].rewrite, "");
     }
+    check_guards(&s, "empty");
+    s.rewriter.empty = false; /* a new evaluation drops the old guards */
+    run(&s, 7);
+    check_guards(&s, NULL);
+    close_scene(&s);
+}
+
+/* The rewrite is kept as it was written, x is sent. */
+static void test_a_guard_sends_the_prompt(void **state)
+{
+    struct scene s;
+    open_scene(&s, state);
+    with_rewriter(&s, "align", 1);
+    s.guard.max_length = 8;
+    run(&s, 7);
+    struct rows rows = rows_of(&s);
+    for (int i = 0; i < N; i++) {
+        assert_string_equal(s.answerer.asked[i], s.four.items[i].x);
+        check_holds(rows.row[i].rewrite, "rewrite 0 of Rewrite: ");
+        check_holds(rows.row[i].answer, "answer 0 of ");
+    }
+    check_guards(&s, "length");
     close_scene(&s);
 }
 
@@ -400,6 +451,7 @@ int main(void)
         WITH_FOLDER(test_bare_sends_the_prompt_as_it_is),
         WITH_FOLDER(test_a_rewriter_sees_the_meta_prompt_and_the_target_the_rewrite),
         WITH_FOLDER(test_an_empty_rewrite_sends_the_prompt),
+        WITH_FOLDER(test_a_guard_sends_the_prompt),
         WITH_FOLDER(test_best_of_n_counts_the_best_and_keeps_the_others),
         WITH_FOLDER(test_best_of_n_answers_asks_the_bare_prompt_again_and_again),
         WITH_FOLDER(test_all_arms_share_their_streams),

@@ -205,6 +205,46 @@ static void evaluations_and_scores(void **state)
     ap_database_close(db);
 }
 
+static ap_status note_guard(void *context, const char *arm, int64_t seed, uint64_t record,
+                            int sample, const char *guard)
+{
+    return ap_buffer_printf(context, NULL, "%s %d %d %d %s;", arm, (int)seed, (int)record, sample,
+                            guard);
+}
+
+static void check_guards(struct ap_database *db, const char *expected)
+{
+    struct ap_error err;
+    struct ap_buffer text = {0};
+    check_ok(ap_buffer_puts(&text, "", &err), err);
+    check_ok(ap_database_each_guard(db, note_guard, &text, &err), err);
+    assert_string_equal(text.data, expected);
+    ap_buffer_free(&text);
+}
+
+/* The table is younger than its schema's version: a file without it can be read, and gets it when
+ * it is opened to be written. */
+static void guards(void **state)
+{
+    struct place *p = *state;
+    struct ap_error err;
+    struct ap_database *db = must_open(p);
+    check_ok(ap_database_guard(db, "align", 1, 3, -1, "number", "the number '5'", &err), err);
+    check_ok(ap_database_guard(db, "align", 2, 3, 0, "empty", NULL, &err), err);
+    check_guards(db, "align 1 3 -1 number;align 2 3 0 empty;");
+    check_ok(ap_database_forget(db, "align", 1, &err), err);
+    check_guards(db, "align 2 3 0 empty;");
+    ap_database_close(db);
+    execute(p, "DROP TABLE guards");
+    check_ok(ap_database_open_read(&db, p->path, &err), err);
+    check_guards(db, "");
+    ap_database_close(db);
+    db = must_open(p);
+    check_ok(ap_database_guard(db, "align", 1, 3, -1, "url", "the url", &err), err);
+    check_guards(db, "align 1 3 -1 url;");
+    ap_database_close(db);
+}
+
 static void readers_while_it_is_written(void **state)
 {
     struct ap_error err;
@@ -362,14 +402,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        TEST(test_reading_only),
-        TEST(metrics),
-        TEST(rollouts),
-        TEST(evaluations_and_scores),
-        TEST(readers_while_it_is_written),
-        TEST(killed_in_the_middle),
-        TEST(full_disk),
-        TEST(files_that_are_no_run_db),
+        TEST(test_reading_only),      TEST(metrics),   TEST(rollouts),
+        TEST(evaluations_and_scores), TEST(guards),    TEST(readers_while_it_is_written),
+        TEST(killed_in_the_middle),   TEST(full_disk), TEST(files_that_are_no_run_db),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
