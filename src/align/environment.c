@@ -7,7 +7,7 @@
 
 static const char *sent_text(const struct ap_text_environment *e, const struct ap_rollout_row *row)
 {
-    return row->text && row->text[0] ? row->text : e->prompts->items[row->prompt].x;
+    return row->text && row->text[0] ? row->text : ap_prompt_seen(&e->prompts->items[row->prompt]);
 }
 
 static struct ap_stream answer_stream(const struct ap_text_environment *e, int64_t step,
@@ -96,7 +96,7 @@ out:
 static const char *text_prompt(void *self, int32_t prompt)
 {
     struct ap_text_environment *e = self;
-    return e->prompts->items[prompt].x;
+    return ap_prompt_seen(&e->prompts->items[prompt]);
 }
 
 struct ap_environment ap_text_environment(struct ap_text_environment *e)

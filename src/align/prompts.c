@@ -2,11 +2,16 @@
 #include "align/prompts.h"
 
 #include "base/memory.h"
+#include "text/noise.h"
+
+#include <string.h>
 
 void ap_prompts_free(struct ap_prompts *p)
 {
-    for (int i = 0; i < p->n; i++)
+    for (int i = 0; i < p->n; i++) {
         ap_free(p->items[i].ids);
+        ap_free(p->items[i].noisy);
+    }
     ap_free(p->items);
     *p = (struct ap_prompts){0};
 }
@@ -63,6 +68,63 @@ ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
             ap_prompts_free(out);
             return status;
         }
+    }
+    return AP_OK;
+}
+
+/* ---- noise ---- */
+
+const char *ap_prompt_seen(const struct ap_prompt *p)
+{
+    return p->noisy ? p->noisy : p->x;
+}
+
+/* Takes noisy. */
+static ap_status see_noise(struct ap_prompt *p, const struct ap_lm *lm, const char *meta_prompt,
+                           int max_tokens, char *noisy, struct ap_error *err)
+{
+    struct ap_sequence s = {0};
+    bool fits = false;
+    char *wrapped = ap_meta_prompt_apply(meta_prompt ? meta_prompt : "", noisy);
+    if (!wrapped) {
+        ap_free(noisy);
+        return ap_fail(err, AP_MEMORY, "out of memory");
+    }
+    ap_status status = ap_sequence_make(&s, lm->chat, p->context, p->n_context, wrapped, NULL,
+                                        max_tokens, AP_TOO_LONG_SKIP, &fits, err);
+    ap_free(wrapped);
+    if (status != AP_OK || !fits) {
+        ap_free(noisy);
+        ap_sequence_free(&s);
+        return status;
+    }
+    ap_free(p->ids);
+    ap_free(p->noisy);
+    p->ids = s.ids;
+    p->n = s.n;
+    p->noisy = noisy;
+    s.ids = NULL; /* taken over */
+    ap_sequence_free(&s);
+    return AP_OK;
+}
+
+ap_status ap_prompts_add_noise(struct ap_prompts *p, const struct ap_lm *lm,
+                               const char *meta_prompt, int max_tokens, double strength,
+                               uint64_t seed, struct ap_error *err)
+{
+    for (int i = 0; i < p->n && strength > 0; i++) {
+        struct ap_buffer noisy = {0};
+        struct ap_stream stream = {
+            .seed = seed, .stage = ap_stream_stage("noise"), .record = p->items[i].record};
+        ap_status status =
+            ap_noise(p->items[i].x, strlen(p->items[i].x), strength, &stream, &noisy, NULL, err);
+        if (status == AP_OK && noisy.data)
+            status = see_noise(&p->items[i], lm, meta_prompt, max_tokens, noisy.data, err);
+        else
+            ap_buffer_free(&noisy);
+        if (status != AP_OK)
+            return ap_fail_prefix(err, status, "prompt %llu",
+                                  (unsigned long long)p->items[i].record);
     }
     return AP_OK;
 }

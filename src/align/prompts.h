@@ -10,6 +10,7 @@ struct ap_prompt {
     const struct ap_message *context; /* borrowed from the data set, as is x and meta */
     size_t n_context;
     const char *x, *meta;
+    char *noisy;  /* owned: x as the policy sees it, ap_prompts_add_noise; NULL: as it is */
     int32_t *ids; /* owned: the chat with generation prompt, x inside the meta-prompt */
     int n;
 };
@@ -27,6 +28,14 @@ ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
                           const int32_t *index, size_t n_index, const struct ap_lm *lm,
                           const char *meta_prompt, int max_tokens, ap_too_long too_long,
                           int64_t limit, struct ap_error *err);
+/* Let the policy see x through noise of that strength (text/noise.h), drawn once for each record
+ * from (seed, record). lm, meta_prompt and max_tokens as they were made with; where the noisy text
+ * has more tokens than that, x stays as it is. */
+ap_status ap_prompts_add_noise(struct ap_prompts *p, const struct ap_lm *lm,
+                               const char *meta_prompt, int max_tokens, double strength,
+                               uint64_t seed, struct ap_error *err);
+/* x as the policy sees it. Borrowed. */
+const char *ap_prompt_seen(const struct ap_prompt *p);
 void ap_prompts_free(struct ap_prompts *p);
 
 #endif

@@ -122,6 +122,9 @@ ap_status ap_run_stage_align(struct ap_run *run, struct ap_error *err)
     AP_TRY(open_critic(run, &rl, &p->adapter, err));
     AP_TRY(ap_run_prompts(run, rl.settings->path, AP_SPLIT_TRAIN, rl.lm, ap_run_meta_prompt(run),
                           p->max_new_tokens, 0, &rl.prompts, err));
+    AP_TRY(ap_prompts_add_noise(&rl.prompts, rl.lm, ap_run_meta_prompt(run),
+                                rl.lm->context - p->max_new_tokens, rl.settings->noise,
+                                (uint64_t)run->s->run.seed, err));
     AP_TRY(ap_run_reward_open(run, true, &rl.reward, err));
     AP_TRY(ap_run_target(run, target, &(struct ap_role){target->weights, NULL}, &rl.target, err));
     AP_TRY(open_lm_policy(run, &rl, p->max_new_tokens, p->temperature, err));
@@ -147,6 +150,8 @@ ap_status ap_run_stage_rlhf(struct ap_run *run, struct ap_error *err)
     AP_TRY(open_critic(run, &rl, &t->adapter, err));
     AP_TRY(ap_run_prompts(run, rl.settings->path, AP_SPLIT_TRAIN, rl.lm, NULL, t->max_new_tokens, 0,
                           &rl.prompts, err));
+    AP_TRY(ap_prompts_add_noise(&rl.prompts, rl.lm, NULL, rl.lm->context - t->max_new_tokens,
+                                rl.settings->noise, (uint64_t)run->s->run.seed, err));
     AP_TRY(ap_run_reward_open(run, true, &rl.reward, err));
     AP_TRY(open_lm_policy(run, &rl, t->max_new_tokens, t->temperature, err));
     AP_TRY(train(run, &rl, err));

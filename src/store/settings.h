@@ -120,6 +120,7 @@ struct ap_rl_settings {
     double clip, value_clip, value_weight, entropy_weight, gamma, gae_lambda;
     double value_lr;
     double missing_end_penalty;
+    double noise;   /* of the prompts that the policy sees; the reward sees x */
     double kl_stop; /* stop the stage when a step's KL passes it; 0 never */
     struct ap_optimiser_settings optimiser;
 };

@@ -235,6 +235,8 @@ static const struct ap_setting rl_rows[] = {
         HELP("ppo: learning rate of the critic; auto is lr")),
     ROW("missing_end_penalty", REAL, missing_end_penalty, "1", RANGE(0, 1e6),
         HELP("taken from the reward without an end token, math.md (15)")),
+    ROW("noise", REAL, noise, "0", RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of a training prompt's words that noise touches; the reward sees it without")),
     ROW("kl_stop", REAL, kl_stop, "0", RANGE(0, 1e6),
         HELP("end the stage when a step's KL passes this, in nats; 0 never")),
 };

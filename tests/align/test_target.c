@@ -156,6 +156,46 @@ static void test_a_limit_counts_the_prompts_that_fit(void **state)
     ap_lm_free(lm);
 }
 
+/* The policy's ids are the noisy text's; x, by which rewards judge, is not touched; what does not
+ * fit stays as it was. */
+static void test_noise_is_what_the_policy_sees(void **state)
+{
+    (void)state;
+    struct ap_lm *lm = tiny_lm_new(3);
+    struct tiny_prompts clean, noisy, again;
+    struct ap_error err;
+    int n_other = 0, n_kept = 0;
+    tiny_prompts_open(&clean, lm);
+    tiny_prompts_open(&noisy, lm);
+    tiny_prompts_open(&again, lm);
+    check_ok(ap_prompts_add_noise(&noisy.prompts, lm, "{prompt}", 96, 0, 5, &err), err);
+    for (int i = 0; i < TINY_PROMPTS; i++) {
+        assert_null(noisy.prompts.items[i].noisy);
+        assert_ptr_equal(ap_prompt_seen(&noisy.prompts.items[i]), noisy.prompts.items[i].x);
+    }
+    check_ok(ap_prompts_add_noise(&noisy.prompts, lm, "{prompt}", 96, 1, 5, &err), err);
+    int room = noisy.prompts.items[3].n; /* of the shortest */
+    check_ok(ap_prompts_add_noise(&again.prompts, lm, "{prompt}", room, 1, 5, &err), err);
+    for (int i = 0; i < TINY_PROMPTS; i++) {
+        const struct ap_prompt *a = &clean.prompts.items[i], *b = &noisy.prompts.items[i],
+                               *c = &again.prompts.items[i];
+        assert_string_equal(a->x, b->x);
+        assert_string_not_equal(ap_prompt_seen(b), b->x);
+        n_other += a->n != b->n || memcmp(a->ids, b->ids, (size_t)a->n * sizeof(*a->ids)) != 0;
+        const struct ap_prompt *expected = b->n <= room ? b : a;
+        n_kept += expected == a;
+        assert_string_equal(ap_prompt_seen(c), ap_prompt_seen(expected));
+        assert_int_equal(c->n, expected->n);
+        assert_memory_equal(c->ids, expected->ids, (size_t)c->n * sizeof(*c->ids));
+    }
+    assert_int_equal(n_other, TINY_PROMPTS);
+    assert_in_range(n_kept, 1, TINY_PROMPTS - 1);
+    ap_prompts_free(&clean.prompts);
+    ap_prompts_free(&noisy.prompts);
+    ap_prompts_free(&again.prompts);
+    ap_lm_free(lm);
+}
+
 /* -- the environment -- */
 
 /* A target that repeats what it was sent and numbers its samples; a reward that writes down. */
@@ -274,6 +314,23 @@ static void test_rewrites_are_sent_and_empty_ones_are_not(void **state)
     close_scene(&s);
 }
 
+static void test_with_noise_the_reward_sees_the_prompt_without_it(void **state)
+{
+    (void)state;
+    struct scene s;
+    struct ap_error err;
+    open_scene(&s, true);
+    struct ap_prompt *x = &s.prompts.prompts.items[1];
+    check_ok(ap_prompts_add_noise(&s.prompts.prompts, s.lm, "{prompt}", 96, 1, 5, &err), err);
+    add_row(&s.rollout, &s.prompts.prompts, 1, 0, true, "");
+    check_ok(s.env.score(s.env.self, 5, &s.rollout, &err), err);
+    assert_string_equal(s.echo.sent[0], x->noisy); /* what was typed, for want of a rewrite */
+    assert_string_equal(s.env.prompt_text(s.env.self, 1), x->noisy);
+    assert_int_not_equal(strlen(x->x), strlen(x->noisy));
+    check_near(s.rollout.rows[0].score, 100 * (double)strlen(x->x) + 1, 1e-9, 0);
+    close_scene(&s);
+}
+
 static void test_streams_belong_to_record_step_and_sample(void **state)
 {
     (void)state;
@@ -355,6 +412,8 @@ int main(void)
         cmocka_unit_test(test_white_space_is_stripped),
         cmocka_unit_test(test_a_limit_counts_the_prompts_that_fit),
         cmocka_unit_test(test_rewrites_are_sent_and_empty_ones_are_not),
+        cmocka_unit_test(test_noise_is_what_the_policy_sees),
+        cmocka_unit_test(test_with_noise_the_reward_sees_the_prompt_without_it),
         cmocka_unit_test(test_streams_belong_to_record_step_and_sample),
         cmocka_unit_test(test_without_a_target_the_text_is_the_answer),
         cmocka_unit_test(test_the_order_of_rows_does_not_matter),

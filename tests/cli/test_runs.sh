@@ -195,6 +195,12 @@ grep -q "the prompt was sent as it is" "$tmp/run/report.html"; note $? "report.h
 try "$alignpro" eval "$recipe"; exits 0 "eval without guards"
 grep -q '"length": [1-9]' "$tmp/run/eval.json"; [ $? = 1 ]; note $? "guards of another evaluation are dropped"
 
+# -- noise --
+try "$alignpro" align "$recipe" --set run.dir=noisy --set align.noise=50%; exits 0 "align with noise"
+[ -s "$tmp/noisy/align/DONE" ]; note $? "align with noise is not done"
+try "$alignpro" align "$recipe" --set run.dir=noisy; refused 1 "align.noise" "the same without noise"
+try "$alignpro" align "$recipe" --set align.noise=2; refused 1 "align.noise" "too much noise"
+
 # -- demo --
 try "$alignpro" demo --help; exits 0 "demo --help"; out_has "--dir" "demo --help"
 try "$alignpro" demo --seed x; refused 2 "got 'x'" "demo with a word for a seed"
