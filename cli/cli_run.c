@@ -19,11 +19,15 @@ static int help(const char *command)
            "%s"
            "  --set KEY=VALUE   override a key of the recipe, --set align.kl=0.02\n"
            "  --dry-run         print the memory that it will take, and run nothing\n"
+           "%s"
            "`alignpro help KEY` explains a key. The same command goes on where it was stopped.\n",
            command,
            strcmp(command, "run") == 0
                ? "Every stage of a recipe, each skipped when its result exists.\n"
-               : "One stage of a recipe, after the stages that it needs.\n");
+               : "One stage of a recipe, after the stages that it needs.\n",
+           strcmp(command, "eval") == 0
+               ? "  --noise           also on noisy prompts, --set eval.noise=0,5%,10%,20%\n"
+               : "");
     return cli_finish(CLI_OK);
 }
 
@@ -89,10 +93,16 @@ static int plan_recipe(const char *path, const char *const *sets, size_t n_sets,
     return cli_finish(status == AP_OK ? CLI_OK : fail(&err));
 }
 
+static bool stage_is_eval(const char *stage)
+{
+    return stage && strcmp(stage, "eval") == 0;
+}
+
 static int command(const char *name, const char *stage, int argc, char **argv)
 {
     static const struct option options[] = {{"set", required_argument, NULL, 's'},
                                             {"dry-run", no_argument, NULL, 'd'},
+                                            {"noise", no_argument, NULL, 'n'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     const char *sets[SETS_MAX];
@@ -106,11 +116,13 @@ static int command(const char *name, const char *stage, int argc, char **argv)
         dry = dry || option == 'd';
         if (option == 'd')
             continue;
-        if (option != 's')
+        if (option == 'n' && !stage_is_eval(stage))
+            return cli_usage_error(name, "--noise is an option of eval");
+        if (option != 's' && option != 'n')
             return cli_option_error(name, option, argv);
         if (n_sets == SETS_MAX)
             return cli_usage_error(name, "more than %d --set; put them into the recipe", SETS_MAX);
-        sets[n_sets++] = optarg;
+        sets[n_sets++] = option == 'n' ? "eval.noise=0,5%,10%,20%" : optarg;
     }
     if (optind != argc - 1)
         return cli_usage_error(name, "%d recipes, expected one", argc - optind);

@@ -51,6 +51,12 @@ static ap_status ask(const struct pass *p, struct ap_target *target, const char 
     return status;
 }
 
+/* x as the arm sees it. */
+static const char *seen(const struct pass *p, int q)
+{
+    return p->o->noisy ? p->o->noisy[q] : p->o->prompts->items[q].x;
+}
+
 static ap_status rewrite(struct pass *p, struct ap_error *err)
 {
     ap_status status = AP_OK;
@@ -62,7 +68,7 @@ static ap_status rewrite(struct pass *p, struct ap_error *err)
         goto out;
     }
     for (int i = 0; i < p->n; i++) {
-        wrapped[i] = ap_meta_prompt_apply(p->arm->meta_prompt, p->o->prompts->items[i].x);
+        wrapped[i] = ap_meta_prompt_apply(p->arm->meta_prompt, seen(p, i));
         if (!wrapped[i]) {
             status = ap_fail(err, AP_MEMORY, "%d rewrites: out of memory", p->n_all);
             goto out;
@@ -83,9 +89,8 @@ static ap_status guard_rewrites(struct pass *p, struct ap_error *err)
         return ap_fail(err, AP_MEMORY, "%d rewrites: out of memory", p->n_all);
     ap_status status = AP_OK;
     for (int i = 0; status == AP_OK && i < p->n_all; i++)
-        status =
-            ap_guard_check(p->o->guard, p->o->prompts->items[i / p->arm->n].x, p->rewrites[i].text,
-                           &p->verdicts[i].guard, p->verdicts[i].why, err);
+        status = ap_guard_check(p->o->guard, seen(p, i / p->arm->n), p->rewrites[i].text,
+                                &p->verdicts[i].guard, p->verdicts[i].why, err);
     return status;
 }
 
@@ -93,7 +98,7 @@ static const char *sent(const struct pass *p, int i)
 {
     if (p->rewrites && p->verdicts[i].guard == AP_GUARD_NONE)
         return p->rewrites[i].text;
-    return p->o->prompts->items[i / p->arm->n].x;
+    return seen(p, i / p->arm->n);
 }
 
 static ap_status answer(struct pass *p, struct ap_error *err)
@@ -196,7 +201,7 @@ static ap_status write_row(const struct pass *p, int i, int sample, struct ap_er
                                           .seed = p->seed,
                                           .record = x->record,
                                           .sample = sample,
-                                          .prompt = x->x,
+                                          .prompt = seen(p, i / p->arm->n),
                                           .rewrite = r ? r->text : NULL,
                                           .answer = p->answers[i].text,
                                           .n_rewrite_tokens = r ? r->n_token : 0,

@@ -33,6 +33,8 @@ struct ap_eval_options {
     const struct ap_prompts *prompts; /* as the target sees x */
     const struct ap_judge *judges;    /* the first one picks best-of-n */
     int n_judge;
+    char *const
+        *noisy; /* the prompts as arms see them, judged as what prompts has; NULL: as it has */
     const struct ap_guard_settings *guard; /* when x is sent in place of a rewrite */
     int batch_tokens;
     struct ap_database *db;

@@ -55,6 +55,7 @@ static void put_evaluation(struct ap_page *page, const struct ap_report_source *
     put_numbers(page, e);
     ap_page_put(page, "<h2>The arms side by side</h2>\n");
     ap_html_comparison(page, e, read);
+    ap_html_noise(page, e);
 }
 
 static void put_training(struct ap_page *page, const struct ap_curves *curves)

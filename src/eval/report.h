@@ -21,6 +21,10 @@ struct ap_evaluation {
     int64_t seeds[AP_SEEDS_MAX]; /* in run.db, ascending */
     int n_seed;
     int n_bootstrap;
+    /* ap_evaluate_noise: strengths, and the mean scores there by judge and arm. */
+    double noise[AP_LIST_MAX];
+    int n_noise;
+    struct ap_interval noisy[AP_LIST_MAX][AP_JUDGES_MAX][AP_ARMS_MAX];
 };
 
 /* Arms and judges in the order to show; n_bootstrap resamples of prompts (all seeds of a prompt
@@ -29,6 +33,11 @@ struct ap_evaluation {
 ap_status ap_evaluate(struct ap_evaluation *out, struct ap_database *db, char *const *arms,
                       int n_arms, char *const *judges, int n_judges, int n_bootstrap, uint64_t seed,
                       struct ap_error *err);
+
+/* The same arms, judges and resamples on noisy prompts, after ap_evaluate: fills noise and noisy. A
+ * strength without rows is AP_NOT_FOUND. */
+ap_status ap_evaluate_noise(struct ap_evaluation *e, struct ap_database *db, const double *noise,
+                            int n_noise, uint64_t seed, struct ap_error *err);
 
 /* How an arm is called in what people read ("Align-Pro" for align), and what it is, in one line
  * without a full stop; what a judge is, "" for one of the user's own. Never NULL; static text. */
@@ -46,8 +55,9 @@ ap_status ap_evaluation_sentences(const struct ap_evaluation *e, struct ap_buffe
 ap_status ap_evaluation_table(const struct ap_evaluation *e, struct ap_buffer *out,
                               struct ap_error *err);
 /* {"bootstrap", "seeds", "guards": [{"arm", "rewrites", "fired": {GUARD: n}}] of the arms that
- * rewrite, "judges": [{"judge", "dropped", "arms": [{"arm", "shown", "prompts",
- * "seeds", METRIC: {"value", "low", "high"} …}]}]}, METRIC as in AP_STATISTIC_LIST. */
+ * rewrite, "noise": [{"strength", "judges": {JUDGE: {ARM: {"value", "low", "high"}}}}], "judges":
+ * [{"judge", "dropped", "arms": [{"arm", "shown", "prompts", "seeds", METRIC: {"value", "low",
+ * "high"} …}]}]}, METRIC as in AP_STATISTIC_LIST. */
 ap_status ap_evaluation_json(const struct ap_evaluation *e, struct ap_buffer *out,
                              struct ap_error *err);
 /* A header line, then one line an arm and judge: METRIC, METRIC_low, METRIC_high … */

@@ -1,7 +1,8 @@
 /* run.db to statistics: the answers that count are joined with their scores and laid out as one
  * dense table a judge. Not here: the arithmetic (statistics.c), any text (report_text.c).
- * Entry point: ap_evaluate. */
+ * Entry points: ap_evaluate, ap_evaluate_noise. */
 #include "base/memory.h"
+#include "eval/noisy.h"
 #include "eval/report.h"
 
 #include <math.h>
@@ -289,5 +290,40 @@ ap_status ap_evaluate(struct ap_evaluation *out, struct ap_database *db, char *c
 out:
     ap_free(r.answers);
     ap_free(r.records);
+    return status;
+}
+
+static ap_status evaluate_noise(struct ap_evaluation *e, int level, struct ap_evaluation *there,
+                                struct ap_database *db, uint64_t seed, struct ap_error *err)
+{
+    struct ap_noisy_name names[AP_ARMS_MAX];
+    char *arms[AP_ARMS_MAX], *judges[AP_JUDGES_MAX];
+    for (int a = 0; a < e->n_arm; a++) {
+        names[a] = ap_noisy_name(e->arms[0][a].name, e->noise[level]);
+        arms[a] = names[a].text;
+    }
+    for (int j = 0; j < e->n_judge; j++)
+        judges[j] = e->judges[j];
+    ap_status status =
+        ap_evaluate(there, db, arms, e->n_arm, judges, e->n_judge, e->n_bootstrap, seed, err);
+    for (int j = 0; j < e->n_judge && status == AP_OK; j++)
+        for (int a = 0; a < e->n_arm; a++)
+            e->noisy[level][j][a] = there->arms[j][a].mean;
+    return status;
+}
+
+ap_status ap_evaluate_noise(struct ap_evaluation *e, struct ap_database *db, const double *noise,
+                            int n_noise, uint64_t seed, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_evaluation *there = ap_calloc(1, sizeof(*there));
+    if (!there)
+        return ap_fail(err, AP_MEMORY, "run.db: out of memory for the arms under noise");
+    e->n_noise = n_noise;
+    for (int k = 0; k < n_noise && status == AP_OK; k++) {
+        e->noise[k] = noise[k];
+        status = evaluate_noise(e, k, there, db, seed, err);
+    }
+    ap_free(there);
     return status;
 }

@@ -133,6 +133,19 @@ static void say_cut(struct ap_page *page, const struct ap_evaluation *e, int jud
     }
 }
 
+/* The two arms on the noisiest prompts. */
+static void say_noise(struct ap_page *page, const struct ap_evaluation *e, int judge)
+{
+    int align = ap_arm_find(e, "align"), bare = ap_arm_find(e, "bare"), k = e->n_noise - 1;
+    if (k < 0 || e->noise[k] <= 0 || align < 0 || bare < 0)
+        return;
+    int decimals = ap_score_decimals(e, judge);
+    ap_page_printf(page, "With %g%% noise in the prompts Align-Pro scores %s", 100 * e->noise[k],
+                   ap_with_range(e->noisy[k][judge][align], decimals, false).text);
+    ap_page_printf(page, " and bare %s.\n",
+                   ap_with_range(e->noisy[k][judge][bare], decimals, false).text);
+}
+
 void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, int judge)
 {
     const struct ap_arm_statistics *bare = arm_of(e, judge, "bare"),
@@ -157,6 +170,7 @@ void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, 
              "Keeping the best of several answers by the first judge (n answers)");
     if (align && bare)
         say_variance(page, e, judge, align, bare);
+    say_noise(page, e, judge);
     if (judge > 0) /* what follows is the same under every judge */
         return;
     if (align)

@@ -73,6 +73,12 @@ static json_t *real_or_null(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
+static json_t *interval_json(const struct ap_interval *x)
+{
+    return json_pack("{s:o, s:o, s:o}", "value", real_or_null(x->value), "low",
+                     real_or_null(x->low), "high", real_or_null(x->high));
+}
+
 static json_t *arm_json(const struct ap_arm_statistics *arm)
 {
     struct ap_arm_statistics copy = *arm;
@@ -81,10 +87,7 @@ static json_t *arm_json(const struct ap_arm_statistics *arm)
                   "prompts", (json_int_t)arm->n_prompt, "seeds", arm->n_seed);
     for (int k = 0; k < ap_n_statistics && o; k++) {
         const struct ap_interval *x = ap_statistic_at(&copy, k);
-        if (json_object_set_new(o, ap_statistics[k].name,
-                                json_pack("{s:o, s:o, s:o}", "value", real_or_null(x->value), "low",
-                                          real_or_null(x->low), "high", real_or_null(x->high))) !=
-            0) {
+        if (json_object_set_new(o, ap_statistics[k].name, interval_json(x)) != 0) {
             json_decref(o);
             o = NULL;
         }
@@ -119,10 +122,36 @@ static json_t *guard_json(const struct ap_evaluation *e, int arm)
                      (json_int_t)e->n_rewrite[arm], "fired", fired);
 }
 
+static json_t *noisy_judge_json(const struct ap_evaluation *e, int level, int judge)
+{
+    json_t *arms = json_object();
+    for (int a = 0; a < e->n_arm; a++)
+        if (json_object_set_new(arms, e->arms[judge][a].name,
+                                interval_json(&e->noisy[level][judge][a])) != 0) {
+            json_decref(arms);
+            return NULL;
+        }
+    return arms;
+}
+
+static json_t *noise_json(const struct ap_evaluation *e, int level)
+{
+    json_t *judges = json_object();
+    for (int j = 0; j < e->n_judge; j++)
+        if (json_object_set_new(judges, e->judges[j], noisy_judge_json(e, level, j)) != 0) {
+            json_decref(judges);
+            return NULL;
+        }
+    return json_pack("{s:f, s:o}", "strength", e->noise[level], "judges", judges);
+}
+
 static json_t *evaluation_json(const struct ap_evaluation *e)
 {
-    json_t *judges = json_array(), *seeds = json_array(), *guards = json_array();
-    bool ok = judges && seeds && guards;
+    json_t *judges = json_array(), *seeds = json_array(), *guards = json_array(),
+           *noise = json_array();
+    bool ok = judges && seeds && guards && noise;
+    for (int k = 0; ok && k < e->n_noise; k++)
+        ok = json_array_append_new(noise, noise_json(e, k)) == 0;
     for (int a = 0; ok && a < e->n_arm; a++)
         ok = e->n_rewrite[a] == 0 || json_array_append_new(guards, guard_json(e, a)) == 0;
     for (int j = 0; ok && j < e->n_judge; j++)
@@ -130,9 +159,10 @@ static json_t *evaluation_json(const struct ap_evaluation *e)
     for (int s = 0; ok && s < e->n_seed; s++)
         ok = json_array_append_new(seeds, json_integer(e->seeds[s])) == 0;
     if (ok)
-        return json_pack("{s:i, s:o, s:o, s:o}", "bootstrap", e->n_bootstrap, "seeds", seeds,
-                         "guards", guards, "judges", judges);
+        return json_pack("{s:i, s:o, s:o, s:o, s:o}", "bootstrap", e->n_bootstrap, "seeds", seeds,
+                         "guards", guards, "noise", noise, "judges", judges);
     json_decref(guards);
+    json_decref(noise);
     json_decref(judges);
     json_decref(seeds);
     return NULL;

@@ -15,8 +15,11 @@ static ap_status evaluate(struct ap_run *run, int n_bootstrap, struct ap_evaluat
                           struct ap_error *err)
 {
     const struct ap_eval_settings *s = &run->s->eval;
-    return ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges, n_bootstrap,
-                       (uint64_t)run->s->run.seed, err);
+    uint64_t seed = (uint64_t)run->s->run.seed;
+    ap_status status = ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges,
+                                   n_bootstrap, seed, err);
+    return status == AP_OK ? ap_evaluate_noise(out, run->db, s->noise, s->n_noise, seed, err)
+                           : status;
 }
 
 static ap_status write_page(struct ap_run *run, const char *name, struct ap_buffer *text,

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "eval/arms.h"
+#include "eval/noisy.h"
 #include "eval/report.h"
 
 #include <math.h>
@@ -187,10 +188,36 @@ static void describe_arm(struct eval *e, const char *name, struct ap_arm *arm,
         use_target(e, &e->ift, arm, target);
 }
 
-static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct ap_error *err)
+/* One arm under one seed at one strength of noise. */
+struct round {
+    const char *arm;
+    int64_t seed;
+    double noise;
+    struct ap_noisy_name name; /* in run.db */
+};
+
+/* The k-th of all: first those without noise. False past the last. */
+static bool round_at(const struct ap_eval_settings *s, int k, struct round *out)
+{
+    int per = s->n_seeds * s->n_arms, level = k / per;
+    const double *noise = s->noise;
+    int n_noise = s->n_noise;
+    if (n_noise > 0 && noise[0] <= 0) /* they rise: at most the first is the arm as it is */
+        noise++, n_noise--;
+    if (level > n_noise)
+        return false;
+    *out = (struct round){.arm = s->arms[k % s->n_arms],
+                          .seed = s->seeds[k % per / s->n_arms],
+                          .noise = level ? noise[level - 1] : 0};
+    out->name = ap_noisy_name(out->arm, out->noise);
+    return true;
+}
+
+static ap_status run_arm(struct eval *e, const struct round *round, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct ap_arm arm;
+    char **noisy = NULL;
     const struct ap_role *rewriter, *target;
     struct ap_target rewriter_target = {0}, answerer = {0};
     struct ap_eval_options options = {.prompts = &e->prompts,
@@ -201,7 +228,13 @@ static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct 
                                       .db = e->run->db,
                                       .sink = e->run->sink};
 
-    describe_arm(e, name, &arm, &rewriter, &target);
+    describe_arm(e, round->arm, &arm, &rewriter, &target);
+    arm.name = round->name.text;
+    if (round->noise > 0) { /* the ids that a KL needs are those of the prompts without noise */
+        arm.kl_policy = (struct ap_role){0};
+        AP_TRY(ap_noisy_texts(&noisy, &e->prompts, round->noise, round->seed, err));
+        options.noisy = noisy;
+    }
     if (rewriter) {
         AP_TRY(ap_run_rewriter(e->run, e->prompter, rewriter, e->run->s->eval.temperature,
                                e->run->s->run.batch, &rewriter_target, err));
@@ -209,8 +242,9 @@ static ap_status run_arm(struct eval *e, const char *name, int64_t seed, struct 
     }
     AP_TRY(ap_run_target(e->run, e->target, target, &answerer, err));
     arm.target = &answerer;
-    AP_TRY(ap_eval_arm(&options, &arm, seed, err));
+    AP_TRY(ap_eval_arm(&options, &arm, round->seed, err));
 out:
+    ap_noisy_texts_free(noisy, e->prompts.n);
     ap_target_free(&rewriter_target);
     ap_target_free(&answerer);
     return status;
@@ -274,12 +308,12 @@ static bool stamp_agrees(const struct ap_run *run)
 }
 
 struct arm_name {
-    char arm[32];
+    char arm[AP_NOISY_NAME_MAX];
     int64_t seed;
 };
 
 struct arm_names {
-    struct arm_name items[AP_ARMS_MAX * AP_LIST_MAX];
+    struct arm_name items[AP_ARMS_MAX * AP_LIST_MAX * (1 + AP_LIST_MAX)];
     int n;
 };
 
@@ -347,8 +381,9 @@ bool ap_run_eval_done(const struct ap_run *run)
     const struct ap_eval_settings *s = &run->s->eval;
     if (!ap_stage_done(&run->dir, "eval") || !stamp_agrees(run))
         return false;
-    for (int k = 0; k < s->n_seeds * s->n_arms; k++) {
-        struct seen seen = {.arm = s->arms[k % s->n_arms], .seed = s->seeds[k / s->n_arms]};
+    struct round round;
+    for (int k = 0; round_at(s, k, &round); k++) {
+        struct seen seen = {.arm = round.name.text, .seed = round.seed};
         if (ap_database_each_evaluation(run->db, look, &seen, NULL) != AP_OK || !seen.found)
             return false;
     }
@@ -359,7 +394,10 @@ static ap_status run_arms(struct eval *e, struct ap_error *err)
 {
     ap_status status = AP_OK;
     const struct ap_eval_settings *s = &e->run->s->eval;
-    int64_t step = 0, n_steps = (int64_t)s->n_arms * s->n_seeds;
+    struct round round;
+    int64_t step = 0, n_steps = 0;
+    while (round_at(s, (int)n_steps, &round))
+        n_steps++;
     double began = ap_clock_seconds();
     struct ap_event event = {.kind = AP_EVENT_BEGIN,
                              .stage = "eval",
@@ -370,23 +408,22 @@ static ap_status run_arms(struct eval *e, struct ap_error *err)
 
     ap_sink_event(e->run->sink, &event);
     event.kind = AP_EVENT_STEP;
-    for (int k = 0; k < s->n_seeds; k++)
-        for (int i = 0; i < s->n_arms; i++) {
-            struct seen seen = {.arm = s->arms[i], .seed = s->seeds[k]};
-            AP_TRY(ap_database_each_evaluation(e->run->db, look, &seen, err));
-            if (!seen.found)
-                AP_TRY(run_arm(e, s->arms[i], s->seeds[k], err));
-            event.step = ++step;
-            event.seconds = ap_clock_seconds() - began;
-            ap_sink_event(e->run->sink, &event);
-            if (step < n_steps && ap_sink_stopped(e->run->sink)) {
-                status = ap_fail(err, AP_INTERRUPTED,
-                                 "eval: interrupted after %lld of %lld arms; the same command goes "
-                                 "on from there",
-                                 (long long)step, (long long)n_steps);
-                goto out;
-            }
+    for (int k = 0; round_at(s, k, &round); k++) {
+        struct seen seen = {.arm = round.name.text, .seed = round.seed};
+        AP_TRY(ap_database_each_evaluation(e->run->db, look, &seen, err));
+        if (!seen.found)
+            AP_TRY(run_arm(e, &round, err));
+        event.step = ++step;
+        event.seconds = ap_clock_seconds() - began;
+        ap_sink_event(e->run->sink, &event);
+        if (step < n_steps && ap_sink_stopped(e->run->sink)) {
+            status = ap_fail(err, AP_INTERRUPTED,
+                             "eval: interrupted after %lld of %lld arms; the same command goes "
+                             "on from there",
+                             (long long)step, (long long)n_steps);
+            goto out;
         }
+    }
     event.kind = AP_EVENT_END;
     ap_sink_event(e->run->sink, &event);
 out:

@@ -372,6 +372,18 @@ static ap_status check_judge(const struct ap_recipe *recipe, const char *name, s
     return refuse(recipe, "eval.judges", err);
 }
 
+static ap_status check_noise(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_eval_settings *e = &recipe->settings.eval;
+    for (int i = 1; i < e->n_noise; i++)
+        if (e->noise[i] <= e->noise[i - 1]) {
+            ap_fail(err, AP_INVALID, "eval.noise has %g behind %g, expected rising strengths",
+                    e->noise[i], e->noise[i - 1]);
+            return refuse(recipe, "eval.noise", err);
+        }
+    return AP_OK;
+}
+
 static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_eval_settings *e = &recipe->settings.eval;
@@ -493,6 +505,7 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     AP_TRY(check_rl(recipe, "rlhf", &s->rlhf, err));
     AP_TRY(check_arms(recipe, err));
     AP_TRY(check_seeds_and_judges(recipe, err));
+    AP_TRY(check_noise(recipe, err));
     AP_TRY(check_context(recipe, err));
     AP_TRY(check_roles(recipe, err));
     AP_TRY(check_data(recipe, err));

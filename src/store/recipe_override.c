@@ -10,7 +10,7 @@
 static bool is_list(const struct ap_setting *row)
 {
     return row->type == AP_SETTING_TEXT_LIST || row->type == AP_SETTING_CHOICE_LIST ||
-           row->type == AP_SETTING_INT64_LIST;
+           row->type == AP_SETTING_INT64_LIST || row->type == AP_SETTING_REAL_LIST;
 }
 
 /* In a text nothing but its own characters counts; elsewhere quotes would be a wrong type. */

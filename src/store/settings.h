@@ -148,11 +148,13 @@ struct ap_eval_settings {
     int n_seeds;
     char *judges[AP_LIST_MAX]; /* reward, a name of rewards, or world */
     int n_judges;
-    int n;              /* best-of-n */
-    int64_t prompts;    /* most test prompts; 0 for all */
-    int bootstrap;      /* resamples */
-    char *path;         /* a test file of its own; "" for data.path's test split */
-    double temperature; /* of the prompter in eval */
+    int n;                     /* best-of-n */
+    int64_t prompts;           /* most test prompts; 0 for all */
+    int bootstrap;             /* resamples */
+    char *path;                /* a test file of its own; "" for data.path's test split */
+    double temperature;        /* of the prompter in eval */
+    double noise[AP_LIST_MAX]; /* strengths at which every arm is evaluated, too */
+    int n_noise;
 };
 
 /* When a rewrite is not used (align/guard.h). */

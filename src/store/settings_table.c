@@ -290,6 +290,9 @@ static const struct ap_setting eval_rows[] = {
         HELP("test prompts of their own; empty for the test split of data.path")),
     ROW("temperature", REAL, temperature, "1", RANGE(0, 100), FLAGS(AP_SETTING_HARMLESS),
         HELP("of the prompter in eval; 0 takes the likeliest token")),
+    ROW("noise", REAL_LIST, noise, "", LIST(n_noise), RANGE(0, 1),
+        FLAGS(AP_SETTING_SHARE | AP_SETTING_HARMLESS),
+        HELP("strengths of noise in the prompts at which every arm is evaluated, too")),
 };
 #undef OWNER
 

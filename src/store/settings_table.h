@@ -24,6 +24,7 @@ typedef enum ap_setting_type {
     AP_SETTING_TEXT_LIST,   /* char *[AP_LIST_MAX] and an int */
     AP_SETTING_CHOICE_LIST, /* the same, of the choices */
     AP_SETTING_INT64_LIST,  /* int64_t[AP_LIST_MAX] and an int */
+    AP_SETTING_REAL_LIST,   /* double[AP_LIST_MAX] and an int */
 } ap_setting_type;
 
 #define AP_SETTING_AUTO 1u     /* the word auto stands for 0 or "" until the checks settle it */

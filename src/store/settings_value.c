@@ -122,7 +122,7 @@ static bool is_text_type(ap_setting_type type)
 static bool is_list_type(ap_setting_type type)
 {
     return type == AP_SETTING_TEXT_LIST || type == AP_SETTING_CHOICE_LIST ||
-           type == AP_SETTING_INT64_LIST;
+           type == AP_SETTING_INT64_LIST || type == AP_SETTING_REAL_LIST;
 }
 
 static ap_status unexpected(const struct ap_setting *row, const char *key, const char *got,
@@ -152,7 +152,7 @@ static ap_status element_number(const struct ap_setting *row, const char *key, c
                                 double *real, int64_t *integer, struct ap_error *err)
 {
     bool fine;
-    if (row->type == AP_SETTING_REAL) {
+    if (row->type == AP_SETTING_REAL || row->type == AP_SETTING_REAL_LIST) {
         fine = read_real(text, row->flags & AP_SETTING_SHARE, real);
     } else {
         fine =
@@ -285,6 +285,21 @@ static ap_status put_int64_list(const struct ap_setting *row, int64_t *at, int *
     return AP_OK;
 }
 
+static ap_status put_real_list(const struct ap_setting *row, double *at, int *n, const char *key,
+                               const struct ap_raw *raw, struct ap_error *err)
+{
+    double fresh[AP_LIST_MAX] = {0};
+    for (int i = 0; i < raw->n; i++) {
+        int64_t integer;
+        ap_status status = element_number(row, key, raw->text[i], &fresh[i], &integer, err);
+        if (status != AP_OK)
+            return status;
+    }
+    memcpy(at, fresh, sizeof(fresh));
+    *n = raw->n;
+    return AP_OK;
+}
+
 ap_status ap_setting_put(const struct ap_setting *row, void *owner, const char *key,
                          const struct ap_raw *raw, struct ap_error *err)
 {
@@ -313,6 +328,8 @@ ap_status ap_setting_put(const struct ap_setting *row, void *owner, const char *
         return put_text_list(row, at, n, key, raw, err);
     case AP_SETTING_INT64_LIST:
         return put_int64_list(row, at, n, key, raw, err);
+    case AP_SETTING_REAL_LIST:
+        return put_real_list(row, at, n, key, raw, err);
     }
     return ap_fail(err, AP_INVALID, "%s is of no known type", key);
 }

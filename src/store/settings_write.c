@@ -73,6 +73,8 @@ static ap_status write_list(const struct ap_setting *row, const void *at, int n,
             break;
         if (row->type == AP_SETTING_INT64_LIST)
             status = ap_buffer_printf(out, err, "%lld", (long long)((const int64_t *)at)[i]);
+        else if (row->type == AP_SETTING_REAL_LIST)
+            status = write_real(((const double *)at)[i], out, err);
         else
             status = write_quoted(((char *const *)at)[i], out, err);
     }
@@ -113,6 +115,7 @@ ap_status ap_setting_write(const struct ap_setting *row, const void *owner, stru
     case AP_SETTING_TEXT_LIST:
     case AP_SETTING_CHOICE_LIST:
     case AP_SETTING_INT64_LIST:
+    case AP_SETTING_REAL_LIST:
         return write_list(row, at, *(const int *)((const char *)owner + row->offset_n), out, err);
     }
     return ap_fail(err, AP_INVALID, "%s is of no known type", row->key);
@@ -176,6 +179,10 @@ void ap_setting_expected(const struct ap_setting *row, char *out, size_t size)
     case AP_SETTING_INT64_LIST:
         snprintf(out, size, "a list of at most %d whole numbers from %.0f to %.0f", AP_LIST_MAX,
                  row->min, row->max);
+        return;
+    case AP_SETTING_REAL_LIST:
+        snprintf(out, size, "a list of at most %d numbers from %.10g to %.10g%s", AP_LIST_MAX,
+                 row->min, row->max, row->flags & AP_SETTING_SHARE ? ", or percentages" : "");
         return;
     }
 }

@@ -201,6 +201,18 @@ try "$alignpro" align "$recipe" --set run.dir=noisy --set align.noise=50%; exits
 try "$alignpro" align "$recipe" --set run.dir=noisy; refused 1 "align.noise" "the same without noise"
 try "$alignpro" align "$recipe" --set align.noise=2; refused 1 "align.noise" "too much noise"
 
+try "$alignpro" eval "$recipe" --set eval.noise=20%,5%; refused 1 "expected rising strengths" "strengths in disorder"
+try "$alignpro" eval "$recipe" --set eval.noise=2; refused 1 "eval.noise" "a strength out of range"
+try "$alignpro" align "$recipe" --noise; refused 2 "--noise is an option of eval" "--noise of another stage"
+cp "$tmp/run/eval.json" "$tmp/before.json"
+try "$alignpro" eval "$recipe" --noise; exits 0 "eval --noise"; out_has "With 20% noise in the prompts" "eval --noise"
+grep -q '"strength": 0.05' "$tmp/run/eval.json"; note $? "eval.json without the strengths"
+grep -q "Noise in the prompts" "$tmp/run/report.html"; note $? "report.html without the noise"
+try "$alignpro" eval "$recipe" --set eval.noise=5%,20%; exits 0 "fewer strengths"
+err_has "eval      is there already" "fewer strengths are there already"
+try "$alignpro" eval "$recipe"; exits 0 "eval without noise"; err_has "eval      is there already" "eval without noise"
+cmp -s "$tmp/run/eval.json" "$tmp/before.json"; note $? "noise disturbs the evaluation without it"
+
 # -- demo --
 try "$alignpro" demo --help; exits 0 "demo --help"; out_has "--dir" "demo --help"
 try "$alignpro" demo --seed x; refused 2 "got 'x'" "demo with a word for a seed"

@@ -1,6 +1,7 @@
 /* Running arms: what each sends to the target, whose scores count, what run.db then holds, that an
  * arm interrupted half-way leaves nothing. */
 #include "eval/arms.h"
+#include "eval/noisy.h"
 
 #include "align/tiny_lm.h"
 
@@ -269,6 +270,50 @@ static void test_an_empty_rewrite_sends_the_prompt(void **state)
     close_scene(&s);
 }
 
+/* The arm is asked what the noise made, the judge what was meant. */
+static ap_status length_of_the_prompt(void *self, const struct ap_scored *items, int n, double *out,
+                                      struct ap_error *err)
+{
+    (void)self;
+    (void)err;
+    for (int i = 0; i < n; i++)
+        out[i] = (double)strlen(items[i].x);
+    return AP_OK;
+}
+
+static void test_noise_is_seen_by_the_arm_and_not_by_the_judge(void **state)
+{
+    struct scene s;
+    struct ap_error err;
+    char **noisy, expected[160];
+    open_scene(&s, state);
+    s.reward = (struct ap_reward){NULL, length_of_the_prompt, NULL, 1, 0};
+    check_ok(ap_noisy_texts(&noisy, &s.four, 1, 7, &err), err);
+    s.options.noisy = noisy;
+    run(&s, 7);
+    with_rewriter(&s, "align", 1);
+    run(&s, 7);
+    s.rewriter.empty = true;
+    run(&s, 8);
+    struct scores scores = scores_of(&s);
+    struct rows rows = rows_of(&s);
+    for (int i = 0; i < N; i++) {
+        const char *x = s.four.items[i].x;
+        assert_string_not_equal(noisy[i], x);
+        assert_string_equal(s.answerer.asked[i], noisy[i]);
+        assert_string_equal(s.answerer.asked[2 * N + i], noisy[i]); /* for want of a rewrite */
+        snprintf(expected, sizeof(expected), "Rewrite: %s", noisy[i]);
+        assert_string_equal(s.rewriter.asked[i], expected);
+        assert_true(strncmp(rows.row[i].prompt, noisy[i], sizeof(rows.row[i].prompt) - 1) == 0);
+        check_near(scores.value[i], (double)strlen(x), 1e-9, 0);
+    }
+    ap_noisy_texts_free(noisy, N);
+    assert_string_equal(ap_noisy_name("align", 0).text, "align");
+    assert_string_equal(ap_noisy_name("best-of-n", 0.05).text, "best-of-n@0.05");
+    assert_string_equal(ap_noisy_name("bare", 0.1 + 0.2).text, "bare@0.30000000000000004");
+    close_scene(&s);
+}
+
 /* The rewrite is kept as it was written, x is sent. */
 static void test_a_guard_sends_the_prompt(void **state)
 {
@@ -451,6 +496,7 @@ int main(void)
         WITH_FOLDER(test_bare_sends_the_prompt_as_it_is),
         WITH_FOLDER(test_a_rewriter_sees_the_meta_prompt_and_the_target_the_rewrite),
         WITH_FOLDER(test_an_empty_rewrite_sends_the_prompt),
+        WITH_FOLDER(test_noise_is_seen_by_the_arm_and_not_by_the_judge),
         WITH_FOLDER(test_a_guard_sends_the_prompt),
         WITH_FOLDER(test_best_of_n_counts_the_best_and_keeps_the_others),
         WITH_FOLDER(test_best_of_n_answers_asks_the_bare_prompt_again_and_again),
