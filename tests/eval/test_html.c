@@ -161,6 +161,34 @@ static void test_page(void **state)
     ap_buffer_free(&page);
 }
 
+/* The page of a run with noise: a plot and a table more a judge, each mean with its interval. */
+static void test_noise(void **state)
+{
+    (void)state;
+    struct ap_error err = {0};
+    struct ap_buffer page = {0};
+    struct ap_database *db = synthetic_run(60, 1);
+    static struct ap_evaluation e;
+    synthetic_evaluation(&e, db);
+    e.n_noise = 3;
+    for (int k = 0; k < 3; k++) {
+        e.noise[k] = 0.1 * k;
+        for (int j = 0; j < SYNTHETIC_JUDGES; j++)
+            for (int a = 0; a < SYNTHETIC_ARMS; a++)
+                e.noisy[k][j][a] = (struct ap_interval){7.25 - k, 7 - k, 7.5 - k};
+    }
+    struct ap_report_source source = {.db = db, .evaluation = &e, .title = "t"};
+    check_ok(ap_report_html(&source, &page, &err), err);
+    check_tags(page.data);
+    assert_int_equal(times(page.data, "<table>"), 4);
+    assert_int_equal(times(page.data, "<svg "), 5 + 3 * 2);
+    assert_int_equal(times(page.data, "<td>6.25<small>[6.00, 6.50]</small></td>"), 12);
+    check_holds(page.data, "<th scope=\"col\">20% noise</th>");
+    check_holds(page.data, "With 20% noise in the prompts Align-Pro scores 5.25 [5.00, 5.50] and");
+    ap_buffer_free(&page);
+    ap_database_close(db);
+}
+
 static void test_hostile_text_is_text(void **state)
 {
     (void)state;
@@ -292,10 +320,15 @@ static void test_axes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_checker_can_fail),     cmocka_unit_test(test_page),
-        cmocka_unit_test(test_hostile_text_is_text), cmocka_unit_test(test_nothing_from_elsewhere),
-        cmocka_unit_test(test_partial_runs),         cmocka_unit_test(test_few_examples),
-        cmocka_unit_test(test_full_buffer),          cmocka_unit_test(test_axes),
+        cmocka_unit_test(test_checker_can_fail),
+        cmocka_unit_test(test_page),
+        cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_hostile_text_is_text),
+        cmocka_unit_test(test_nothing_from_elsewhere),
+        cmocka_unit_test(test_partial_runs),
+        cmocka_unit_test(test_few_examples),
+        cmocka_unit_test(test_full_buffer),
+        cmocka_unit_test(test_axes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -252,6 +252,82 @@ static void test_sentences_of_one_prompt(void **state)
     ap_database_close(db);
 }
 
+/* ---- guards and noise ---- */
+
+static void test_guards_are_counted_by_arm(void **state)
+{
+    (void)state;
+    struct ap_database *db = open_empty();
+    struct ap_error err = {0};
+    static struct ap_evaluation e;
+    struct ap_buffer text = {0};
+    for (uint64_t record = 1; record <= 4; record++) {
+        put(db, "bare", 4, record, -1, 1);
+        put(db, "align", 4, record, -1, 2);
+    }
+    put(db, "align", 4, 1, 0, 1);
+    check_ok(ap_database_guard(db, "align", 4, 1, -1, "number", "", &err), err);
+    check_ok(ap_database_guard(db, "align", 4, 2, -1, "number", "", &err), err);
+    check_ok(ap_database_guard(db, "align", 4, 4, -1, "empty", "", &err), err);
+    check_ok(ap_database_guard(db, "align", 4, 1, 0, "url", "", &err), err); /* was not kept */
+    check_ok(ap_database_guard(db, "sft", 4, 1, -1, "url", "", &err), err);  /* no arm of these */
+    check_ok(ap_evaluate(&e, db, two_arms, 2, one_judge, 1, 20, 1, &err), err);
+    check_ok(ap_evaluation_sentences(&e, &text, &err), err);
+    check_holds(text.data, "Align-Pro: in place of 3 of 4 rewrites the prompt was sent as it is "
+                           "(empty 1, number 2).\n");
+    ap_buffer_clear(&text);
+    check_ok(ap_evaluation_json(&e, &text, &err), err);
+    json_t *root;
+    check_ok(ap_json_parse(text.data, text.len, "evaluation", &root, &err), err);
+    const json_t *guards = json_object_get(root, "guards"), *fired;
+    assert_int_equal(json_array_size(guards), 1);
+    fired = json_object_get(json_array_get(guards, 0), "fired");
+    assert_int_equal(json_object_size(fired), 2);
+    assert_int_equal(json_integer_value(json_object_get(fired, "number")), 2);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(guards, 0), "rewrites")), 4);
+    json_decref(root);
+    ap_buffer_free(&text);
+    ap_database_close(db);
+}
+
+static void test_noise_beside_the_arms(void **state)
+{
+    (void)state;
+    struct ap_database *db = open_empty();
+    struct ap_error err = {0};
+    static struct ap_evaluation e;
+    struct ap_buffer text = {0};
+    const double noise[] = {0, 0.05, 0.2};
+    for (uint64_t record = 1; record <= 4; record++) {
+        put(db, "bare", 4, record, -1, 1);
+        put(db, "align", 4, record, -1, 2);
+        put(db, "bare@0.05", 4, record, -1, 0.5);
+        put(db, "align@0.05", 4, record, -1, record < 3 ? 1 : 2);
+        put(db, "bare@0.2", 4, record, -1, 0);
+    }
+    check_ok(ap_evaluate(&e, db, two_arms, 2, one_judge, 1, 200, 1, &err), err);
+    assert_int_equal(ap_evaluate_noise(&e, db, noise, 3, 1, &err), AP_NOT_FOUND);
+    check_holds(err.text, "align@0.2");
+    check_ok(ap_evaluate_noise(&e, db, noise, 2, 1, &err), err);
+    assert_int_equal(e.n_noise, 2);
+    check_near(e.noisy[0][0][1].value, 2, 1e-12, 0); /* the arm's own rows */
+    check_near(e.noisy[1][0][0].value, 0.5, 1e-12, 0);
+    check_near(e.noisy[1][0][1].value, 1.5, 1e-12, 0);
+    assert_true(e.noisy[1][0][1].low < 1.5 && e.noisy[1][0][1].high > 1.5);
+    check_near(e.arms[0][1].mean.value, 2, 1e-12, 0);
+    check_ok(ap_evaluation_json(&e, &text, &err), err);
+    json_t *root;
+    check_ok(ap_json_parse(text.data, text.len, "evaluation", &root, &err), err);
+    const json_t *level = json_array_get(json_object_get(root, "noise"), 1),
+                 *arms = json_object_get(json_object_get(level, "judges"), "reward");
+    check_near(json_real_value(json_object_get(level, "strength")), 0.05, 1e-12, 0);
+    check_near(json_real_value(json_object_get(json_object_get(arms, "align"), "value")), 1.5,
+               1e-12, 0);
+    json_decref(root);
+    ap_buffer_free(&text);
+    ap_database_close(db);
+}
+
 /* ---- table, JSON, CSV ---- */
 
 static void test_table_fits(void **state)
@@ -397,6 +473,8 @@ int main(void)
         cmocka_unit_test(test_sentences_of_a_gain),
         cmocka_unit_test(test_sentences_of_doubt),
         cmocka_unit_test(test_sentences_of_one_prompt),
+        cmocka_unit_test(test_guards_are_counted_by_arm),
+        cmocka_unit_test(test_noise_beside_the_arms),
         cmocka_unit_test(test_table_fits),
         cmocka_unit_test(test_table_of_large_scores),
         cmocka_unit_test(test_json),

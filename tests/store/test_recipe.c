@@ -125,6 +125,8 @@ static void overrides(void **state)
                                "data.bad_lines=2.5%",
                                "models.third.path=/m/third",
                                "target.stop=[\"\\n\\n\", 'END']",
+                               "eval.noise=0,5%,0.1",
+                               "guard.protect=url,number",
                                "reward.normalise=false"};
     struct ap_recipe *recipe = must_parse(RECIPE_FULL, set, AP_LEN(set));
     const struct ap_settings *s = ap_recipe_settings(recipe);
@@ -132,6 +134,11 @@ static void overrides(void **state)
     check_near(s->rlhf.kl, 0.02, 0, 0);
     assert_int_equal(s->eval.n_seeds, 2);
     assert_int_equal(s->eval.seeds[1], 5);
+    assert_int_equal(s->eval.n_noise, 3);
+    check_near(s->eval.noise[1], 0.05, 0, 1e-15);
+    check_near(s->eval.noise[2], 0.1, 0, 0);
+    assert_int_equal(s->guard.n_protect, 2);
+    assert_string_equal(s->guard.protect[1], "number");
     assert_int_equal(s->eval.n_arms, 2);
     assert_string_equal(s->eval.arms[1], "align");
     assert_string_equal(s->date, "1 May 2020");
@@ -304,6 +311,8 @@ static void resolved_reads_back(void **state)
                                "target.stop=[]",
                                "run.dir=$${x}/y z",
                                "reward.trained=",
+                               "eval.noise=[0, 1e-3, 0.123456789012345678]",
+                               "guard.protect=[]",
                                "data.limit=9007199254740992"};
     check_round_trip(RECIPE_SMALL, NULL, 0);
     check_round_trip(RECIPE_FULL, NULL, 0);
@@ -354,6 +363,9 @@ static void fingerprints(void **state)
     assert_true(plain != fingerprint("run.seed=2"));
     assert_true(plain != fingerprint("models.small.path=/other"));
     assert_true(plain == fingerprint("eval.seeds=[1, 2]"));
+    assert_true(plain == fingerprint("eval.noise=[0.1]"));
+    assert_true(plain == fingerprint("guard.similarity=0.5"));
+    assert_true(plain != fingerprint("align.noise=5%"));
     struct ap_recipe *a =
         must_parse("models: {a: {path: x}, b: {path: y}}\nrun: {dir: o}", NULL, 0);
     struct ap_recipe *b =
