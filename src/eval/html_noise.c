@@ -5,21 +5,31 @@
 
 #include <math.h>
 
+/* A strength at which an arm has no mean (every pair was dropped) is no point of its line. */
+struct course {
+    double x[AP_LIST_MAX], y[AP_LIST_MAX];
+    struct ap_interval marks[AP_LIST_MAX];
+    size_t n;
+};
+
 static void put_plot(struct ap_page *page, const struct ap_evaluation *e, int judge)
 {
     struct ap_svg_series series[AP_ARMS_MAX];
-    double x[AP_LIST_MAX], y[AP_ARMS_MAX][AP_LIST_MAX];
-    for (int k = 0; k < e->n_noise; k++)
-        x[k] = 100 * e->noise[k];
+    struct course courses[AP_ARMS_MAX] = {0};
     for (int a = 0; a < e->n_arm; a++) {
         const char *name = e->arms[judge][a].name;
-        for (int k = 0; k < e->n_noise; k++)
-            y[a][k] = e->noisy[k][judge][a].value;
-        series[a] = (struct ap_svg_series){ap_arm_shown(name), name, x, y[a], (size_t)e->n_noise};
+        struct course *c = &courses[a];
+        for (int k = 0; k < e->n_noise; k++) {
+            c->x[c->n] = 100 * e->noise[k];
+            c->marks[c->n] = e->noisy[k][judge][a];
+            c->y[c->n] = c->marks[c->n].value;
+            c->n += !isnan(c->y[c->n]);
+        }
+        series[a] = (struct ap_svg_series){ap_arm_shown(name), name, c->x, c->y, c->n, c->marks};
     }
     ap_svg_lines(page,
                  &(struct ap_svg_chart){.title = "Mean score against noise in the prompts",
-                                        .x_label = "words touched, %",
+                                        .x_label = "words touched, % (bars: 95% intervals)",
                                         .y_label = "mean score"},
                  series, e->n_arm);
 }

@@ -39,8 +39,8 @@ static void put_rl(struct ap_page *page, const struct ap_curves *curves, const c
     for (size_t i = 0; i < AP_LEN(stages); i++) {
         const struct ap_curve *c = ap_curves_find(curves, stages[i], name);
         if (c && c->n > 0)
-            series[n++] =
-                (struct ap_svg_series){ap_arm_shown(stages[i]), stages[i], c->step, c->value, c->n};
+            series[n++] = (struct ap_svg_series){
+                ap_arm_shown(stages[i]), stages[i], c->step, c->value, c->n, NULL};
     }
     if (n > 0)
         ap_svg_lines(page, chart, series, n);
@@ -75,7 +75,7 @@ void ap_html_curves(struct ap_page *page, const struct ap_curves *curves)
             page,
             &(struct ap_svg_chart){
                 .title = title.text, .x_label = "step", .y_label = unit, .from_zero = true},
-            &(struct ap_svg_series){"loss", c->stage, c->step, c->value, c->n}, 1);
+            &(struct ap_svg_series){"loss", c->stage, c->step, c->value, c->n, NULL}, 1);
     }
     ap_page_put(page, "</div>\n");
 }

@@ -170,12 +170,12 @@ void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, 
              "Keeping the best of several answers by the first judge (n answers)");
     if (align && bare)
         say_variance(page, e, judge, align, bare);
+    if (judge == 0) { /* the same under every judge */
+        if (align)
+            say_kl(page, align);
+        say_cut(page, e, judge);
+    }
     say_noise(page, e, judge);
-    if (judge > 0) /* what follows is the same under every judge */
-        return;
-    if (align)
-        say_kl(page, align);
-    say_cut(page, e, judge);
 }
 
 /* A gain on the judge that was trained on, which another judge does not see, is the sign of a

@@ -20,6 +20,7 @@
 #define HEIGHT 236.0
 #define LEFT 46.0
 #define BINS_MAX 240
+#define LEGEND_ROW 20.0
 
 /* ---- axes ---- */
 
@@ -214,8 +215,26 @@ static void put_series(struct ap_page *page, const struct line *line, const stru
         ap_axis_place(&axes[1], line->smooth[last], HEIGHT - AP_SVG_BOTTOM, AP_SVG_TOP), 1);
 }
 
+/* Whiskers of several series stand side by side, not one upon the other. */
+static void put_whiskers(struct ap_page *page, const struct ap_svg_series *s, double aside,
+                         const struct ap_axis axes[2])
+{
+    for (size_t i = 0; i < s->n && s->marks; i++) {
+        if (isnan(s->marks[i].low) || isnan(s->marks[i].high))
+            continue;
+        double x = aside + ap_axis_place(&axes[0], s->x[i], LEFT, AP_SVG_WIDTH - AP_SVG_RIGHT);
+        ap_page_printf(
+            page,
+            "<line class=\"whisker arm-%s\" x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\"/>\n",
+            ap_svg_class(s->name), x,
+            ap_axis_place(&axes[1], s->marks[i].low, HEIGHT - AP_SVG_BOTTOM, AP_SVG_TOP), x,
+            ap_axis_place(&axes[1], s->marks[i].high, HEIGHT - AP_SVG_BOTTOM, AP_SVG_TOP));
+    }
+}
+
 /* Axes that hold what is drawn. */
-static void ranges(const struct line *lines, int n, bool from_zero, struct ap_axis axes[2])
+static void ranges(const struct line *lines, const struct ap_svg_series *series, int n,
+                   bool from_zero, struct ap_axis axes[2])
 {
     double low[2] = {INFINITY, INFINITY}, high[2] = {-INFINITY, -INFINITY};
     for (int i = 0; i < n; i++)
@@ -226,6 +245,11 @@ static void ranges(const struct line *lines, int n, bool from_zero, struct ap_ax
                 high[d] = fmax(high[d], at[d]);
             }
         }
+    for (int i = 0; i < n; i++)
+        for (size_t k = 0; k < series[i].n && series[i].marks; k++) {
+            low[1] = fmin(low[1], series[i].marks[k].low);
+            high[1] = fmax(high[1], series[i].marks[k].high);
+        }
     if (from_zero && low[1] >= 0)
         low[1] = 0;
     axes[0] = ap_axis_nice(low[0], high[0], 5);
@@ -234,33 +258,44 @@ static void ranges(const struct line *lines, int n, bool from_zero, struct ap_ax
         axes[0].high = fmax(high[0], axes[0].low + axes[0].step);
 }
 
+/* One or two names stand above the plot, more of them below it, three a row. */
+static int legend_rows(int n)
+{
+    return n > 2 ? (n + 2) / 3 : 0;
+}
+
 static void put_legend(struct ap_page *page, const struct ap_svg_series *series, int n)
 {
-    double x = AP_SVG_WIDTH - AP_SVG_RIGHT - 92.0 * n;
-    for (int i = 0; i < n; i++, x += 92) {
+    bool above = legend_rows(n) == 0;
+    for (int i = 0; i < n; i++) {
+        double x = above ? AP_SVG_WIDTH - AP_SVG_RIGHT - 92.0 * (n - i) : LEFT + 112.0 * (i % 3),
+               y = above ? 8 : HEIGHT + 8 + LEGEND_ROW * (i / 3);
         ap_page_printf(page,
-                       "<line class=\"line arm-%s\" x1=\"%.1f\" y1=\"8\" x2=\"%.1f\" y2=\"8\"/>",
-                       ap_svg_class(series[i].name), x, x + 26);
-        ap_svg_marker(page, series[i].name, x + 13, 8, 1);
-        ap_page_printf(page, "<text x=\"%.1f\" y=\"12\">%s</text>\n", x + 32, series[i].label);
+                       "<line class=\"line arm-%s\" x1=\"%.1f\" y1=\"%g\" x2=\"%.1f\" y2=\"%g\"/>",
+                       ap_svg_class(series[i].name), x, y, x + 26, y);
+        ap_svg_marker(page, series[i].name, x + 13, y, 1);
+        ap_page_printf(page, "<text x=\"%.1f\" y=\"%g\">%s</text>\n", x + 32, y + 4,
+                       series[i].label);
     }
 }
 
 void ap_svg_lines(struct ap_page *page, const struct ap_svg_chart *chart,
                   const struct ap_svg_series *series, int n_series)
 {
-    struct line lines[AP_SVG_SERIES_MAX] = {0};
+    struct line lines[AP_ARMS_MAX] = {0};
     struct ap_axis axes[2];
-    int n = n_series < AP_SVG_SERIES_MAX ? n_series : AP_SVG_SERIES_MAX;
+    int n = n_series < AP_ARMS_MAX ? n_series : AP_ARMS_MAX;
     for (int i = 0; i < n; i++)
         if (!make_line(&lines[i], &series[i]) && page->status == AP_OK)
             page->status = ap_fail(page->err, AP_MEMORY, "report: out of memory for a plot");
     if (page->status == AP_OK) {
-        ranges(lines, n, chart->from_zero, axes);
-        ap_svg_begin(page, chart, HEIGHT);
+        ranges(lines, series, n, chart->from_zero, axes);
+        ap_svg_begin(page, chart, HEIGHT + LEGEND_ROW * legend_rows(n));
         y_axis(page, &axes[1], AP_SVG_TOP, HEIGHT - AP_SVG_BOTTOM, chart->y_label);
         ap_svg_x_axis(page, &axes[0], LEFT, AP_SVG_WIDTH - AP_SVG_RIGHT, HEIGHT - AP_SVG_BOTTOM,
                       HEIGHT - AP_SVG_BOTTOM, chart->x_label);
+        for (int i = 0; i < n; i++)
+            put_whiskers(page, &series[i], 2.5 * (i - (n - 1) / 2.0), axes);
         for (int i = 0; i < n; i++)
             put_series(page, &lines[i], axes, series[i].name);
         if (n > 1)

@@ -18,6 +18,7 @@ struct ap_svg_series {
     const char *name;  /* of the arm or stage: its colour, dash and marker */
     const double *x, *y;
     size_t n;
+    const struct ap_interval *marks; /* of few points: n whiskers; NULL: none */
 };
 struct ap_svg_chart {
     const char *title;             /* escaped; read out, and the figure's caption */
@@ -25,7 +26,8 @@ struct ap_svg_chart {
     bool from_zero;                /* y that is never below zero starts there */
 };
 
-/* Lines. Many points are averaged into bins and drawn faint, their smoothed course strong. */
+/* Lines, at most AP_ARMS_MAX. Many points are averaged into bins and drawn faint, their smoothed
+ * course strong. */
 void ap_svg_lines(struct ap_page *page, const struct ap_svg_chart *chart,
                   const struct ap_svg_series *series, int n_series);
 

@@ -9,7 +9,6 @@
 #define AP_SVG_RIGHT 14.0
 #define AP_SVG_TOP 26.0
 #define AP_SVG_BOTTOM 40.0
-#define AP_SVG_SERIES_MAX 2
 
 /* From an axis to the plot, held inside it. */
 double ap_axis_place(const struct ap_axis *axis, double value, double from, double to);

@@ -183,6 +183,8 @@ static void test_noise(void **state)
     assert_int_equal(times(page.data, "<table>"), 4);
     assert_int_equal(times(page.data, "<svg "), 5 + 3 * 2);
     assert_int_equal(times(page.data, "<td>6.25<small>[6.00, 6.50]</small></td>"), 12);
+    assert_int_equal(times(page.data, "<line class=\"whisker arm-align\""), 3 * 2);
+    assert_int_equal(times(page.data, "<polyline class=\"line arm-best-of-n\""), 2);
     check_holds(page.data, "<th scope=\"col\">20% noise</th>");
     check_holds(page.data, "With 20% noise in the prompts Align-Pro scores 5.25 [5.00, 5.50] and");
     ap_buffer_free(&page);
