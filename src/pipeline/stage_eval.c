@@ -317,17 +317,26 @@ struct arm_names {
     int n;
 };
 
+/* Rows come by arm and seed. */
 static ap_status collect(void *context, const struct ap_evaluation_record *r)
 {
     struct arm_names *names = context;
-    for (int i = 0; i < names->n; i++)
-        if (names->items[i].seed == r->seed && strcmp(names->items[i].arm, r->arm) == 0)
-            return AP_OK;
+    const struct arm_name *last = names->n > 0 ? &names->items[names->n - 1] : NULL;
+    if (last && last->seed == r->seed && strcmp(last->arm, r->arm) == 0)
+        return AP_OK;
     if (names->n < (int)AP_LEN(names->items)) {
         snprintf(names->items[names->n].arm, sizeof(names->items[0].arm), "%s", r->arm);
         names->items[names->n++].seed = r->seed;
     }
     return AP_OK;
+}
+
+/* What run.db has rows of. Allocated (ap_free), also after an error. */
+static ap_status read_names(const struct ap_run *run, struct arm_names **out, struct ap_error *err)
+{
+    *out = ap_calloc(1, sizeof(**out));
+    return *out ? ap_database_each_evaluation(run->db, collect, *out, err)
+                : ap_fail(err, AP_MEMORY, "eval: out of memory");
 }
 
 /* Rows that other settings made are dropped before any new one is written. */
@@ -340,14 +349,13 @@ static ap_status renew_rows(struct ap_run *run, struct ap_error *err)
 
     if (stamp_agrees(run))
         return AP_OK;
-    names = ap_calloc(1, sizeof(*names));
     path = stamp_path(run);
     folder = ap_run_dir_path(&run->dir, "eval", "");
-    if (!names || !path || !folder) {
+    if (!path || !folder) {
         status = ap_fail(err, AP_MEMORY, "eval: out of memory");
         goto out;
     }
-    AP_TRY(ap_database_each_evaluation(run->db, collect, names, err));
+    AP_TRY(read_names(run, &names, err));
     for (int i = 0; i < names->n; i++)
         AP_TRY(ap_database_forget(run->db, names->items[i].arm, names->items[i].seed, err));
     AP_TRY(write_stamp(run, &stamp, err));
@@ -363,37 +371,32 @@ out:
 
 /* ---- which arms are there already ---- */
 
-struct seen {
-    const char *arm;
-    int64_t seed;
-    bool found;
-};
-
-static ap_status look(void *context, const struct ap_evaluation_record *r)
+static bool is_there(const struct arm_names *names, const struct round *round)
 {
-    struct seen *s = context;
-    s->found = s->found || (r->seed == s->seed && strcmp(r->arm, s->arm) == 0);
-    return AP_OK;
+    for (int i = 0; i < names->n; i++)
+        if (names->items[i].seed == round->seed &&
+            strcmp(names->items[i].arm, round->name.text) == 0)
+            return true;
+    return false;
 }
 
 bool ap_run_eval_done(const struct ap_run *run)
 {
-    const struct ap_eval_settings *s = &run->s->eval;
-    if (!ap_stage_done(&run->dir, "eval") || !stamp_agrees(run))
-        return false;
+    struct arm_names *names = NULL;
     struct round round;
-    for (int k = 0; round_at(s, k, &round); k++) {
-        struct seen seen = {.arm = round.name.text, .seed = round.seed};
-        if (ap_database_each_evaluation(run->db, look, &seen, NULL) != AP_OK || !seen.found)
-            return false;
-    }
-    return true;
+    bool done = ap_stage_done(&run->dir, "eval") && stamp_agrees(run) &&
+                read_names(run, &names, NULL) == AP_OK;
+    for (int k = 0; done && round_at(&run->s->eval, k, &round); k++)
+        done = is_there(names, &round);
+    ap_free(names);
+    return done;
 }
 
 static ap_status run_arms(struct eval *e, struct ap_error *err)
 {
     ap_status status = AP_OK;
     const struct ap_eval_settings *s = &e->run->s->eval;
+    struct arm_names *names = NULL;
     struct round round;
     int64_t step = 0, n_steps = 0;
     while (round_at(s, (int)n_steps, &round))
@@ -406,12 +409,11 @@ static ap_status run_arms(struct eval *e, struct ap_error *err)
                              .reward = NAN,
                              .kl = NAN};
 
+    AP_TRY(read_names(e->run, &names, err));
     ap_sink_event(e->run->sink, &event);
     event.kind = AP_EVENT_STEP;
     for (int k = 0; round_at(s, k, &round); k++) {
-        struct seen seen = {.arm = round.name.text, .seed = round.seed};
-        AP_TRY(ap_database_each_evaluation(e->run->db, look, &seen, err));
-        if (!seen.found)
+        if (!is_there(names, &round))
             AP_TRY(run_arm(e, &round, err));
         event.step = ++step;
         event.seconds = ap_clock_seconds() - began;
@@ -427,6 +429,7 @@ static ap_status run_arms(struct eval *e, struct ap_error *err)
     event.kind = AP_EVENT_END;
     ap_sink_event(e->run->sink, &event);
 out:
+    ap_free(names);
     return status;
 }
 
