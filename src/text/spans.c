@@ -95,6 +95,18 @@ struct ap_span_scan ap_spans_begin(const char *text, size_t n, unsigned kinds)
     return (struct ap_span_scan){.text = text, .n = n, .kinds = kinds};
 }
 
+/* Not memmem, which under the sanitizers costs the whole text at each call. */
+static const char *find_mark(const char *text, size_t n, const char *mark, size_t n_mark)
+{
+    const char *end = text + n, *at = text;
+    while (end - at >= (ptrdiff_t)n_mark && (at = memchr(at, mark[0], (size_t)(end - at)))) {
+        if (end - at >= (ptrdiff_t)n_mark && memcmp(at, mark, n_mark) == 0)
+            return at;
+        at++;
+    }
+    return NULL;
+}
+
 /* What is between marks must not be empty. A straight quotation mark after a letter or digit closes
  * or stands for inches: it opens nothing. */
 static bool marked_at(struct ap_span_scan *s, size_t r, struct ap_span *out)
@@ -106,7 +118,7 @@ static bool marked_at(struct ap_span_scan *s, size_t r, struct ap_span *out)
         return false;
     if (m->open[0] == '"' && s->at > 0 && is_word(s->text[s->at - 1]))
         return false;
-    const char *close = memmem(s->text + from, s->n - from, m->close, n_close);
+    const char *close = find_mark(s->text + from, s->n - from, m->close, n_close);
     if (!close) { /* nor will a later one find any: each row looks through the text once in vain */
         s->unclosed |= 1u << r;
         return false;
