@@ -18,10 +18,12 @@ const char *ap_status_text(ap_status status)
     return (size_t)status < AP_LEN(text) ? text[status] : "unknown status";
 }
 
-/* Control characters reach the terminal of whoever reads the message: U+0000-1F, U+7F-9F. */
+/* Control characters reach the terminal of whoever reads the message: U+0000-1F, U+7F-9F, ends of
+ * lines and turns of direction. */
 static int is_printable(uint32_t cp, size_t used, const char *at)
 {
-    if (cp < 0x20 || (cp >= 0x7F && cp <= 0x9F))
+    if (cp < 0x20 || (cp >= 0x7F && cp <= 0x9F) || (cp >= 0x2028 && cp <= 0x202E) ||
+        (cp >= 0x2066 && cp <= 0x2069))
         return 0;
     return cp != AP_UTF8_REPLACEMENT || (used == 3 && ap_utf8_valid(at, used));
 }

@@ -84,7 +84,8 @@ ap_status ap_file_read(const char *path, size_t max, struct ap_buffer *out, stru
     return status;
 }
 
-ap_status ap_writer_open(struct ap_writer *w, const char *path, struct ap_error *err)
+/* A pipe that stands there under the temporary name is not waited for. */
+static ap_status open_writer(struct ap_writer *w, const char *path, int claim, struct ap_error *err)
 {
     *w = (struct ap_writer){.fd = -1};
     size_t n = strlen(path);
@@ -95,13 +96,29 @@ ap_status ap_writer_open(struct ap_writer *w, const char *path, struct ap_error 
         return ap_fail(err, AP_MEMORY, "%s: no memory for its name; free some", path);
     }
     snprintf(w->tmp, n + sizeof(".tmp"), "%s.tmp", path);
-    w->fd = open(w->tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    w->fd = open(w->tmp, O_WRONLY | O_CREAT | claim | O_NONBLOCK | O_CLOEXEC, 0666);
     if (w->fd < 0) {
-        ap_status status = ap_fail_errno(err, errno, "%s: cannot create", w->tmp);
+        ap_status status = errno == EEXIST
+                               ? ap_fail(err, AP_INVALID,
+                                         "%s: is there: another process writes it, or one was "
+                                         "killed; remove it when none does",
+                                         w->tmp)
+                               : ap_fail_errno(err, errno, "%s: cannot create", w->tmp);
+        w->tmp[0] = '\0'; /* not ours to remove */
         ap_writer_abort(w);
         return status;
     }
     return AP_OK;
+}
+
+ap_status ap_writer_open(struct ap_writer *w, const char *path, struct ap_error *err)
+{
+    return open_writer(w, path, O_TRUNC, err);
+}
+
+ap_status ap_writer_open_new(struct ap_writer *w, const char *path, struct ap_error *err)
+{
+    return open_writer(w, path, O_EXCL, err);
 }
 
 static ap_status write_failed(const struct ap_writer *w, int code, struct ap_error *err)

@@ -39,6 +39,9 @@ struct ap_writer {
     uint64_t size; /* bytes written so far */
 };
 ap_status ap_writer_open(struct ap_writer *w, const char *path, struct ap_error *err);
+/* The same where no lock keeps other processes from the path: a PATH.tmp that is there already is
+ * AP_INVALID and stays. */
+ap_status ap_writer_open_new(struct ap_writer *w, const char *path, struct ap_error *err);
 ap_status ap_writer_append(struct ap_writer *w, const void *data, size_t n, struct ap_error *err);
 /* fsync, rename, fsync of the directory. Frees w, also when it fails (the old file then stands). */
 ap_status ap_writer_commit(struct ap_writer *w, struct ap_error *err);

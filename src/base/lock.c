@@ -38,7 +38,7 @@ static void write_holder(int fd)
 ap_status ap_lock_take(struct ap_lock *lock, const char *path, struct ap_error *err)
 {
     lock->fd = -1;
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return ap_fail_errno(err, errno, "%s: cannot open the lock", path);
     if (TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) != 0) {

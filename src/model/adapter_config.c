@@ -124,9 +124,10 @@ ap_status ap_adapter_plan_read(struct ap_adapter_plan *plan, const json_t *o, co
                          path, plan->dropout);
         goto out;
     }
-    if (!(plan->alpha > 0) || !isfinite(plan->alpha)) {
-        status = ap_fail(err, AP_FORMAT, "%s: lora_alpha is %g, expected a positive number", path,
-                         plan->alpha);
+    if (!(plan->alpha > 0) || !isfinite((float)plan->alpha)) {
+        status =
+            ap_fail(err, AP_FORMAT, "%s: lora_alpha is %g, expected a positive number below 3e38",
+                    path, plan->alpha);
         goto out;
     }
     AP_TRY(ap_adapter_match(plan, o, path, base, err));

@@ -198,9 +198,9 @@ static ap_status read_patterns(struct rules *rules, const json_t *o, const char 
     {
         double number = json_number_value(value);
         if (!json_is_number(value) || (whole && !json_is_integer(value)) || !(number > 0) ||
-            (whole ? number > AP_LORA_RANK_MAX : !isfinite(number)))
+            (whole ? number > AP_LORA_RANK_MAX : !isfinite((float)number)))
             return ap_fail(err, AP_FORMAT, "%s: \"%s\": \"%.100s\" is not %s", rules->path, key,
-                           text, whole ? "a rank from 1 to 4096" : "a positive number");
+                           text, whole ? "a rank from 1 to 4096" : "a positive number below 3e38");
         AP_TRY(compile(&list->all[list->n], rules, key, "(.*\\.)?(", text, ")$", err));
         list->all[list->n++].value = value;
     }

@@ -125,7 +125,7 @@ ap_status ap_gguf_begin(struct ap_writer *w, const char *path, const struct ap_g
     AP_TRY(add_number(&head, values->n, 8, err));
     for (size_t i = 0; i < n; i++)
         AP_TRY(add_tensor(&table, &tensors[i], &offset, err));
-    AP_TRY(ap_writer_open(w, path, err));
+    AP_TRY(ap_writer_open_new(w, path, err));
     AP_TRY(ap_writer_append(w, head.data, head.len, err));
     AP_TRY(ap_writer_append(w, values->bytes.data, values->bytes.len, err));
     AP_TRY(ap_writer_append(w, table.data, table.len, err));

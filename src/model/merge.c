@@ -6,6 +6,7 @@
 #include "model/adapter.h"
 #include "model/module.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -126,6 +127,12 @@ ap_status ap_merged_read(const struct ap_merged *m, int row, int first, int n, f
 static ap_status append_rounded(const char *name, const float *x, size_t n, ap_dtype dtype,
                                 void *bytes, struct ap_writer *w, struct ap_error *err)
 {
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(x[i]))
+            return ap_fail(err, AP_NUMERIC,
+                           "%s: holds NaN or an infinite number; the weights or the adapter's "
+                           "scale are broken",
+                           name);
     if (!ap_tensor_from_f32(dtype, x, bytes, n))
         return ap_fail(err, AP_NUMERIC,
                        "%s: holds a number that is too large for %s; choose another type, f32 say",

@@ -27,6 +27,8 @@ static ap_status check_options(const struct ap_export_options *o, struct ap_erro
     if (!is_format(o, "peft") && !is_format(o, "hf") && !is_format(o, "gguf"))
         return ap_fail(err, AP_INVALID, "export: format is \"%.40s\", expected peft, hf or gguf",
                        o->format);
+    if (!o->out[0])
+        return ap_fail(err, AP_INVALID, "export: out is empty, expected a path");
     if (!o->run == !o->model)
         return ap_fail(err, AP_INVALID, "export: expected either a run or a model%s",
                        o->run ? ", found both" : "");
@@ -136,16 +138,33 @@ static ap_status put_origin(const struct ap_export_source *s, const char *folder
     return status;
 }
 
+static ap_status check_tokenizer(const struct ap_export_source *s, struct ap_error *err)
+{
+    struct ap_tokenizer *t = NULL;
+    int n_vocab = s->base->config.n_vocab;
+    ap_status status = ap_tokenizer_open(&t, s->tokenizer, err);
+    if (status == AP_OK && ap_tokenizer_n_vocab(t) > n_vocab)
+        status = ap_fail(err, AP_FORMAT,
+                         "%s/tokenizer.json: %d tokens, expected at most %d (vocab_size in "
+                         "config.json); the two files do not belong together",
+                         s->tokenizer, ap_tokenizer_n_vocab(t), n_vocab);
+    ap_tokenizer_close(t);
+    return status;
+}
+
 static ap_status put_tokenizer(const struct ap_export_source *s, const char *folder,
                                const struct ap_sink *sink, struct ap_error *err)
 {
     char *path = ap_path_join(s->tokenizer, "tokenizer.json");
     if (!path)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", folder);
-    if (!ap_file_exists(path))
+    ap_status status = AP_OK;
+    if (ap_file_exists(path))
+        status = check_tokenizer(s, err);
+    else
         ap_sink_warn(sink, "export", "%s: is not there: the export has no tokenizer", path);
     ap_free(path);
-    return ap_tokenizer_copy(s->tokenizer, folder, err);
+    return status == AP_OK ? ap_tokenizer_copy(s->tokenizer, folder, err) : status;
 }
 
 static ap_status fill_peft(const struct ap_export_source *s, const char *folder,

@@ -2,6 +2,7 @@
 #include "pipeline/export_source.h"
 
 #include "base/memory.h"
+#include "base/utf8.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,6 +73,12 @@ static ap_status name_of(struct ap_export_source *s, const char *first, const ch
 {
     char name[256];
     snprintf(name, sizeof(name), "%.160s%s%.60s", first, second[0] ? "-" : "", second);
+    for (size_t i = 0, n = strlen(name), used; i < n; i += used) { /* GGUF's texts are UTF-8 */
+        uint32_t cp;
+        used = ap_utf8_decode(name + i, n - i, &cp);
+        if (!ap_utf8_valid(name + i, used))
+            memset(name + i, '_', used);
+    }
     s->name = ap_strdup(name);
     return s->name ? AP_OK : ap_fail(err, AP_MEMORY, "export: out of memory");
 }

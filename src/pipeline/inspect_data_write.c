@@ -150,7 +150,7 @@ ap_status ap_data_report_json(const struct ap_data_report *r, struct ap_buffer *
     for (size_t i = 0; i < r->n_shown; i++)
         json_array_append_new(shown, example_json(&r->shown[i]));
     if (report && json_object_set_new(report, "shown", shown) == 0)
-        text = json_dumps(report, JSON_PRESERVE_ORDER);
+        text = json_dumps(report, JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
     ap_status status = text ? ap_buffer_printf(out, err, "%s\n", text)
                             : ap_fail(err, AP_MEMORY, "%s: no memory for its report", r->path);
     free(text);

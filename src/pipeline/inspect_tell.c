@@ -30,7 +30,7 @@ void ap_tell_begin(struct ap_tell *t, const char *path, const char *kind, const 
 
 static void write_json(struct ap_tell *t, struct ap_buffer *out)
 {
-    char *text = json_dumps(t->o, JSON_PRESERVE_ORDER);
+    char *text = json_dumps(t->o, JSON_PRESERVE_ORDER | JSON_ENSURE_ASCII);
     keep(t, text ? ap_buffer_printf(out, t->err, "%s\n", text)
                  : ap_fail(t->err, AP_MEMORY, "%s: no memory for its report", t->path));
     free(text);

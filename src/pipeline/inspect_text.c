@@ -25,6 +25,8 @@ static int columns_of(uint32_t cp)
 static int spell(const char *text, size_t n, uint32_t cp, char out[16])
 {
     int columns = columns_of(cp);
+    if (cp == AP_UTF8_REPLACEMENT && !ap_utf8_valid(text, n)) /* bytes that are no UTF-8 */
+        return snprintf(out, 16, "\\x{%02x}", (unsigned char)text[0]);
     if (columns > 0) {
         memcpy(out, text, n);
         out[n] = '\0';

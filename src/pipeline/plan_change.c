@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { BATCH, BATCH_TOKENS, CHECKPOINT, DTYPE, CONTEXT, ADAPTER, KNOBS };
-enum { OFFERS = 3, LEVELS_MAX = 8, TOKENS_LEAST = 256, CONTEXT_LEAST = 256, ADAPTER_RANK = 16 };
+enum { OFFERS = 3, LEVELS_MAX = 24, TOKENS_LEAST = 256, CONTEXT_LEAST = 256, ADAPTER_RANK = 16 };
 enum { TEXT_MAX = 1024 }; /* of one offer: every key that the knobs know, and eight rewards */
 
 /* Processes of one program differ by some pages at their start, which are part of the plan: an

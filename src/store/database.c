@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define SCHEMA_VERSION 1
 #define BUSY_MS 10000
@@ -210,6 +211,15 @@ out:
     return status;
 }
 
+static ap_status check_regular(const char *path, struct ap_error *err)
+{
+    int fd;
+    ap_status status = ap_file_open(&fd, path, err);
+    if (status == AP_OK)
+        close(fd);
+    return status;
+}
+
 /* SQLite's name of a file, with what has a meaning in such names escaped. */
 static ap_status put_uri(struct ap_buffer *out, const char *path, const char *options,
                          struct ap_error *err)
@@ -255,6 +265,7 @@ ap_status ap_database_open_read(struct ap_database **out, const char *path, stru
     int version = 0;
     ap_status status;
     *out = NULL;
+    AP_TRY(check_regular(path, err)); /* SQLite would wait for a pipe's other end */
     AP_TRY(make_handle(&db, path, err));
     AP_TRY(how_to_read(path, &options, err));
     AP_TRY(put_uri(&uri, path, options, err));

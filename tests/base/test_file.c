@@ -155,6 +155,33 @@ static void test_writer_in_pieces(void **state)
     ap_free(path);
 }
 
+/* A temporary file that is there is somebody's: of another process, or of a user. */
+static void test_writer_claims_its_name(void **state)
+{
+    struct ap_error err = {0};
+    struct ap_writer first = {.fd = -1}, second = {.fd = -1};
+    struct ap_buffer text = {0};
+    char path[512], tmp[520];
+    snprintf(path, sizeof(path), "%s/claimed", (const char *)*state);
+    snprintf(tmp, sizeof(tmp), "%s.tmp", path);
+    check_ok(ap_writer_open_new(&first, path, &err), err);
+    check_ok(ap_writer_append(&first, "one", 3, &err), err);
+    assert_int_equal(ap_writer_open_new(&second, path, &err), AP_INVALID);
+    check_holds(err.text, "claimed.tmp: is there");
+    ap_writer_abort(&second);
+    assert_true(ap_file_exists(tmp));
+    check_ok(ap_writer_commit(&first, &err), err);
+    check_ok(ap_file_read(path, 16, &text, &err), err);
+    assert_string_equal(text.data, "one");
+    assert_int_equal(symlink(path, tmp), 0);
+    assert_int_equal(ap_writer_open_new(&second, path, &err), AP_INVALID);
+    assert_int_equal(unlink(tmp), 0);
+    assert_int_equal(mkfifo(tmp, 0600), 0); /* nor is it waited for */
+    assert_int_equal(ap_writer_open(&second, path, &err), AP_IO);
+    assert_true(ap_file_exists(tmp));
+    ap_buffer_free(&text);
+}
+
 static void test_map(void **state)
 {
     struct ap_error err;
@@ -396,6 +423,7 @@ int main(void)
         T(test_writer_in_pieces),
         T(test_map),
         T(test_map_fetch_and_release),
+        T(test_writer_claims_its_name),
         cmocka_unit_test(test_paths),
         T(test_make_and_remove),
         T(test_remove_has_a_floor),

@@ -112,6 +112,22 @@ for f in hf gguf; do
     export_ --format $f --model "$tmp/large" --dtype f16 --out "$tmp/out"; refused 1 "too large for F16" "$f of a weight over f16"
 done
 
+# and NaN, which nothing holds; and a scale that no float holds
+cp -r "$model" "$tmp/nan" && { head -c -4 "$model/model.safetensors"; printf '\000\000\300\177'; } >"$tmp/nan/model.safetensors"
+for f in hf gguf; do
+    export_ --format $f --model "$tmp/nan" --dtype f32 --out "$tmp/out"; refused 1 "holds NaN" "$f of NaN"
+done
+mkdir "$tmp/huge" && cp "$tmp/lora/sft/final/"* "$tmp/huge"
+sed 's/"lora_alpha": *[0-9.]*/"lora_alpha": 1e308/' "$tmp/lora/sft/final/adapter_config.json" >"$tmp/huge/adapter_config.json"
+export_ --format hf --model "$model" --adapter "$tmp/huge" --out "$tmp/out"; refused 1 "lora_alpha is 1e+308" "a scale over a float"
+# a tokenizer of another model
+more='{"id": 600, "content": "<|more|>", "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true},'
+cp -r "$model" "$tmp/foreign" && sed "s/\"added_tokens\": *\[/&$more/" "$model/tokenizer.json" >"$tmp/foreign/tokenizer.json"
+for f in hf gguf; do
+    export_ --format $f --model "$tmp/foreign" --out "$tmp/out"; refused 1 "601 tokens, expected at most 600" "$f with another model's tokenizer"
+done
+export_ --format hf --model "$model" --out ""; refused 1 "out is empty" "an empty output"
+
 # -- outputs --
 mkdir "$tmp/full" && echo text >"$tmp/full/file"
 for f in hf peft; do
@@ -126,6 +142,11 @@ export_ --format gguf --run "$tmp/lora" --out "$tmp/absent/out"; refused 1 "No s
 mkdir "$tmp/out.tmp"
 export_ --format hf --run "$tmp/lora" --out "$tmp/out"; exits 1 "a temporary folder that is there"; err_has "remove it" "a temporary folder that is there"
 rmdir "$tmp/out.tmp"; note $? "a temporary folder that was there is as it was"
+echo mine >"$tmp/taken.gguf.tmp"
+export_ --format gguf --run "$tmp/lora" --out "$tmp/taken.gguf"; exits 1 "a temporary file that is there"
+err_has "taken.gguf.tmp: is there" "a temporary file that is there"
+[ "$(cat "$tmp/taken.gguf.tmp")" = mine ]; note $? "a temporary file that was there is as it was"
+rm "$tmp/taken.gguf.tmp"
 mkdir "$tmp/empty" && : >"$tmp/empty.gguf"
 export_ --format hf --run "$tmp/lora" --out "$tmp/empty/"; exits 0 "hf onto an empty folder"; has_file empty/config.json "hf onto an empty folder"
 export_ --format gguf --run "$tmp/lora" --out "$tmp/empty.gguf"; exits 0 "gguf onto an empty file"; has_file empty.gguf "gguf onto an empty file"
