@@ -252,7 +252,7 @@ static double quantile(const double *sorted, int n, double q)
     return isfinite(value) ? value : NAN;
 }
 
-static struct ap_interval interval_of(double value, double *samples, int n_sample)
+struct ap_interval ap_interval_of(double value, double *samples, int n_sample)
 {
     struct ap_interval out = {value, NAN, NAN};
     int n = 0;
@@ -284,8 +284,8 @@ static void intervals(struct ap_arm_statistics *out, struct bootstrap *b)
         add_row(b->sum, b->rows + k * l->width, l->width);
     metrics_of(b->sum, l, b->metrics);
     for (int m = 0; m < l->n_arm * N_STATISTIC; m++)
-        *ap_statistic_at(&out[m / N_STATISTIC], m % N_STATISTIC) =
-            interval_of(b->metrics[m], b->samples + (size_t)m * (size_t)b->n_sample, b->n_sample);
+        *ap_statistic_at(&out[m / N_STATISTIC], m % N_STATISTIC) = ap_interval_of(
+            b->metrics[m], b->samples + (size_t)m * (size_t)b->n_sample, b->n_sample);
     if (l->rlhf >= 0) {
         drop_share(out, l->n_arm, AT_share_bare, out[l->rlhf].delta_bare);
         drop_share(out, l->n_arm, AT_share_instruct, out[l->rlhf].delta_instruct);

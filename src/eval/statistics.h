@@ -16,6 +16,10 @@ struct ap_interval {
     double value, low, high; /* estimate and 95% bootstrap interval; NaN where it does not exist */
 };
 
+/* value with the 2.5% and 97.5% quantiles of its resamples, linear between order statistics; NaN
+ * resamples count for nothing, and without any other there is no interval. Sorts samples[n]. */
+struct ap_interval ap_interval_of(double value, double *samples, int n);
+
 /* The one list of metrics: fields of ap_arm_statistics, keys of JSON, columns of CSV.
  *   mean             of the judge's score over prompts and seeds
  *   variance         n−1 over prompts, one answer each; the mean over seeds
