@@ -43,6 +43,7 @@ static struct ap_bound_samples two_prompts(void)
 {
     static const double reward[] = {0, 0, 1, 1, 2, 2, 4, 4}, trained[] = {1, 4}, kl[] = {0.5, 0.25};
     static const double logp[] = {-1, -1}, logq[] = {-1, -INFINITY};
+    static const double near[] = {-1, -1.6931471805599453}; /* the second half as probable */
     return (struct ap_bound_samples){.n_prompt = 2,
                                      .n_rewrite = 2,
                                      .n_answer = 2,
@@ -52,7 +53,7 @@ static struct ap_bound_samples two_prompts(void)
                                      .trained_reward = trained,
                                      .trained_kl = kl,
                                      .lacks = {1, logp, logq},
-                                     .disturbs = {1, logp, logp}};
+                                     .disturbs = {1, logp, near}};
 }
 
 static void test_two_prompts_by_hand(void **state)
@@ -72,9 +73,9 @@ static void test_two_prompts_by_hand(void **state)
     check_interval(b.share_lower, 0.375 / ((first + second) / 2 - 1.75), 0, 0.75 / (second - 3));
     check_interval(b.share_plug_in, b.share_lower.value, 0, 0.75 / (second - 3));
     check_interval(b.lacks, 2, 0, 4);
-    check_interval(b.disturbs, 0, 0, 0);
+    check_interval(b.disturbs, 1, 0, 2);
     check_interval(b.wins_back, 0.375, 0.25, 0.5);
-    check_interval(b.sum, 1.625, -0.5, 3.75);
+    check_interval(b.sum, 2.625, -0.5, 5.75);
     assert_int_equal(b.check, AP_BOUND_HOLDS);
 }
 
