@@ -3,6 +3,7 @@
 #include "pipeline/plan.h"
 
 #include "base/memory.h"
+#include "base/process.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -57,6 +58,7 @@ void ap_run_watch_begin(struct ap_run *run)
 {
     struct ap_run_watch *w = &run->watch;
     sigset_t all, before;
+    ap_process_trim(); /* what earlier stages freed is not this one's */
     atomic_store(&w->most, 0);
     atomic_store(&w->stop, false);
     w->before = ap_process_peak();
