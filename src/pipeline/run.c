@@ -1,6 +1,8 @@
 /* A run: its directory, the order of its stages, what each stage needs. Entry points: run.h. */
 #include "pipeline/run_inner.h"
 
+#include "pipeline/stage_share.h"
+
 #include "base/memory.h"
 
 #include <math.h>
@@ -111,7 +113,7 @@ bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *s
         (wanted && strcmp(wanted, stage) != 0 && !needs(run, wanted, stage)))
         return false;
     if (!ap_stage_done(&run->dir, stage))
-        return true;
+        return !ap_share_has(run, stage);
     return strcmp(stage, "eval") == 0 && run->db && !ap_run_eval_done(run);
 }
 
@@ -176,6 +178,8 @@ static ap_status prepare(struct ap_run *run, const char *wanted, struct ap_error
     run->s = ap_recipe_settings(run->recipe);
     ap_threads_set(run->s->run.threads);
     ap_status status = check_wanted(run, wanted, err);
+    if (status == AP_OK)
+        status = ap_share_open(run, err);
     if (status == AP_OK)
         status = read_data(run, err);
     if (status == AP_OK)
@@ -272,6 +276,7 @@ void ap_run_close(struct ap_run *run)
     ap_database_close(run->db);
     ap_run_dir_close(&run->dir);
     ap_free(run->plan);
+    json_decref(run->inputs);
     ap_free(run);
 }
 
@@ -292,7 +297,7 @@ static void announce_skip(const struct ap_run *run, const char *stage)
 static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct ap_error *err)
 {
     ap_status status;
-    bool is_eval = row->fn == ap_run_stage_eval;
+    bool taken, is_eval = row->fn == ap_run_stage_eval;
     if (is_eval ? ap_run_eval_done(run) : ap_stage_done(&run->dir, row->name)) {
         announce_skip(run, row->name);
         /* its tables cost a second, and a kill or another eval.bootstrap may have left others */
@@ -301,6 +306,13 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
     if (ap_sink_stopped(run->sink))
         return ap_fail(err, AP_INTERRUPTED,
                        "interrupted before %s; the same command goes on from there", row->name);
+    status = ap_share_take(run, row->name, &taken, err);
+    if (status != AP_OK || (taken && ap_stage_done(&run->dir, row->name)))
+        return status == AP_OK ? ap_run_report(run, err) : status;
+    if (!is_eval)
+        status = ap_share_begin(run, row->name, err);
+    if (status != AP_OK)
+        return status;
     if (row->fn != ap_run_stage_sft) /* which may sample with other models before it trains */
         ap_run_release_models(run, row->name);
     ap_run_watch_begin(run);

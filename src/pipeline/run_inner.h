@@ -5,6 +5,7 @@
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
  *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c
+ *   stage_share.c, stage_take.c   what a stage depends on; stages of other runs (stage_share.h)
  *   plan*.c      the memory that a run will take, before it takes any (plan.h)
  */
 #ifndef AP_PIPELINE_RUN_INNER_H
@@ -67,6 +68,7 @@ struct ap_run {
     bool data_missing; /* plan_only: a data file is not there */
     struct ap_plan *plan; /* made at open */
     struct ap_run_watch watch;
+    struct json_t *inputs; /* by stage, as they were before anything was read (stage_share.h) */
 };
 
 /* A role together with the parts of it that are its own. */

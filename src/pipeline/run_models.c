@@ -1,5 +1,5 @@
 /* Models, roles and results of a run (run_inner.h). */
-#include "pipeline/run_inner.h"
+#include "pipeline/stage_share.h"
 
 #include "align/learner.h"
 #include "base/memory.h"
@@ -295,6 +295,7 @@ ap_status ap_run_finish(struct ap_run *run, const char *stage, const struct ap_l
     if (!role->adapter)
         AP_TRY(copy_tokenizer(run, lm, folder, err));
     AP_TRY(ap_final_commit(&run->dir, stage, folder, err));
+    AP_TRY(ap_share_seal(run, stage, err));
     AP_TRY(ap_stage_finish(&run->dir, stage, json, err));
 out:
     ap_free(folder);

@@ -1,5 +1,5 @@
 /* The rewards of a run, their normalisers and their sum, math.md (9), (9a) (run_inner.h). */
-#include "pipeline/run_inner.h"
+#include "pipeline/stage_share.h"
 
 #include "base/json.h"
 #include "base/memory.h"
@@ -172,6 +172,18 @@ out:
     return status;
 }
 
+/* What another run fixed from the same, or what this one fixes. */
+static ap_status make_normaliser(struct ap_run *run, const char *path, struct ap_run_member *m,
+                                 struct bare **bare, struct ap_error *err)
+{
+    bool taken;
+    ap_status status = ap_share_take_normaliser(run, m->settings, &taken, err);
+    if (status != AP_OK || taken)
+        return status == AP_OK ? read_normaliser(path, &m->reward, err) : status;
+    status = ap_share_keep_normaliser(run, m->settings, err);
+    return status == AP_OK ? fix_normaliser(run, path, m, bare, err) : status;
+}
+
 static ap_status normalise(struct ap_run *run, bool fix, struct ap_run_member *m,
                            struct bare **bare, struct ap_error *err)
 {
@@ -186,7 +198,7 @@ static ap_status normalise(struct ap_run *run, bool fix, struct ap_run_member *m
     else if (fix) {
         status = ap_dir_make(folder, err);
         if (status == AP_OK)
-            status = fix_normaliser(run, path, m, bare, err);
+            status = make_normaliser(run, path, m, bare, err);
     }
     ap_free(path);
     ap_free(folder);

@@ -20,6 +20,12 @@ uint64_t ap_recipe_fingerprint(const struct ap_recipe *recipe);
  * b is here. "" when none does. */
 ap_status ap_recipe_differences(const struct ap_recipe *a, const struct ap_recipe *b,
                                 struct ap_buffer *out, struct ap_error *err);
+/* Every value, in whatever section, whether or not the recipe has it: "align.kl", as YAML. harmless:
+ * it is not in the fingerprint. */
+typedef ap_status (*ap_value_fn)(void *context, const char *key, const char *value, bool harmless,
+                                 struct ap_error *err);
+ap_status ap_recipe_each_value(const struct ap_recipe *recipe, ap_value_fn fn, void *context,
+                               struct ap_error *err);
 /* Does the recipe (or --set) have this section: "align", "sft", "prompter.adapter"? */
 bool ap_recipe_has(const struct ap_recipe *recipe, const char *section);
 /* The model named in the recipe, or AP_INVALID that lists the known names. */

@@ -9,8 +9,9 @@
 
 static bool is_list(const struct ap_setting *row)
 {
-    return row->type == AP_SETTING_TEXT_LIST || row->type == AP_SETTING_CHOICE_LIST ||
-           row->type == AP_SETTING_INT64_LIST || row->type == AP_SETTING_REAL_LIST;
+    return row->type == AP_SETTING_TEXT_LIST || row->type == AP_SETTING_PATH_LIST ||
+           row->type == AP_SETTING_CHOICE_LIST || row->type == AP_SETTING_INT64_LIST ||
+           row->type == AP_SETTING_REAL_LIST;
 }
 
 /* In a text nothing but its own characters counts; elsewhere quotes would be a wrong type. */
@@ -18,6 +19,7 @@ static bool as_text(const struct ap_setting *row)
 {
     return row->type == AP_SETTING_TEXT || row->type == AP_SETTING_PATH ||
            row->type == AP_SETTING_NAMES || row->type == AP_SETTING_TEXT_LIST ||
+           row->type == AP_SETTING_PATH_LIST ||
            (row->type == AP_SETTING_CHOICE && !(row->flags & AP_SETTING_AUTO));
 }
 

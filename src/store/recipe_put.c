@@ -85,15 +85,20 @@ static ap_status expand_paths(const struct ap_recipe *recipe, const char *key,
                               const struct ap_setting_ref *ref, struct ap_raw *raw,
                               struct ap_error *err)
 {
-    char *path;
-    if (ref->row->type != AP_SETTING_PATH || raw->list || !raw->text[0][0] || ap_raw_is(raw, "~") ||
-        ap_raw_is(raw, "null"))
+    bool list = ref->row->type == AP_SETTING_PATH_LIST;
+    if (!(list || ref->row->type == AP_SETTING_PATH) || (raw->list && !list) ||
+        ap_raw_is(raw, "~") || ap_raw_is(raw, "null"))
         return AP_OK;
-    ap_status status = ap_recipe_expand(recipe->folder, raw->text[0], &path, err);
-    if (status != AP_OK)
-        return ap_fail_prefix(err, status, "%s", key);
-    ap_free(raw->text[0]);
-    raw->text[0] = path;
+    for (int i = 0; i < raw->n; i++) {
+        char *path;
+        if (!raw->text[i][0])
+            continue;
+        ap_status status = ap_recipe_expand(recipe->folder, raw->text[i], &path, err);
+        if (status != AP_OK)
+            return ap_fail_prefix(err, status, "%s", key);
+        ap_free(raw->text[i]);
+        raw->text[i] = path;
+    }
     return AP_OK;
 }
 

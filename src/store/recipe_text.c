@@ -149,6 +149,18 @@ static bool has_section(const struct ap_settings *s, const char *prefix)
     return strcmp(prefix, "rlhf") != 0 || s->has_rlhf;
 }
 
+static void key_of(const struct ap_recipe *recipe, const struct ap_setting_ref *ref, int item,
+                   char key[AP_KEY_MAX])
+{
+    const struct ap_named_section *named = ref->group->named;
+    if (named)
+        snprintf(key, AP_KEY_MAX, "%s.%s%s.%s", named->prefix,
+                 ap_named_item_name(named, &recipe->settings, item),
+                 ref->group->prefix + strlen(named->prefix) + strlen(".NAME"), ref->row->key);
+    else
+        snprintf(key, AP_KEY_MAX, "%s.%s", ref->group->prefix, ref->row->key);
+}
+
 /* Text of one value, "" for a key that plays no part; key gets its full name. item: of a named
  * section. */
 static ap_status value_text(const struct ap_recipe *recipe, const struct ap_setting_ref *ref,
@@ -156,17 +168,35 @@ static ap_status value_text(const struct ap_recipe *recipe, const struct ap_sett
                             struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
-    const struct ap_named_section *named = ref->group->named;
     bool absent = !has_section(s, ref->group->prefix);
     ap_buffer_clear(out);
-    if (named)
-        snprintf(key, AP_KEY_MAX, "%s.%s%s.%s", named->prefix, ap_named_item_name(named, s, item),
-                 ref->group->prefix + strlen(named->prefix) + strlen(".NAME"), ref->row->key);
-    else
-        snprintf(key, AP_KEY_MAX, "%s.%s", ref->group->prefix, ref->row->key);
+    key_of(recipe, ref, item, key);
     if (absent || (ref->row->flags & AP_SETTING_HARMLESS))
         return ap_buffer_puts(out, "", err);
     return ap_setting_write(ref->row, ap_recipe_owner(s, ref, item), out, err);
+}
+
+ap_status ap_recipe_each_value(const struct ap_recipe *recipe, ap_value_fn fn, void *context,
+                               struct ap_error *err)
+{
+    struct ap_setting_ref ref;
+    struct ap_buffer value = {0};
+    const struct ap_settings *s = &recipe->settings;
+    ap_status status = AP_OK;
+    for (size_t i = 0; ap_setting_at(i, &ref); i++) {
+        int n = ref.group->named ? *ap_named_count(ref.group->named, s) : 1;
+        for (int item = 0; item < n; item++) {
+            char key[AP_KEY_MAX];
+            bool harmless = ref.row->flags & AP_SETTING_HARMLESS;
+            key_of(recipe, &ref, item, key);
+            ap_buffer_clear(&value);
+            AP_TRY(ap_setting_write(ref.row, ap_recipe_owner(s, &ref, item), &value, err));
+            AP_TRY(fn(context, key, value.data, harmless, err));
+        }
+    }
+out:
+    ap_buffer_free(&value);
+    return status;
 }
 
 /* Order of the names in the file does not count, hence the sum. */

@@ -176,6 +176,8 @@ struct ap_run_settings {
     int max_bad_steps; /* NaN or Inf steps in a row that stop a run */
     int batch;         /* sequences decoded at once */
     bool tensorboard;  /* event files beside run.db */
+    char *from[AP_LIST_MAX]; /* run directories whose finished stages are taken over */
+    int n_from;
     int64_t memory;    /* bytes that the process may have at its peak; 0: what the machine has */
 };
 

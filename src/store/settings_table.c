@@ -341,6 +341,9 @@ static const struct ap_setting run_rows[] = {
         HELP("sequences decoded at once; less memory, the same tokens")),
     ROW("tensorboard", BOOL, tensorboard, "true", FLAGS(AP_SETTING_HARMLESS),
         HELP("write the metrics as TensorBoard's event files, too, in tb/ of the run directory")),
+    ROW("from", PATH_LIST, from, "", LIST(n_from), FLAGS(AP_SETTING_HARMLESS),
+        HELP(
+            "run directories whose stages are taken over where all that reaches them is the same")),
     ROW("memory", INT64, memory, "auto", RANGE(1 << 20, INT64_MOST),
         FLAGS(AP_SETTING_AUTO | AP_SETTING_SIZE | AP_SETTING_HARMLESS),
         HELP("most memory that a run may plan for; auto is what the machine has; --dry-run takes "

@@ -22,6 +22,7 @@ typedef enum ap_setting_type {
     AP_SETTING_CHOICE,      /* char *: one of the choices */
     AP_SETTING_NAMES,       /* char *: a list, kept joined by commas */
     AP_SETTING_TEXT_LIST,   /* char *[AP_LIST_MAX] and an int */
+    AP_SETTING_PATH_LIST,   /* the same, each as a PATH */
     AP_SETTING_CHOICE_LIST, /* the same, of the choices */
     AP_SETTING_INT64_LIST,  /* int64_t[AP_LIST_MAX] and an int */
     AP_SETTING_REAL_LIST,   /* double[AP_LIST_MAX] and an int */

@@ -116,13 +116,14 @@ static bool is_null(const struct ap_raw *raw, int i)
 static bool is_text_type(ap_setting_type type)
 {
     return type == AP_SETTING_TEXT || type == AP_SETTING_PATH || type == AP_SETTING_NAMES ||
-           type == AP_SETTING_TEXT_LIST;
+           type == AP_SETTING_TEXT_LIST || type == AP_SETTING_PATH_LIST;
 }
 
 static bool is_list_type(ap_setting_type type)
 {
-    return type == AP_SETTING_TEXT_LIST || type == AP_SETTING_CHOICE_LIST ||
-           type == AP_SETTING_INT64_LIST || type == AP_SETTING_REAL_LIST;
+    return type == AP_SETTING_TEXT_LIST || type == AP_SETTING_PATH_LIST ||
+           type == AP_SETTING_CHOICE_LIST || type == AP_SETTING_INT64_LIST ||
+           type == AP_SETTING_REAL_LIST;
 }
 
 static ap_status unexpected(const struct ap_setting *row, const char *key, const char *got,
@@ -324,6 +325,7 @@ ap_status ap_setting_put(const struct ap_setting *row, void *owner, const char *
     case AP_SETTING_NAMES:
         return put_names(row, at, key, raw, err);
     case AP_SETTING_TEXT_LIST:
+    case AP_SETTING_PATH_LIST:
     case AP_SETTING_CHOICE_LIST:
         return put_text_list(row, at, n, key, raw, err);
     case AP_SETTING_INT64_LIST:
@@ -356,7 +358,8 @@ out:
 void ap_setting_clear(const struct ap_setting *row, void *owner)
 {
     void *at = (char *)owner + row->offset;
-    if (row->type == AP_SETTING_TEXT_LIST || row->type == AP_SETTING_CHOICE_LIST) {
+    if (row->type == AP_SETTING_TEXT_LIST || row->type == AP_SETTING_PATH_LIST ||
+        row->type == AP_SETTING_CHOICE_LIST) {
         clear_texts(at);
         *(int *)((char *)owner + row->offset_n) = 0;
     } else if (is_text_type(row->type) || row->type == AP_SETTING_CHOICE) {

@@ -75,6 +75,8 @@ static ap_status write_list(const struct ap_setting *row, const void *at, int n,
             status = ap_buffer_printf(out, err, "%lld", (long long)((const int64_t *)at)[i]);
         else if (row->type == AP_SETTING_REAL_LIST)
             status = write_real(((const double *)at)[i], out, err);
+        else if (row->type == AP_SETTING_PATH_LIST)
+            status = write_path(((char *const *)at)[i], out, err);
         else
             status = write_quoted(((char *const *)at)[i], out, err);
     }
@@ -113,6 +115,7 @@ ap_status ap_setting_write(const struct ap_setting *row, const void *owner, stru
     case AP_SETTING_CHOICE:
         return write_quoted(*(char *const *)at, out, err);
     case AP_SETTING_TEXT_LIST:
+    case AP_SETTING_PATH_LIST:
     case AP_SETTING_CHOICE_LIST:
     case AP_SETTING_INT64_LIST:
     case AP_SETTING_REAL_LIST:
@@ -172,6 +175,9 @@ void ap_setting_expected(const struct ap_setting *row, char *out, size_t size)
     case AP_SETTING_TEXT_LIST:
         snprintf(out, size, "%sa list of at most %d texts",
                  row->flags & AP_SETTING_WHOLE ? "a text, or " : "", AP_LIST_MAX);
+        return;
+    case AP_SETTING_PATH_LIST:
+        snprintf(out, size, "a list of at most %d paths", AP_LIST_MAX);
         return;
     case AP_SETTING_CHOICE_LIST:
         snprintf(out, size, "a list of: %s", choices);

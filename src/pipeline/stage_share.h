@@ -1,0 +1,39 @@
+/* What a stage's result is made from, and taking a finished stage over from another run directory
+ * whose stage was made from the same (run.from). */
+#ifndef AP_PIPELINE_STAGE_SHARE_H
+#define AP_PIPELINE_STAGE_SHARE_H
+
+#include "pipeline/run_inner.h"
+
+#include <jansson.h>
+
+/* The inputs of "sft", "reward-NAME" or "normaliser-NAME" (of one reward "normaliser"): an object
+ * of the settings that reach it, with their values, of the files, with bytes and time of change as
+ * they are now, and the names of the stages that it stands on. A new reference. */
+ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **out,
+                          struct ap_error *err);
+/* The first thing in which two of them differ: "align.kl: 0.05 there, 0.02 here". False when
+ * nothing does. */
+bool ap_share_difference(const json_t *there, const json_t *here, char *out, size_t size);
+
+/* Called at open, before a file is read: inputs of every stage of the recipe, kept in run->inputs;
+ * and run.from is looked at. */
+ap_status ap_share_open(struct ap_run *run, struct ap_error *err);
+/* Around a stage: RUN/STAGE/inputs.json before it does anything, and once more before its DONE. A
+ * file that changed meanwhile, or while the stage stood still, makes the record one that agrees
+ * with no other. */
+ap_status ap_share_begin(struct ap_run *run, const char *stage, struct ap_error *err);
+ap_status ap_share_seal(const struct ap_run *run, const char *stage, struct ap_error *err);
+
+/* Whether a folder of run.from has the stage, made from the same. */
+bool ap_share_has(const struct ap_run *run, const char *stage);
+/* Take the stage over from the first such folder: *taken. A note says from where, or why not. */
+ap_status ap_share_take(struct ap_run *run, const char *stage, bool *taken, struct ap_error *err);
+/* The same for a reward's normaliser: FOLDER/normaliser.json of the reward's own folder. */
+ap_status ap_share_take_normaliser(struct ap_run *run, const struct ap_reward_settings *r,
+                                   bool *taken, struct ap_error *err);
+/* Beside a normaliser that this run fixed: what it was made from. */
+ap_status ap_share_keep_normaliser(const struct ap_run *run, const struct ap_reward_settings *r,
+                                   struct ap_error *err);
+
+#endif
