@@ -13,6 +13,7 @@ int cli_rlhf(int argc, char **argv);
 int cli_dpo(int argc, char **argv);
 int cli_ift(int argc, char **argv);
 int cli_eval(int argc, char **argv);
+int cli_sweep(int argc, char **argv);
 int cli_demo(int argc, char **argv);
 int cli_rewrite(int argc, char **argv);
 int cli_export(int argc, char **argv);

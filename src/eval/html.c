@@ -5,7 +5,7 @@
 
 #include <inttypes.h>
 
-static void put_head(struct ap_page *page, const char *title)
+void ap_html_begin(struct ap_page *page, const char *title, const char *style)
 {
     ap_page_put(page, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
                       "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
@@ -15,10 +15,17 @@ static void put_head(struct ap_page *page, const char *title)
     ap_html_text(page, title);
     ap_page_put(page, "</title>\n<style>\n");
     ap_page_put(page, ap_html_style);
+    ap_page_put(page, style);
     ap_page_put(page, "</style>\n</head>\n<body>\n<main>\n<h1>");
     ap_html_text(page, title);
+    ap_page_put(page, "</h1>\n");
+}
+
+static void put_head(struct ap_page *page, const char *title)
+{
+    ap_html_begin(page, title, "");
     ap_page_put(page,
-                "</h1>\n<p>A small model, the prompter, rewrites each prompt. The target, a "
+                "<p>A small model, the prompter, rewrites each prompt. The target, a "
                 "language model that stays as it is, answers the rewrite. A reward scores the "
                 "answer against the original prompt, and the prompter learns from that by "
                 "reinforcement.</p>\n");

@@ -16,6 +16,9 @@ void ap_html_text_max(struct ap_page *page, const char *text, size_t max);
 void ap_html_number(struct ap_page *page, struct ap_number number);
 
 extern const char ap_html_style[]; /* the style sheet */
+/* A page up to its heading; style: rules of its own, after those. It ends with "</main></body>
+ * </html>". */
+void ap_html_begin(struct ap_page *page, const char *title, const char *style);
 
 /* One metric of a stage over its steps. */
 struct ap_curve {

@@ -82,6 +82,15 @@ struct ap_number ap_percent_with_range(struct ap_interval x)
     return joined(ap_percent(x.value), ap_range(percent, 0));
 }
 
+int ap_scale_decimals(double scale)
+{
+    if (scale >= 1000)
+        return 0;
+    if (scale >= 100)
+        return 1;
+    return scale >= 0.1 || scale <= 0 ? 2 : 4;
+}
+
 int ap_score_decimals(const struct ap_evaluation *e, int judge)
 {
     double scale = 0;
@@ -89,11 +98,7 @@ int ap_score_decimals(const struct ap_evaluation *e, int judge)
         const struct ap_arm_statistics *s = &e->arms[judge][a];
         scale = fmax(scale, fmax(fabs(s->mean.value), sqrt(fmax(0, s->variance.value))));
     }
-    if (scale >= 1000)
-        return 0;
-    if (scale >= 100)
-        return 1;
-    return scale >= 0.1 || scale <= 0 ? 2 : 4;
+    return ap_scale_decimals(scale);
 }
 
 /* ---- names ---- */

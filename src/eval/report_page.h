@@ -31,7 +31,8 @@ struct ap_number ap_range(struct ap_interval x, int decimals);
 struct ap_number ap_with_range(struct ap_interval x, int decimals, bool sign);
 struct ap_number ap_percent_with_range(struct ap_interval x);
 
-/* Decimals that suit the scores of a judge: 2 for numbers about 1. */
+/* Decimals that suit numbers of a size, and the scores of a judge: 2 for numbers about 1. */
+int ap_scale_decimals(double scale);
 int ap_score_decimals(const struct ap_evaluation *e, int judge);
 /* Index of an arm, −1 when it is not there. */
 int ap_arm_find(const struct ap_evaluation *e, const char *arm);

@@ -1,7 +1,6 @@
 /* An evaluation as text for programs and terminals: the fixed-width table, JSON, CSV.
  * Entry points: ap_evaluation_table, ap_evaluation_json, ap_evaluation_csv. */
-#include "base/json.h"
-#include "eval/report_page.h"
+#include "eval/report_json.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -73,7 +72,7 @@ static json_t *real_or_null(double x)
     return isfinite(x) ? json_real(x) : json_null();
 }
 
-static json_t *interval_json(const struct ap_interval *x)
+json_t *ap_interval_json(const struct ap_interval *x)
 {
     return json_pack("{s:o, s:o, s:o}", "value", real_or_null(x->value), "low",
                      real_or_null(x->low), "high", real_or_null(x->high));
@@ -87,7 +86,7 @@ static json_t *arm_json(const struct ap_arm_statistics *arm)
                   "prompts", (json_int_t)arm->n_prompt, "seeds", arm->n_seed);
     for (int k = 0; k < ap_n_statistics && o; k++) {
         const struct ap_interval *x = ap_statistic_at(&copy, k);
-        if (json_object_set_new(o, ap_statistics[k].name, interval_json(x)) != 0) {
+        if (json_object_set_new(o, ap_statistics[k].name, ap_interval_json(x)) != 0) {
             json_decref(o);
             o = NULL;
         }
@@ -127,7 +126,7 @@ static json_t *noisy_judge_json(const struct ap_evaluation *e, int level, int ju
     json_t *arms = json_object();
     for (int a = 0; a < e->n_arm; a++)
         if (json_object_set_new(arms, e->arms[judge][a].name,
-                                interval_json(&e->noisy[level][judge][a])) != 0) {
+                                ap_interval_json(&e->noisy[level][judge][a])) != 0) {
             json_decref(arms);
             return NULL;
         }
@@ -191,7 +190,7 @@ out:
 
 /* ---- CSV (RFC 4180) ---- */
 
-static void put_quoted(struct ap_page *page, const char *text)
+void ap_csv_quoted(struct ap_page *page, const char *text)
 {
     ap_page_put(page, "\"");
     for (; *text; text++)
@@ -199,7 +198,7 @@ static void put_quoted(struct ap_page *page, const char *text)
     ap_page_put(page, "\"");
 }
 
-static void put_real(struct ap_page *page, double x)
+void ap_csv_real(struct ap_page *page, double x)
 {
     if (isfinite(x))
         ap_page_printf(page, ",%.15g", x);
@@ -219,15 +218,15 @@ ap_status ap_evaluation_csv(const struct ap_evaluation *e, struct ap_buffer *out
     for (int j = 0; j < e->n_judge; j++)
         for (int a = 0; a < e->n_arm; a++) {
             struct ap_arm_statistics arm = e->arms[j][a];
-            put_quoted(&page, e->judges[j]);
+            ap_csv_quoted(&page, e->judges[j]);
             ap_page_put(&page, ",");
-            put_quoted(&page, arm.name);
+            ap_csv_quoted(&page, arm.name);
             ap_page_printf(&page, ",%lld,%d", (long long)arm.n_prompt, arm.n_seed);
             for (int k = 0; k < ap_n_statistics; k++) {
                 const struct ap_interval *x = ap_statistic_at(&arm, k);
-                put_real(&page, x->value);
-                put_real(&page, x->low);
-                put_real(&page, x->high);
+                ap_csv_real(&page, x->value);
+                ap_csv_real(&page, x->low);
+                ap_csv_real(&page, x->high);
             }
             ap_page_put(&page, "\n");
         }

@@ -8,7 +8,7 @@
  *       └──────┬──────┬─────
  *             10     20   x label
  *
- * Entry points: ap_svg_lines here; rows in svg_rows.c. */
+ * Entry points: ap_svg_lines here; rows in svg_rows.c, points in svg_points.c. */
 #include "eval/svg.h"
 
 #include "base/memory.h"
@@ -18,7 +18,7 @@
 #include <string.h>
 
 #define HEIGHT 236.0
-#define LEFT 46.0
+#define LEFT AP_SVG_LEFT
 #define BINS_MAX 240
 #define LEGEND_ROW 20.0
 
@@ -87,7 +87,7 @@ void ap_svg_x_axis(struct ap_page *page, const struct ap_axis *axis, double left
                    (left + right) / 2, bottom + 32, label);
 }
 
-static void y_axis(struct ap_page *page, const struct ap_axis *axis, double top, double bottom,
+void ap_svg_y_axis(struct ap_page *page, const struct ap_axis *axis, double top, double bottom,
                    const char *label)
 {
     for (int i = 0; i < ap_axis_n_ticks(axis); i++) {
@@ -291,7 +291,7 @@ void ap_svg_lines(struct ap_page *page, const struct ap_svg_chart *chart,
     if (page->status == AP_OK) {
         ranges(lines, series, n, chart->from_zero, axes);
         ap_svg_begin(page, chart, HEIGHT + LEGEND_ROW * legend_rows(n));
-        y_axis(page, &axes[1], AP_SVG_TOP, HEIGHT - AP_SVG_BOTTOM, chart->y_label);
+        ap_svg_y_axis(page, &axes[1], AP_SVG_TOP, HEIGHT - AP_SVG_BOTTOM, chart->y_label);
         ap_svg_x_axis(page, &axes[0], LEFT, AP_SVG_WIDTH - AP_SVG_RIGHT, HEIGHT - AP_SVG_BOTTOM,
                       HEIGHT - AP_SVG_BOTTOM, chart->x_label);
         for (int i = 0; i < n; i++)

@@ -45,4 +45,25 @@ void ap_svg_intervals(struct ap_page *page, const struct ap_svg_chart *chart,
 void ap_svg_distributions(struct ap_page *page, const struct ap_svg_chart *chart,
                           const struct ap_svg_row *rows, int n_rows);
 
+struct ap_svg_point {
+    struct ap_interval x, y; /* low and high NaN: no whisker */
+    const char *label;       /* escaped; stands beside it */
+    bool ring;               /* set off from the others */
+};
+struct ap_svg_group {
+    const char *label, *name; /* escaped; an arm's: its colour and marker */
+    const struct ap_svg_point *points;
+    int n;
+    bool joined; /* by a thin line in their order */
+};
+struct ap_svg_curve {
+    const char *label; /* escaped */
+    const double *x, *y;
+    int n; /* 0: none */
+};
+/* Points with whiskers both ways, and a dashed curve as far as they reach. */
+void ap_svg_points(struct ap_page *page, const struct ap_svg_chart *chart,
+                   const struct ap_svg_group *groups, int n_groups,
+                   const struct ap_svg_curve *curve);
+
 #endif

@@ -6,6 +6,7 @@
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
  *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c
  *   stage_share.c, stage_take.c   what a stage depends on; stages of other runs (stage_share.h)
+ *   sweep*.c     several runs of one recipe (sweep_inner.h)
  *   plan*.c      the memory that a run will take, before it takes any (plan.h)
  */
 #ifndef AP_PIPELINE_RUN_INNER_H
@@ -214,6 +215,9 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err);
 /* Whether eval is done under the settings of this recipe: eval.* may change in a run that is there.
  */
 bool ap_run_eval_done(const struct ap_run *run);
+/* What its eval found, which must be done. */
+struct ap_evaluation;
+ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);
 /* report.html anew from what run.db holds. */
 ap_status ap_run_report(struct ap_run *run, struct ap_error *err);
 /* The mean of each arm under each judge as eval/JUDGE/ARM in a new event file of tb/eval. What

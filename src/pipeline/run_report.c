@@ -22,6 +22,11 @@ static ap_status evaluate(struct ap_run *run, int n_bootstrap, struct ap_evaluat
                            : status;
 }
 
+ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err)
+{
+    return evaluate(run, run->s->eval.bootstrap, out, err);
+}
+
 static ap_status write_page(struct ap_run *run, const char *name, struct ap_buffer *text,
                             struct ap_error *err)
 {
@@ -68,7 +73,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
             status = ap_fail(err, AP_MEMORY, "report.html: out of memory");
             goto out;
         }
-        AP_TRY(evaluate(run, run->s->eval.bootstrap, evaluation, err));
+        AP_TRY(ap_run_evaluation(run, evaluation, err));
     }
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     struct ap_report_source source = {.db = run->db,
@@ -140,7 +145,7 @@ ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
                          run->dir.path);
         goto out;
     }
-    AP_TRY(evaluate(run, run->s->eval.bootstrap, evaluation, err));
+    AP_TRY(ap_run_evaluation(run, evaluation, err));
     AP_TRY(ap_evaluation_table(evaluation, &out, err));
     AP_TRY(ap_buffer_puts(&out, "\n", err));
     AP_TRY(ap_evaluation_sentences(evaluation, &out, err));

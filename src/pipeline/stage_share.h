@@ -16,6 +16,9 @@ ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **
  * nothing does. */
 bool ap_share_difference(const json_t *there, const json_t *here, char *out, size_t size);
 
+/* The file that a folder lacks to be a run directory; NULL where it is one. */
+const char *ap_share_missing(const char *folder);
+
 /* Called at open, before a file is read: inputs of every stage of the recipe, kept in run->inputs;
  * and run.from is looked at. */
 ap_status ap_share_open(struct ap_run *run, struct ap_error *err);

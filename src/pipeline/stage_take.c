@@ -201,21 +201,29 @@ static void normaliser_stage(const struct ap_reward_settings *r, char out[48])
     snprintf(out, 48, "normaliser%s%s", r->name ? "-" : "", r->name ? r->name : "");
 }
 
-static ap_status check_from(const struct ap_run *run, const char *from, struct ap_error *err)
+const char *ap_share_missing(const char *folder)
 {
     static const char *const files[] = {"recipe.yaml", "run.db"};
+    for (size_t i = 0; i < AP_LEN(files); i++)
+        if (!has_file(folder, files[i], ""))
+            return files[i];
+    return NULL;
+}
+
+static ap_status check_from(const struct ap_run *run, const char *from, struct ap_error *err)
+{
+    const char *missing = ap_share_missing(from);
     struct stat there, here;
     if (stat(from, &there) == 0 && stat(run->s->run.dir, &here) == 0 &&
         there.st_dev == here.st_dev && there.st_ino == here.st_ino)
         return ap_fail(err, AP_INVALID,
                        "run.from: %s is this run's own directory, expected another's; leave it out",
                        from);
-    for (size_t i = 0; i < AP_LEN(files); i++)
-        if (!has_file(from, files[i], ""))
-            return ap_fail(err, AP_NOT_FOUND,
-                           "run.from: %s is no run directory (it has no %s), expected what "
-                           "`alignpro run RECIPE` made: a recipe's run.dir",
-                           from, files[i]);
+    if (missing)
+        return ap_fail(err, AP_NOT_FOUND,
+                       "run.from: %s is no run directory (it has no %s), expected what "
+                       "`alignpro run RECIPE` made: a recipe's run.dir",
+                       from, missing);
     return AP_OK;
 }
 

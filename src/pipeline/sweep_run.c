@@ -1,0 +1,172 @@
+/* Running a sweep: one run after the other, each taking over what the others have, and what they
+ * found told together. Entry points: ap_sweep_run, ap_sweep_summary. */
+#include "pipeline/stage_share.h"
+#include "pipeline/sweep_inner.h"
+
+#include "base/memory.h"
+#include "store/settings_value.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* ---- the overrides of one run ---- */
+
+/* KEY=VALUE of a row of run:, as the recipe's own text would have it. */
+static ap_status write_set(const char *key, const struct ap_run_settings *run,
+                           struct ap_buffer *out, struct ap_error *err)
+{
+    struct ap_setting_ref ref;
+    ap_status status = AP_OK;
+    if (!ap_setting_find(key, &ref))
+        return ap_fail(err, AP_INVALID, "sweep: %s is no key", key);
+    AP_TRY(ap_buffer_printf(out, err, "%s=", key));
+    AP_TRY(ap_setting_write(ref.row, run, out, err));
+out:
+    return status;
+}
+
+/* The recipe's own folders, its own run, and the other points that are there. */
+static ap_status list_folders(const struct ap_sweep *s, int point, struct ap_run_settings *run,
+                              struct ap_error *err)
+{
+    for (int i = -1 - s->n_from; i < s->n; i++) {
+        char *path = i < -1    ? ap_strdup(s->from[i + 1 + s->n_from])
+                     : i == -1 ? ap_strdup(s->base)
+                               : ap_path_join(s->directory, s->points[i].folder);
+        if (!path)
+            return ap_fail(err, AP_MEMORY, "sweep: out of memory");
+        if (i == point || (i >= -1 && ap_share_missing(path)))
+            ap_free(path);
+        else
+            run->from[run->n_from++] = path;
+    }
+    return AP_OK;
+}
+
+static ap_status open_recipe(const struct ap_sweep *s, int point, struct ap_recipe **out,
+                             struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_run_settings run = {.dir = ap_path_join(s->directory, s->points[point].folder)};
+    struct ap_buffer dir = {0}, from = {0};
+    *out = NULL;
+    if (!run.dir)
+        AP_TRY(ap_fail(err, AP_MEMORY, "sweep: out of memory"));
+    AP_TRY(list_folders(s, point, &run, err));
+    AP_TRY(write_set("run.dir", &run, &dir, err));
+    AP_TRY(write_set("run.from", &run, &from, err));
+    AP_TRY(ap_sweep_recipe(s, point, (const char *[]){dir.data, from.data}, 2, out, err));
+out:
+    for (int i = 0; i < run.n_from; i++)
+        ap_free(run.from[i]);
+    ap_free(run.dir);
+    ap_buffer_free(&dir);
+    ap_buffer_free(&from);
+    return status;
+}
+
+/* ---- one run ---- */
+
+static ap_status take_evaluation(struct ap_sweep *s, int point, struct ap_run *run,
+                                 struct ap_error *err)
+{
+    struct ap_sweep_point *p = &s->points[point];
+    struct ap_evaluation *e = ap_calloc(1, sizeof(*e));
+    if (!e)
+        return ap_fail(err, AP_MEMORY, "sweep: out of memory");
+    ap_status status = ap_run_evaluation(run, e, err);
+    int arm = -1;
+    for (int a = 0; status == AP_OK && a < e->n_arm; a++)
+        if (strcmp(e->arms[0][a].name, s->arm) == 0)
+            arm = a;
+    if (arm >= 0) { /* the sweep was not opened without it */
+        for (int j = 0; j < e->n_judge; j++)
+            p->judged[j] = e->arms[j][arm];
+        memcpy(s->judges, e->judges, sizeof(s->judges));
+        s->n_judge = e->n_judge;
+        s->n_bootstrap = e->n_bootstrap;
+        p->done = true;
+    }
+    ap_free(e);
+    return status;
+}
+
+static ap_status run_point(struct ap_sweep *s, int point, struct ap_error *err)
+{
+    ap_status status;
+    struct ap_recipe *recipe = NULL;
+    struct ap_run *run = NULL;
+    AP_TRY(open_recipe(s, point, &recipe, err));
+    AP_TRY(ap_run_open(&run, recipe, NULL, s->sink, err));
+    AP_TRY(ap_run_stage(run, NULL, err));
+    AP_TRY(take_evaluation(s, point, run, err));
+out:
+    ap_run_close(run);
+    ap_recipe_close(recipe);
+    return status;
+}
+
+/* ---- what is told ---- */
+
+typedef ap_status (*tell_fn)(const struct ap_sweep_results *r, struct ap_buffer *out,
+                             struct ap_error *err);
+
+static ap_status write_file(const struct ap_sweep *s, const char *name, tell_fn tell,
+                            struct ap_error *err)
+{
+    ap_status status;
+    char *keys[AP_SWEEP_KEYS_MAX], *path = ap_path_join(s->directory, name);
+    struct ap_sweep_results r = ap_sweep_results(s, keys);
+    struct ap_buffer text = {0};
+    if (!path)
+        AP_TRY(ap_fail(err, AP_MEMORY, "%s: out of memory", name));
+    AP_TRY(tell(&r, &text, err));
+    AP_TRY(ap_file_write(path, text.data, text.len, err));
+out:
+    ap_buffer_free(&text);
+    ap_free(path);
+    return status;
+}
+
+static ap_status write_files(const struct ap_sweep *s, struct ap_error *err)
+{
+    ap_status status = write_file(s, "sweep.json", ap_sweep_json, err);
+    if (status == AP_OK)
+        status = write_file(s, "sweep.csv", ap_sweep_csv, err);
+    return status == AP_OK ? write_file(s, "report.html", ap_sweep_html, err) : status;
+}
+
+ap_status ap_sweep_run(struct ap_sweep *sweep, struct ap_error *err)
+{
+    char *keys[AP_SWEEP_KEYS_MAX];
+    struct ap_sweep_results r = ap_sweep_results(sweep, keys);
+    ap_status status = AP_OK;
+    for (int i = 0; i < sweep->n && status == AP_OK; i++) {
+        struct ap_buffer label = {0};
+        status = ap_sweep_label(&r, i, &label, err);
+        if (status == AP_OK) {
+            ap_sink_note(sweep->sink, "sweep", "run %d of %d: %s", i + 1, sweep->n, label.data);
+            status = run_point(sweep, i, err);
+            if (status != AP_OK)
+                ap_fail_prefix(err, status, "%s", label.data);
+        }
+        if (status == AP_OK)
+            status = write_files(sweep, err);
+        ap_buffer_free(&label);
+    }
+    return status;
+}
+
+ap_status ap_sweep_summary(const struct ap_sweep *sweep, char **text, struct ap_error *err)
+{
+    char *keys[AP_SWEEP_KEYS_MAX];
+    struct ap_sweep_results r = ap_sweep_results(sweep, keys);
+    struct ap_buffer out = {0};
+    ap_status status = ap_sweep_table(&r, &out, err);
+    if (status == AP_OK)
+        status = ap_sweep_sentences(&r, &out, err);
+    if (status != AP_OK)
+        ap_buffer_free(&out);
+    *text = out.data;
+    return status;
+}
