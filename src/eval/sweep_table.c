@@ -99,7 +99,7 @@ static void put_row(struct ap_page *page, const struct ap_sweep_results *r, int 
     if (page->status == AP_OK)
         page->status = ap_sweep_label(r, point, &label, page->err);
     if (page->status == AP_OK && r->points[point].done)
-        ap_page_printf(page, "%-*.*s  %-20s  %-20s  %-18s%s\n", width, LABEL_MAX, label.data,
+        ap_page_printf(page, "%-*.*s  %-20s  %-20s  %s%s\n", width, LABEL_MAX, label.data,
                        ap_with_range(arm->mean, d, false).text,
                        ap_with_range(arm->delta_bare, d, true).text,
                        ap_with_range(arm->kl, 2, false).text, knee ? "  knee" : "");
@@ -115,7 +115,7 @@ ap_status ap_sweep_table(const struct ap_sweep_results *r, struct ap_buffer *out
     int width = label_width(r, err);
     for (int j = 0; j < r->n_judge; j++) {
         int n_corner, knee = ap_sweep_knee(r, j, &n_corner);
-        ap_page_printf(&page, "%s, judge: %s\n%-*s  %-20s  %-20s  %-18s\n", ap_arm_shown(r->arm),
+        ap_page_printf(&page, "%s, judge: %s\n%-*s  %-20s  %-20s  %s\n", ap_arm_shown(r->arm),
                        r->judges[j], width, "value", "reward", "over bare", "KL, nats");
         for (int i = 0; i < r->n; i++)
             put_row(&page, r, i, j, width, i == knee);
