@@ -146,17 +146,16 @@ static bool is_free(const struct taken *t, struct box box)
     return true;
 }
 
-/* The first place about the point that is free, else the first one. */
-static void put_label(struct ap_page *page, struct taken *taken, const char *label, double x,
-                      double y)
+/* In the first place about the point that is free; nowhere when none is. */
+static void put_label(struct ap_page *page, struct taken *taken, const struct ap_svg_point *point,
+                      double x, double y)
 {
     static const struct {
         double dx, dy, share; /* of the text's width that stands left of the anchor */
         const char *anchor;
-    } places[] = {{8, -7, 0, "start"},   {8, 14, 0, "start"},     {-8, -7, 1, "end"},
-                  {-8, 14, 1, "end"},    {0, -16, 0.5, "middle"}, {0, 24, 0.5, "middle"},
-                  {14, -20, 0, "start"}, {14, 28, 0, "start"}};
-    double width = 6.3 * (double)strlen(label);
+    } places[] = {{8, -7, 0, "start"}, {8, 14, 0, "start"},     {-8, -7, 1, "end"},
+                  {-8, 14, 1, "end"},  {0, -16, 0.5, "middle"}, {0, 24, 0.5, "middle"}};
+    double width = 6.3 * (double)strlen(point->label);
     size_t best = 0, n = AP_LEN(places);
     struct box box[AP_LEN(places)];
     for (size_t i = 0; i < n; i++) {
@@ -165,11 +164,12 @@ static void put_label(struct ap_page *page, struct taken *taken, const char *lab
     }
     while (best < n && !is_free(taken, box[best]))
         best++;
-    best = best < n ? best : 0;
+    if (best == n)
+        return;
     take(taken, box[best]);
     ap_page_printf(page,
                    "<text class=\"point\" x=\"%.1f\" y=\"%.1f\" text-anchor=\"%s\">%s</text>\n",
-                   x + places[best].dx, y + places[best].dy, places[best].anchor, label);
+                   x + places[best].dx, y + places[best].dy, places[best].anchor, point->label);
 }
 
 static void put_names(struct ap_page *page, const struct ap_svg_group *groups, int n_groups,
@@ -180,13 +180,14 @@ static void put_names(struct ap_page *page, const struct ap_svg_group *groups, i
         for (int i = 0; i < groups[g].n; i++) {
             const struct ap_svg_point *p = &groups[g].points[i];
             double x = at_x(axes, p->x.value), y = at_y(axes, p->y.value);
+            double half = p->ring ? 9 : 5;
             if (is_there(p))
-                take(&taken, (struct box){x - 5, x + 5, y - 5, y + 5});
+                take(&taken, (struct box){x - half, x + half, y - half, y + half});
         }
     for (int g = 0; g < n_groups; g++)
         for (int i = 0; i < groups[g].n; i++)
             if (is_there(&groups[g].points[i]))
-                put_label(page, &taken, groups[g].points[i].label,
+                put_label(page, &taken, &groups[g].points[i],
                           at_x(axes, groups[g].points[i].x.value),
                           at_y(axes, groups[g].points[i].y.value));
 }

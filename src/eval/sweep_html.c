@@ -14,7 +14,7 @@ static const char style[] =
     ".ring{fill:none;stroke:var(--ink);stroke-width:1.6}\n"
     ".whisker.thin{stroke-width:1.2;opacity:.75}\n"
     "svg .point{fill:var(--ink)}\n"
-    ".wide figure{max-width:640px}\n";
+    ".wide figure{max-width:540px}\n";
 
 /* What sets groups of points apart: colour and marker of an arm, whose name is not shown. */
 static const char *const looks[] = {"align", "rlhf", "sft", "instruct", "best-of-n", "bare"};
@@ -32,16 +32,6 @@ static char *escaped(struct ap_page *page, const char *text)
     if (inner.status != AP_OK && page->status == AP_OK)
         page->status = inner.status;
     return out.data;
-}
-
-static void put_label(struct ap_page *page, const struct ap_sweep_results *r, int point)
-{
-    struct ap_buffer label = {0};
-    if (page->status == AP_OK)
-        page->status = ap_sweep_label(r, point, &label, page->err);
-    if (page->status == AP_OK)
-        ap_html_text(page, label.data);
-    ap_buffer_free(&label);
 }
 
 /* ---- the plot ---- */
@@ -195,8 +185,13 @@ static void put_table(struct ap_page *page, const struct ap_sweep_results *r, in
         if (r->points[i].done)
             scale = fmax(scale, fabs(r->points[i].judged[judge].mean.value));
     int decimals = ap_scale_decimals(scale);
-    ap_page_put(page, "<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>"
-                      "<th scope=\"col\">value</th><th scope=\"col\">mean score</th>"
+    ap_page_put(page, "<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>");
+    for (int k = 0; k < r->n_keys; k++) {
+        ap_page_put(page, "<th scope=\"col\">");
+        ap_html_text(page, r->keys[k]);
+        ap_page_put(page, "</th>");
+    }
+    ap_page_put(page, "<th scope=\"col\">mean score</th>"
                       "<th scope=\"col\">over bare</th><th scope=\"col\">KL, nats</th>"
                       "<th scope=\"col\"></th></tr></thead>\n<tbody>\n");
     for (int i = 0; i < r->n; i++) {
@@ -204,8 +199,13 @@ static void put_table(struct ap_page *page, const struct ap_sweep_results *r, in
         ap_page_printf(page, "<tr%s><th scope=\"row\">", i == knee ? " class=\"main\"" : "");
         if (r->n_keys > 1)
             ap_page_printf(page, "%d. ", i + 1);
-        put_label(page, r, i);
+        ap_html_text(page, r->points[i].values[0]);
         ap_page_put(page, "</th>");
+        for (int k = 1; k < r->n_keys; k++) {
+            ap_page_put(page, "<td>");
+            ap_html_text(page, r->points[i].values[k]);
+            ap_page_put(page, "</td>");
+        }
         if (r->points[i].done) {
             put_cell(page, arm->mean, decimals, false);
             put_cell(page, arm->delta_bare, decimals, true);
@@ -271,11 +271,12 @@ static void put_reading(struct ap_page *page, const struct ap_sweep_results *r)
         "moved from its start. <b>The knee</b> (ringed): the corner of the points' upper "
         "concave frontier that lies farthest above the straight line from its point of "
         "least KL to its point of most reward, both axes stretched to the same length. It "
-        "is where more KL begins to buy less, and a choice among these values only.</p>\n",
-        r->n_bootstrap);
-    if (r->n_keys > 1 && count_groups(r) > GROUPS_MAX)
-        ap_page_put(page, "<p class=\"note\">The numbers beside the points are those of the rows."
-                          "</p>\n");
+        "is where more KL begins to buy less, and a choice among these values only. %s, where "
+        "there is room.</p>\n",
+        r->n_bootstrap,
+        r->n_keys > 1 && count_groups(r) > GROUPS_MAX
+            ? "The numbers beside the points are those of the rows"
+            : "Beside each point stands its value");
 }
 
 ap_status ap_sweep_html(const struct ap_sweep_results *r, struct ap_buffer *out,

@@ -6,6 +6,7 @@
 
 #include "base/memory.h"
 #include "base/random.h"
+#include "eval/bound.h"
 #include "store/settings_table.h"
 
 #include <stdio.h>
@@ -258,6 +259,7 @@ static ap_status take_common(struct ap_sweep *s, const struct ap_settings *setti
     if (!(s->base = ap_strdup(settings->run.dir)) ||
         !(s->directory = ap_path_join(s->base, "sweep")))
         AP_TRY(no_memory(err));
+    s->seed = (uint64_t)settings->run.seed;
     for (int i = 0; i < settings->run.n_from; i++)
         if (!(s->from[s->n_from++] = ap_strdup(settings->run.from[i])))
             AP_TRY(no_memory(err));
@@ -367,6 +369,28 @@ const char *ap_sweep_directory(const struct ap_sweep *sweep)
     return sweep->directory;
 }
 
+ap_status ap_sweep_frontier(struct ap_sweep *sweep, const struct ap_frontier_samples *samples,
+                            struct ap_error *err)
+{
+    enum { N = 40, BOOTSTRAP = 1000 };
+    double lambda[N];
+    double range =
+        ap_bound_range(samples->reward, (size_t)samples->n_prompt * (size_t)samples->n_rewrite *
+                                            (size_t)samples->n_answer);
+    sweep->n_frontier = 0;
+    if (!(range > 0))
+        return AP_OK;
+    ap_frontier_lambdas(lambda, N, 1e-3 * range, 10 * range); /* from the best rewrite to none */
+    ap_status status =
+        ap_frontier_of(sweep->frontier, samples, lambda, N, BOOTSTRAP, sweep->seed, err);
+    if (status == AP_OK) {
+        sweep->n_frontier = N;
+        sweep->frontier_rewrites = samples->n_rewrite;
+        sweep->frontier_answers = samples->n_answer;
+    }
+    return status;
+}
+
 struct ap_sweep_results ap_sweep_results(const struct ap_sweep *sweep, char **keys)
 {
     struct ap_sweep_results r = {.title = sweep->title,
@@ -377,6 +401,10 @@ struct ap_sweep_results ap_sweep_results(const struct ap_sweep *sweep, char **ke
                                  .points = sweep->points,
                                  .n = sweep->n,
                                  .n_bootstrap = sweep->n_bootstrap,
+                                 .frontier = sweep->frontier,
+                                 .n_frontier = sweep->n_frontier,
+                                 .frontier_rewrites = sweep->frontier_rewrites,
+                                 .frontier_answers = sweep->frontier_answers,
                                  .version = ap_version()};
     memcpy(r.judges, sweep->judges, sizeof(r.judges));
     for (int k = 0; k < sweep->n_axis; k++)
