@@ -1,4 +1,5 @@
-/* Inside of a run: what its stages share. Entry points of the folder: include/alignpro/run.h.
+/* Inside of a run: what its stages share. Entry points of the folder: include/alignpro/run.h,
+ * sweep.h.
  *
  *   run.c        open, order of stages               run_data.c    data sets, splits, prompts
  *   run_check.c  what is refused at the start        stage_*.c     one stage a file

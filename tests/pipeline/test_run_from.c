@@ -87,6 +87,8 @@ static void test_a_run_with_stages_taken_over_ends_where_one_that_trained_all_do
     /* and by way of a run that took them over itself */
     run_must(&p, folder, "third", "align.kl=0.2", "rlhf.kl=0.05", "run.from=[first, shared]");
     check_taken(&p, " pretrain reward sft align rlhf dpo ift ");
+    check_holds(p.text, "\nmemory    eval "); /* the plan has what will be run */
+    assert_null(strstr(p.text, "\nmemory    align "));
     assert_int_equal(check_same_results(in_folder(folder, "alone"), in_folder(folder, "third")), 7);
 }
 
