@@ -309,8 +309,7 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
     status = ap_share_take(run, row->name, &taken, err);
     if (status != AP_OK || (taken && ap_stage_done(&run->dir, row->name)))
         return status == AP_OK ? ap_run_report(run, err) : status;
-    if (!is_eval)
-        status = ap_share_begin(run, row->name, err);
+    status = ap_share_begin(run, row->name, err);
     if (status != AP_OK)
         return status;
     if (row->fn != ap_run_stage_sft) /* which may sample with other models before it trains */

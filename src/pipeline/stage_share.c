@@ -45,6 +45,14 @@ static const struct reach {
     {"ift", "ift.", TARGET, PATH(ift.path)},
 };
 
+bool ap_share_knows(const char *stage)
+{
+    for (size_t i = 0; i < AP_LEN(table); i++)
+        if (strcmp(table[i].stage, stage) == 0)
+            return true;
+    return false;
+}
+
 /* ---- gathering ---- */
 
 enum { KEYS_MAX = 128, SHARE_KEY = 160 };
@@ -260,7 +268,7 @@ static ap_status gather_row(struct gather *g, const char *stage, const struct ap
     ap_status status;
     char name[64];
     size_t i = 0;
-    while (strcmp(table[i].stage, stage) != 0) /* callers ask for no other */
+    while (strcmp(table[i].stage, stage) != 0) /* callers ask for none that is not known */
         i++;
     snprintf(name, sizeof(name), "%s%s%s", stage, r && r->name ? "-" : "",
              r && r->name ? r->name : "");

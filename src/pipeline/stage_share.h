@@ -7,6 +7,9 @@
 
 #include <jansson.h>
 
+/* Whether a stage of the recipe is one that can be taken over: it has a row in the table. */
+bool ap_share_knows(const char *stage);
+
 /* The inputs of "sft", "reward-NAME" or "normaliser-NAME" (of one reward "normaliser"): an object
  * of the settings that reach it, with their values, of the files, with bytes and time of change as
  * they are now, and the names of the stages that it stands on. A new reference. */

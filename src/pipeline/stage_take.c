@@ -167,13 +167,15 @@ static ap_status begin_one(struct ap_run *run, const char *stage, void *unused,
 
 ap_status ap_share_begin(struct ap_run *run, const char *stage, struct ap_error *err)
 {
-    return each(run, stage, begin_one, NULL, err);
+    return ap_share_knows(stage) ? each(run, stage, begin_one, NULL, err) : AP_OK;
 }
 
 ap_status ap_share_seal(const struct ap_run *run, const char *stage, struct ap_error *err)
 {
     char why[WHY_MAX];
     json_t *now;
+    if (!json_object_get(run->inputs, stage))
+        return AP_OK;
     ap_status status = ap_share_inputs(run, stage, &now, err);
     if (status != AP_OK)
         return status;
@@ -238,7 +240,7 @@ ap_status ap_share_open(struct ap_run *run, struct ap_error *err)
     for (int i = 0; i < run->s->run.n_from; i++)
         AP_TRY(check_from(run, run->s->run.from[i], err));
     for (size_t i = 0; (stage = ap_run_stage_at(run, i)) != NULL; i++)
-        if (strcmp(stage, "eval") != 0)
+        if (ap_share_knows(stage))
             AP_TRY(each(run, stage, add_inputs, NULL, err));
     for (int i = 0; i < n; i++) {
         char name[48];
@@ -290,7 +292,7 @@ static ap_status count_missing(struct ap_run *run, const char *stage, void *cont
 bool ap_share_has(const struct ap_run *run, const char *stage)
 {
     int n_missing = 0;
-    if (run->s->run.n_from == 0 || strcmp(stage, "eval") == 0)
+    if (run->s->run.n_from == 0 || !ap_share_knows(stage))
         return false;
     each((struct ap_run *)(uintptr_t)run, stage, count_missing, &n_missing, NULL);
     return n_missing == 0;
@@ -450,7 +452,7 @@ out:
 
 ap_status ap_share_take(struct ap_run *run, const char *stage, bool *taken, struct ap_error *err)
 {
-    *taken = run->s->run.n_from > 0 && strcmp(stage, "eval") != 0;
+    *taken = run->s->run.n_from > 0 && ap_share_knows(stage);
     return *taken ? each(run, stage, take_one, taken, err) : AP_OK;
 }
 

@@ -92,6 +92,33 @@ static void test_a_run_with_stages_taken_over_ends_where_one_that_trained_all_do
     assert_int_equal(check_same_results(in_folder(folder, "alone"), in_folder(folder, "third")), 7);
 }
 
+/* Where no link can be made, a copy is. */
+static void test_from_another_file_system(void **state)
+{
+    const char *folder = *state;
+    struct program p = {0};
+    struct stat here, there;
+    char path[700], first[300], set[320], disk[] = "/tmp/alignpro-test-XXXXXX";
+    assert_non_null(mkdtemp(disk));
+    assert_int_equal(stat(folder, &here) | stat(disk, &there), 0);
+    if (here.st_dev == there.st_dev) {
+        ap_dir_remove(disk, NULL);
+        printf("  %s and /tmp are one file system\n", folder);
+        skip();
+    }
+    put_recipe(folder, "recipe.yaml", &tiny_recipe_default);
+    snprintf(first, sizeof(first), "%s/first", disk);
+    snprintf(set, sizeof(set), "run.from=%s", first);
+    run_must(&p, folder, first, NULL);
+    run_must(&p, folder, "shared", set);
+    check_taken(&p, " pretrain reward sft align rlhf ");
+    assert_int_equal(check_same_results(first, in_folder(folder, "shared")), 5);
+    assert_true(final_of(path, sizeof(path), in_folder(folder, "shared"), "sft"));
+    assert_int_equal(stat(path, &here), 0);
+    assert_int_equal(here.st_nlink, 1);
+    assert_int_equal(ap_dir_remove(disk, NULL), AP_OK);
+}
+
 static void test_best_of_n_and_several_rewards_are_taken_over(void **state)
 {
     const char *folder = *state;
@@ -235,6 +262,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_a_run_with_stages_taken_over_ends_where_one_that_trained_all_does),
+        WITH_FOLDER(test_from_another_file_system),
         WITH_FOLDER(test_best_of_n_and_several_rewards_are_taken_over),
         WITH_FOLDER(test_what_reaches_a_stage_makes_it_be_trained),
         WITH_FOLDER(test_data_that_change_in_the_middle_are_remembered),
