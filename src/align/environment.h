@@ -7,6 +7,11 @@
 #include "align/reward.h"
 #include "align/target.h"
 
+struct ap_text_judge {
+    const char *name;
+    const struct ap_reward *reward; /* NULL: the world's true score, of prompts that have a meta */
+};
+
 struct ap_text_environment {
     const struct ap_prompts *prompts;
     struct ap_target *target; /* NULL: the policy's text is the answer (rlhf) */
@@ -16,6 +21,10 @@ struct ap_text_environment {
     uint64_t seed;
     const char *stage;
     int64_t n_empty; /* rewrites that were empty: x was sent; counted over the run */
+    int n_valid;     /* of prompts: the last so many, which training does not see */
+    struct ap_text_judge judges[AP_VALID_JUDGES_MAX];
+    const char *judge_names[AP_VALID_JUDGES_MAX]; /* filled by ap_text_environment */
+    int n_judge, picks;                           /* the judge that says which step is best */
 };
 
 /* Borrows e. */

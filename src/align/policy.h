@@ -54,6 +54,8 @@ struct ap_policy {
     int max_tokens; /* most tokens that sample writes into one row, the end token included */
 };
 
+#define AP_VALID_JUDGES_MAX (AP_REWARDS_MAX + 2) /* the rewards, their sum, the world */
+
 struct ap_environment {
     void *self;
     int32_t n_prompt;
@@ -62,6 +64,13 @@ struct ap_environment {
     /* Fill score, penalty and answer of every row. An answer left NULL says that the row's text is
      * itself the answer (rlhf). */
     ap_status (*score)(void *self, int64_t step, struct ap_rollout *r, struct ap_error *err);
+    /* Prompts that training never sees, behind the n_prompt that it does; 0: none. */
+    int32_t n_valid;
+    const char *const *judges; /* names of those who score on them; `picks` says which is best */
+    int n_judge, picks;
+    /* One answer to every row, and what each judge says of it: out[judge·n_row + row]. */
+    ap_status (*judge)(void *self, int64_t step, struct ap_rollout *r, double *out,
+                       struct ap_error *err);
 };
 
 #endif

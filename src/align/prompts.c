@@ -72,6 +72,20 @@ ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
     return AP_OK;
 }
 
+ap_status ap_prompts_append(struct ap_prompts *p, struct ap_prompts *more, struct ap_error *err)
+{
+    const size_t n = (size_t)p->n, n_all = n + (size_t)more->n;
+    struct ap_prompt *grown = ap_realloc(p->items, n, n_all, sizeof(*grown));
+    if (!grown)
+        return ap_fail(err, AP_MEMORY, "%zu prompts: out of memory", n_all);
+    p->items = grown;
+    for (int i = 0; i < more->n; i++)
+        p->items[p->n++] = more->items[i];
+    more->n = 0; /* its texts are p's */
+    ap_prompts_free(more);
+    return AP_OK;
+}
+
 /* ---- noise ---- */
 
 const char *ap_prompt_seen(const struct ap_prompt *p)

@@ -34,6 +34,8 @@ ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
 ap_status ap_prompts_add_noise(struct ap_prompts *p, const struct ap_lm *lm,
                                const char *meta_prompt, int max_tokens, double strength,
                                uint64_t seed, struct ap_error *err);
+/* Put more's prompts behind p's; more is empty afterwards. */
+ap_status ap_prompts_append(struct ap_prompts *p, struct ap_prompts *more, struct ap_error *err);
 /* x as the policy sees it. Borrowed. */
 const char *ap_prompt_seen(const struct ap_prompt *p);
 void ap_prompts_free(struct ap_prompts *p);

@@ -14,8 +14,8 @@ static int at_least_one(int n)
     return n > 1 ? n : 1;
 }
 
-static ap_status open_work(struct ap_rl_work *w, const struct ap_policy *policy, int32_t n_prompt,
-                           int max_row, struct ap_error *err)
+static ap_status open_work(struct ap_rl_work *w, const struct ap_policy *policy,
+                           const struct ap_environment *env, int max_row, struct ap_error *err)
 {
     size_t max_token = 0;
     if (policy->max_tokens < 1 ||
@@ -23,11 +23,14 @@ static ap_status open_work(struct ap_rl_work *w, const struct ap_policy *policy,
         return ap_fail(err, AP_INVALID, "policy: max_tokens is %d, expected at least 1",
                        policy->max_tokens);
     ap_status status = ap_rollout_init(&w->rollout, max_row, max_token, err);
-    w->prompts = ap_calloc((size_t)w->n_prompt, sizeof(*w->prompts));
-    w->pass = ap_calloc((size_t)n_prompt, sizeof(*w->pass));
+    w->prompts = ap_calloc((size_t)max_row, sizeof(*w->prompts));
+    w->pass = ap_calloc((size_t)env->n_prompt, sizeof(*w->pass));
     w->rows = ap_calloc((size_t)max_row, sizeof(*w->rows));
     w->advantage = ap_calloc((size_t)max_row, sizeof(*w->advantage));
-    if (status == AP_OK && !(w->prompts && w->pass && w->rows && w->advantage))
+    if (env->n_judge > 0)
+        w->judged = ap_calloc((size_t)max_row * (size_t)env->n_judge, sizeof(*w->judged));
+    if (status == AP_OK &&
+        !(w->prompts && w->pass && w->rows && w->advantage && (w->judged || env->n_judge < 1)))
         status = ap_fail(err, AP_MEMORY, "rollout of %d rows: out of memory", max_row);
     return status;
 }
@@ -38,6 +41,11 @@ ap_status ap_rl_open(struct ap_rl_work *w, const struct ap_stage *stage,
 {
     int max_row;
     *w = (struct ap_rl_work){0};
+    if (settings->valid_every > 0 && (env->n_valid < 1 || env->n_judge < 1))
+        return ap_fail(err, AP_INVALID,
+                       "%s: validations every %d steps are asked for, but there are %d valid "
+                       "prompts and %d judges",
+                       stage->name, settings->valid_every, (int)env->n_valid, env->n_judge);
     if (env->n_prompt < 1 || settings->prompts < 1)
         return ap_fail(err, AP_INVALID, "%s: %d prompts and %d in a step, expected at least one",
                        stage->name, (int)env->n_prompt, settings->prompts);
@@ -53,7 +61,7 @@ ap_status ap_rl_open(struct ap_rl_work *w, const struct ap_stage *stage,
     w->n_minibatch = at_least_one(settings->minibatches);
     if (w->n_minibatch > max_row)
         w->n_minibatch = max_row;
-    ap_status status = open_work(w, policy, env->n_prompt, max_row, err);
+    ap_status status = open_work(w, policy, env, max_row, err);
     if (status != AP_OK)
         ap_rl_close(w);
     return status;
@@ -66,6 +74,7 @@ void ap_rl_close(struct ap_rl_work *w)
     ap_free(w->pass);
     ap_free(w->rows);
     ap_free(w->advantage);
+    ap_free(w->judged);
     *w = (struct ap_rl_work){0};
 }
 
@@ -240,15 +249,16 @@ ap_status ap_rl_update(struct ap_stage *stage, struct ap_policy *policy, int64_t
     return AP_OK;
 }
 
-bool ap_rl_too_far(const struct ap_stage *stage, const struct ap_rl_settings *settings,
-                   int64_t step, const struct ap_rl_metrics *m)
+bool ap_rl_too_far(struct ap_stage *stage, const struct ap_rl_settings *settings, int64_t step,
+                   const struct ap_rl_metrics *m)
 {
     if (settings->kl_stop <= 0 || m->kl <= settings->kl_stop)
         return false;
     ap_sink_warn(stage->sink, stage->name,
-                 "step %lld: the KL of %.3g nats passed %s.kl_stop, %.3g; the stage ends here and "
-                 "keeps what it learned. A larger %s.kl or a lower lr goes less far",
+                 "step %lld: the KL of %.3g nats passed %s.kl_stop, %.3g; the stage ends here. A "
+                 "larger %s.kl or a lower lr goes less far",
                  (long long)step, m->kl, stage->name, settings->kl_stop, stage->name);
+    stage->watch.ended = "kl_stop";
     return true;
 }
 

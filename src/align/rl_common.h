@@ -1,5 +1,5 @@
-/* Verbs that rloo.c, grpo.c and ppo.c share: the prompts of a step, log-probabilities of a rollout, the
- * assertions of math.md (13), metrics. Not here: losses, the loops themselves. */
+/* Verbs that rloo.c, grpo.c and ppo.c share: the prompts of a step, log-probabilities of a rollout,
+ * the assertions of math.md (13), metrics. Not here: losses, the loops themselves. */
 #ifndef AP_ALIGN_RL_COMMON_H
 #define AP_ALIGN_RL_COMMON_H
 
@@ -10,10 +10,11 @@ struct ap_rl_work {
     struct ap_rollout rollout;
     int n_prompt;      /* of a step */
     int n_minibatch;   /* of an epoch */
-    int32_t *prompts;  /* [n_prompt] of this step */
+    int32_t *prompts;  /* [max_row] of this step, n_prompt; of a validation, as many as fit */
     int32_t *pass;     /* [environment's n_prompt] scratch: a permutation */
     int32_t *rows;     /* [max_row] the order in which rows are trained on */
     double *advantage; /* [max_row] RLOO, GRPO */
+    double *judged;    /* [environment's n_judge, max_row] of a validation; NULL: there are none */
 };
 
 ap_status ap_rl_open(struct ap_rl_work *w, const struct ap_stage *stage,
@@ -61,9 +62,9 @@ void ap_rl_poison(struct ap_rollout *r, const int32_t *rows, int n_rows, double 
 ap_status ap_rl_update(struct ap_stage *stage, struct ap_policy *policy, int64_t step,
                        int64_t update, double loss, double clip_fraction, double value_loss,
                        struct ap_rl_metrics *m, struct ap_error *err);
-/* Whether the step's KL passed settings->kl_stop; says so (AP_EVENT_WARN). */
-bool ap_rl_too_far(const struct ap_stage *stage, const struct ap_rl_settings *settings,
-                   int64_t step, const struct ap_rl_metrics *m);
+/* Whether the step's KL passed settings->kl_stop; says so (AP_EVENT_WARN) and ends the stage. */
+bool ap_rl_too_far(struct ap_stage *stage, const struct ap_rl_settings *settings, int64_t step,
+                   const struct ap_rl_metrics *m);
 /* Turns m's sums into means and writes them and the rollout's rows to run.db, in one transaction.
  */
 ap_status ap_rl_record(struct ap_stage *stage, const struct ap_environment *env,

@@ -3,6 +3,7 @@
 
 #include "align/loss.h"
 #include "align/rl_common.h"
+#include "align/validate.h"
 
 #include <math.h>
 
@@ -23,7 +24,8 @@ ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_en
     AP_TRY(ap_rl_open(&w, stage, policy, env, s, err));
     stage->kl = s->kl;
     AP_TRY(ap_stage_begin(stage, s->steps, policy->load, policy->self, &step, err));
-    for (; step < s->steps; step++) {
+    AP_TRY(ap_rl_validate(&w, stage, policy, env, s, step, err));
+    for (; step < s->steps && !stage->watch.ended; step++) {
         struct ap_rl_metrics m;
         ap_rl_prompts(&w, stage, env->n_prompt, step);
         AP_TRY(policy->sample(policy->self, w.prompts, w.n_prompt, s->rewrites, step, r, err));
@@ -64,7 +66,9 @@ ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_en
             stage->kl = ap_adaptive_kl(stage->kl, m.kl, s->kl_target, s->kl_horizon, r->n_row);
         AP_TRY(ap_stage_step(stage, step, m.loss, m.reward, m.kl, (int64_t)r->n_token, policy->save,
                              policy->self, err));
+        AP_TRY(ap_rl_validate(&w, stage, policy, env, s, step + 1, err));
     }
+    AP_TRY(ap_rl_keep(stage, policy, s, step, err));
     ap_stage_end(stage);
 out:
     ap_rl_close(&w);

@@ -1,8 +1,8 @@
 /* What every training stage shares (stage.h). Of a step the rows of run.db are written first and
  * the checkpoint after them, so that a checkpoint never stands before metrics that are lost.
  *
- *   CKPT/stage.json   {"n_bad": …, "n_skipped": …, "kl": λ}, beside what the loop's own save writes
- */
+ *   CKPT/stage.json   {"n_bad": …, "n_skipped": …, "kl": λ, "best": …, "best_step": …, "n_worse":
+ * …}, beside what the loop's own save writes */
 #include "align/stage.h"
 
 #include "base/clock.h"
@@ -31,9 +31,13 @@ static struct ap_event event_of(const struct ap_stage *s, ap_event_kind kind, in
 
 static ap_status save_counts(const struct ap_stage *s, const char *folder, struct ap_error *err)
 {
-    char text[160], *path = ap_path_join(folder, "stage.json");
-    int n = snprintf(text, sizeof(text), "{\"n_bad\": %d, \"n_skipped\": %lld, \"kl\": %.17g}\n",
-                     s->n_bad, (long long)s->n_skipped, s->kl);
+    const struct ap_stage_watch *w = &s->watch;
+    char text[320], *path = ap_path_join(folder, "stage.json");
+    int n = snprintf(text, sizeof(text),
+                     "{\"n_bad\": %d, \"n_skipped\": %lld, \"kl\": %.17g, \"best\": %.17g, "
+                     "\"best_step\": %lld, \"n_worse\": %d}\n",
+                     s->n_bad, (long long)s->n_skipped, s->kl, w->best, (long long)w->best_step,
+                     w->n_worse);
     ap_status status = path ? ap_file_write(path, text, (size_t)n, err)
                             : ap_fail(err, AP_MEMORY, "%s: out of memory", s->name);
     ap_free(path);
@@ -44,7 +48,7 @@ static ap_status load_counts(struct ap_stage *s, const char *folder, struct ap_e
 {
     char *path = ap_path_join(folder, "stage.json");
     json_t *o = NULL;
-    int64_t n_bad = 0;
+    int64_t n_bad = 0, n_worse = 0;
     ap_status status = AP_OK;
     if (!path)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", s->name);
@@ -52,7 +56,12 @@ static ap_status load_counts(struct ap_stage *s, const char *folder, struct ap_e
     AP_TRY(ap_json_int(o, "n_bad", path, true, 0, INT32_MAX, &n_bad, err));
     AP_TRY(ap_json_int(o, "n_skipped", path, true, 0, INT64_MAX, &s->n_skipped, err));
     AP_TRY(ap_json_real(o, "kl", path, false, &s->kl, err));
+    AP_TRY(ap_json_real(o, "best", path, false, &s->watch.best, err));
+    AP_TRY(ap_json_int(o, "best_step", path, false, -1, INT64_MAX, &s->watch.best_step, err));
+    AP_TRY(ap_json_int(o, "n_worse", path, false, 0, INT32_MAX, &n_worse, err));
     s->n_bad = (int)n_bad;
+    s->watch.n_worse = (int)n_worse;
+    s->watch.best_saved = s->watch.best_step;
 out:
     json_decref(o);
     ap_free(path);
@@ -102,6 +111,7 @@ ap_status ap_stage_begin(struct ap_stage *s, int64_t n_steps, ap_state_fn load, 
     s->n_steps = n_steps;
     s->n_tokens = s->n_skipped = 0;
     s->n_bad = 0;
+    s->watch = (struct ap_stage_watch){.best_step = -1, .best_saved = -1};
     ap_status status = resume(s, load, self, step, err);
     if (status == AP_OK && s->db)
         status = ap_database_rewind(s->db, s->name, *step, err);
@@ -127,6 +137,7 @@ static ap_status write_checkpoint(struct ap_stage *s, int64_t n_done, ap_state_f
     AP_TRY(save(self, folder, err));
     AP_TRY(save_counts(s, folder, err));
     AP_TRY(ap_checkpoint_commit(s->dir, s->name, folder, n_done, KEEP_CHECKPOINTS, err));
+    s->watch.best_saved = s->watch.best_step;
 out:
     ap_free(folder);
     return status;

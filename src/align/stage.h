@@ -7,6 +7,16 @@
 #include "store/database.h"
 #include "store/run_dir.h"
 
+/* What validations found so far (validate.h), and how the stage ends. */
+struct ap_stage_watch {
+    double best;        /* of the judge that picks; kept in checkpoints, as is what follows */
+    int64_t best_step;  /* updates made by then, in steps; −1: nothing was validated yet */
+    int n_worse;        /* validations in a row that were no better */
+    int64_t best_saved; /* best_step of the newest checkpoint, whose folder must stay */
+    const char *ended;  /* why before its last step, one word; NULL: it did not */
+    int64_t kept_step;  /* the stage's result: filled at its end */
+};
+
 struct ap_stage {
     const char *name; /* "align" */
     uint64_t seed;
@@ -23,6 +33,7 @@ struct ap_stage {
     int64_t n_steps;
     double kl; /* λ of the next step, math.md (14): the loops that have one set it before begin;
                   kept in checkpoints */
+    struct ap_stage_watch watch;
 };
 
 typedef ap_status (*ap_state_fn)(void *self, const char *folder, struct ap_error *err);

@@ -278,6 +278,23 @@ out:
     return status;
 }
 
+/* Behind the training prompts. A bound: of a file with more than valid_prompts the longest counts,
+ * wherever it stands. */
+static ap_status add_valid(struct ap_run *run, const struct ap_rl_settings *s, struct view v,
+                           struct ap_plan_texts *out, struct ap_error *err)
+{
+    struct ap_plan_texts valid = {0};
+    const struct ap_valid_source from = ap_run_valid_source(s);
+    if (s->valid_every == 0)
+        return AP_OK;
+    v.path = from.path;
+    v.split = from.split;
+    ap_status status = measure(run, &v, &valid, err);
+    out->bytes = ap_sum_bytes(out->bytes, valid.bytes);
+    out->longest = valid.longest > out->longest ? valid.longest : out->longest;
+    return status;
+}
+
 static ap_status measure_rl(struct ap_run *run, const char *wanted, struct ap_plan_facts *out,
                             struct ap_error *err)
 {
@@ -286,14 +303,16 @@ static ap_status measure_rl(struct ap_run *run, const char *wanted, struct ap_pl
     int room = s->prompter.max_new_tokens, answer = s->target.max_new_tokens;
     ap_split split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
     ap_status status = AP_OK;
-    if (ap_run_includes(run, wanted, "align"))
-        AP_TRY(measure(run,
-                       &(struct view){s->align.path, AP_SPLIT_TRAIN, PROMPTS, p, meta, room, 0},
-                       &out->align, err));
-    if (ap_run_includes(run, wanted, "rlhf"))
-        AP_TRY(measure(run,
-                       &(struct view){s->rlhf.path, AP_SPLIT_TRAIN, PROMPTS, t, NULL, answer, 0},
-                       &out->rlhf, err));
+    if (ap_run_includes(run, wanted, "align")) {
+        struct view v = {s->align.path, AP_SPLIT_TRAIN, PROMPTS, p, meta, room, 0};
+        AP_TRY(measure(run, &v, &out->align, err));
+        AP_TRY(add_valid(run, &s->align, v, &out->align, err));
+    }
+    if (ap_run_includes(run, wanted, "rlhf")) {
+        struct view v = {s->rlhf.path, AP_SPLIT_TRAIN, PROMPTS, t, NULL, answer, 0};
+        AP_TRY(measure(run, &v, &out->rlhf, err));
+        AP_TRY(add_valid(run, &s->rlhf, v, &out->rlhf, err));
+    }
     if (ap_run_includes(run, wanted, "eval")) {
         struct view v = {s->eval.path, split, PROMPTS, t, NULL, answer, s->eval.prompts};
         AP_TRY(measure(run, &v, &out->eval_target, err));

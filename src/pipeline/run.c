@@ -134,7 +134,9 @@ static ap_status read_data(struct ap_run *run, struct ap_error *err)
                  {"sft.path", sft},
                  {"reward_train.path", s->reward_train.path},
                  {"align.path", s->align.path},
+                 {"align.valid_path", s->align.valid_path},
                  {"rlhf.path", s->rlhf.path},
+                 {"rlhf.valid_path", s->rlhf.valid_path},
                  {"dpo.path", dpo},
                  {"ift.path", ift},
                  {"eval.path", s->eval.path}};

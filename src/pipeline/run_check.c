@@ -227,6 +227,16 @@ static ap_status check_eval_data(struct ap_run *run, struct ap_error *err)
     return status;
 }
 
+/* Whether the stage's validations have prompts at all; ap_run_valid_prompts looks closer. */
+static ap_status check_valid(struct ap_run *run, const char *stage, const struct ap_rl_settings *s,
+                             struct ap_error *err)
+{
+    const struct ap_valid_source from = ap_run_valid_source(s);
+    char what[96];
+    snprintf(what, sizeof(what), "a valid prompt; set data.split.valid or %s.valid_path", stage);
+    return s->valid_every > 0 ? need(run, from.path, from.split, any, what, err) : AP_OK;
+}
+
 static ap_status check_data(struct ap_run *run, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
@@ -244,6 +254,10 @@ static ap_status check_data(struct ap_run *run, struct ap_error *err)
     if (ap_recipe_has(run->recipe, "align"))
         AP_TRY(need(run, s->align.path, AP_SPLIT_TRAIN, any,
                     "a training prompt; raise data.split.train", err));
+    if (ap_recipe_has(run->recipe, "align"))
+        AP_TRY(check_valid(run, "align", &s->align, err));
+    if (s->has_rlhf)
+        AP_TRY(check_valid(run, "rlhf", &s->rlhf, err));
     if (s->has_dpo)
         AP_TRY(need(
             run, s->dpo.path, AP_SPLIT_TRAIN, is_pair,

@@ -3,6 +3,7 @@
  *
  *   run.c        open, order of stages               run_data.c    data sets, splits, prompts
  *   run_check.c  what is refused at the start        stage_*.c     one stage a file
+ *   run_valid.c  valid prompts and judges of the stages that learn from reward
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
  *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c
@@ -15,6 +16,7 @@
 
 #include "alignpro/run.h"
 
+#include "align/environment.h"
 #include "align/lm.h"
 #include "align/prompts.h"
 #include "align/reward.h"
@@ -26,7 +28,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define AP_RUN_DATA_MAX 12
+#define AP_RUN_DATA_MAX 16
 
 struct ap_run_data {
     char *path;
@@ -199,6 +201,27 @@ struct ap_reward_stage ap_run_reward_stage(const struct ap_reward_settings *r);
 ap_status ap_run_reward_open(struct ap_run *run, bool fix, struct ap_run_reward *out,
                              struct ap_error *err);
 void ap_run_reward_close(struct ap_run_reward *r);
+
+/* ---- run_valid.c ---- */
+
+/* Seed of the stage's streams. */
+uint64_t ap_run_rl_seed(const struct ap_run *run, const struct ap_rl_settings *s);
+/* Where its valid prompts come from: the valid split of its prompts, or all of a file. */
+struct ap_valid_source {
+    const char *path;
+    ap_split split;
+};
+struct ap_valid_source ap_run_valid_source(const struct ap_rl_settings *s);
+/* The prompts of a stage's validations, as lm sees them, none of which is among its training
+ * prompts; empty where it has none. */
+ap_status ap_run_valid_prompts(struct ap_run *run, const struct ap_rl_settings *s,
+                               const struct ap_lm *lm, const char *meta_prompt, int max_new_tokens,
+                               struct ap_prompts *out, struct ap_error *err);
+/* Who judges on them: fills judges, n_judge and picks of env, whose prompts and n_valid are there.
+ * Borrows reward. */
+ap_status ap_run_valid_judges(struct ap_run *run, const struct ap_rl_settings *s,
+                              const struct ap_run_reward *reward, struct ap_text_environment *env,
+                              struct ap_error *err);
 
 /* ---- stages ---- */
 

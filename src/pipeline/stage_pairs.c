@@ -55,16 +55,27 @@ static ap_status add_pair(struct ap_run *run, bool chat, const struct ap_lm *lm,
     return status;
 }
 
-/* path "": data.path. */
-static ap_status make_pairs(struct ap_run *run, const char *path, bool chat, const struct ap_lm *lm,
+/* Where pairs come from, and of a training split which half. */
+struct source {
+    const char *path; /* "": data.path */
+    const char *half; /* all | half-a | half-b */
+    bool chat;
+};
+
+static bool in_half(const struct source *from, ap_split split, const struct ap_example *e)
+{
+    return split != AP_SPLIT_TRAIN || strcmp(from->half, "all") == 0 ||
+           ap_half_of(e->hash) == (strcmp(from->half, "half-b") == 0);
+}
+
+static ap_status make_pairs(struct ap_run *run, const struct source *from, const struct ap_lm *lm,
                             ap_split split, struct pairs *out, struct ap_error *err)
 {
     ap_status status = AP_OK;
     const struct ap_dataset *d;
     int32_t *index = NULL;
-    size_t n;
-
-    path = path[0] ? path : run->s->data.path;
+    size_t n, n_in = 0;
+    const char *path = from->path[0] ? from->path : run->s->data.path;
     AP_TRY(ap_run_dataset(run, path, &d, err));
     AP_TRY(ap_run_select(run, d, split, false, &index, &n, err));
     if (!(out->items = ap_calloc(n ? n : 1, sizeof(*out->items)))) {
@@ -72,8 +83,16 @@ static ap_status make_pairs(struct ap_run *run, const char *path, bool chat, con
         goto out;
     }
     for (size_t i = 0; i < n; i++)
-        AP_TRY(add_pair(run, chat, lm, &d->examples[index[i]], out, err));
-    if (n > 0 && out->n_unpaired == (int64_t)n)
+        if (in_half(from, split, &d->examples[index[i]])) {
+            AP_TRY(add_pair(run, from->chat, lm, &d->examples[index[i]], out, err));
+            n_in++;
+        }
+    if (n > 0 && n_in == 0)
+        status = ap_fail(err, AP_INVALID,
+                         "%s: none of its %zu training pairs is in %s (by hash of the prompt); "
+                         "leave pairs out, or add prompts",
+                         path, n, from->half);
+    else if (n > 0 && out->n_unpaired == (int64_t)n_in)
         status = ap_fail(err, AP_FORMAT,
                          "%s: none of its records is a preference pair, expected {\"prompt\", "
                          "\"chosen\", \"rejected\"} or scored answers (data.format: helpsteer)",
@@ -112,12 +131,11 @@ struct paired {
     double accuracy;
 };
 
-static ap_status make_both(struct ap_run *run, const char *path, bool chat, const struct ap_lm *lm,
+static ap_status make_both(struct ap_run *run, const struct source *from, const struct ap_lm *lm,
                            struct paired *out, struct ap_error *err)
 {
-    ap_status status = make_pairs(run, path, chat, lm, AP_SPLIT_TRAIN, &out->train, err);
-    return status == AP_OK ? make_pairs(run, path, chat, lm, AP_SPLIT_VALID, &out->valid, err)
-                           : status;
+    ap_status status = make_pairs(run, from, lm, AP_SPLIT_TRAIN, &out->train, err);
+    return status == AP_OK ? make_pairs(run, from, lm, AP_SPLIT_VALID, &out->valid, err) : status;
 }
 
 static void paired_free(struct paired *p)
@@ -156,13 +174,14 @@ static ap_status train_one(struct ap_run *run, const struct ap_reward_settings *
 {
     ap_status status = AP_OK;
     const struct ap_reward_train_settings *t = &run->s->reward_train;
+    const struct source from = {t->path, r->pairs, !is_implicit(r)};
     struct ap_stage stage = ap_run_begin(run, name);
     struct ap_lm *lm;
     struct ap_owned_role policy = {0};
     struct paired p = {.accuracy = NAN};
 
     AP_TRY(ap_run_lm(run, r->model, &lm, err));
-    AP_TRY(make_both(run, t->path, !is_implicit(r), lm, &p, err));
+    AP_TRY(make_both(run, &from, lm, &p, err));
     AP_TRY(open_policy(run, r, lm, &policy, err));
     if (is_implicit(r)) {
         struct ap_dpo_options options = {.lm = lm,
@@ -218,7 +237,7 @@ ap_status ap_run_stage_dpo(struct ap_run *run, struct ap_error *err)
     struct paired p = {.accuracy = NAN};
 
     AP_TRY(ap_run_lm(run, run->s->target.model, &lm, err));
-    AP_TRY(make_both(run, s->path, false, lm, &p, err));
+    AP_TRY(make_both(run, &(struct source){s->path, "all", false}, lm, &p, err));
     AP_TRY(ap_run_policy(run, lm, &run->s->target.adapter, NULL, &policy, err));
     struct ap_dpo_options options = {.lm = lm,
                                      .role = policy.role,

@@ -18,7 +18,8 @@ struct rl {
     struct ap_lm *lm; /* of the policy */
     struct ap_owned_role policy, reference;
     struct ap_adapter *critic;
-    struct ap_prompts prompts;
+    struct ap_prompts prompts; /* of training, then n_valid others */
+    int n_valid;
     struct ap_target target; /* align */
     struct ap_run_reward reward;
     struct ap_lm_policy *lm_policy;
@@ -59,7 +60,7 @@ static ap_status open_critic(struct ap_run *run, struct rl *rl,
     if (strcmp(rl->settings->algorithm, "ppo") != 0)
         return AP_OK;
     return ap_adapter_new(&rl->critic, rl->reference.role.weights, &critic, true,
-                          (uint64_t)run->s->run.seed + 1, err);
+                          ap_run_rl_seed(run, rl->settings) + 1, err);
 }
 
 static ap_status open_lm_policy(struct ap_run *run, struct rl *rl, int max_new_tokens,
@@ -76,11 +77,31 @@ static ap_status open_lm_policy(struct ap_run *run, struct rl *rl, int max_new_t
                                            .max_new_tokens = max_new_tokens,
                                            .n_slot = run->s->run.batch,
                                            .temperature = temperature,
-                                           .seed = (uint64_t)run->s->run.seed,
+                                           .seed = ap_run_rl_seed(run, s),
                                            .stage = rl->name};
     if (rl->critic)
         options.critic = (struct ap_role){rl->reference.role.weights, rl->critic};
     return ap_lm_policy_open(&rl->lm_policy, &options, err);
+}
+
+/* Those of training and, behind them, those of validations; all seen through the stage's noise. */
+static ap_status open_prompts(struct ap_run *run, struct rl *rl, const char *meta_prompt,
+                              int max_new_tokens, struct ap_error *err)
+{
+    const struct ap_rl_settings *s = rl->settings;
+    struct ap_prompts valid = {0};
+    ap_status status = AP_OK;
+    AP_TRY(ap_run_prompts(run, s->path, AP_SPLIT_TRAIN, rl->lm, meta_prompt, max_new_tokens, 0,
+                          &rl->prompts, err));
+    AP_TRY(ap_run_valid_prompts(run, s, rl->lm, meta_prompt, max_new_tokens, &valid, err));
+    rl->n_valid = valid.n;
+    if (valid.n > 0)
+        AP_TRY(ap_prompts_append(&rl->prompts, &valid, err));
+    AP_TRY(ap_prompts_add_noise(&rl->prompts, rl->lm, meta_prompt, rl->lm->context - max_new_tokens,
+                                s->noise, ap_run_rl_seed(run, s), err));
+out:
+    ap_prompts_free(&valid);
+    return status;
 }
 
 static ap_status train(struct ap_run *run, struct rl *rl, struct ap_error *err)
@@ -91,19 +112,27 @@ static ap_status train(struct ap_run *run, struct rl *rl, struct ap_error *err)
                                        .reward = &rl->reward.reward,
                                        .n_answers = rl->settings->answers,
                                        .missing_end_penalty = rl->settings->missing_end_penalty,
-                                       .seed = (uint64_t)run->s->run.seed,
-                                       .stage = rl->name};
-    struct ap_environment env = ap_text_environment(&text);
+                                       .seed = ap_run_rl_seed(run, rl->settings),
+                                       .stage = rl->name,
+                                       .n_valid = rl->n_valid};
     struct ap_policy policy = ap_lm_policy(rl->lm_policy);
-    char json[96];
+    char json[192];
     size_t k = 0;
-    while (strcmp(loops[k].algorithm, rl->settings->algorithm) != 0) /* the recipe knows no other */
-        k++;
-    ap_status status = loops[k].loop(&stage, &policy, &env, rl->settings, err);
+    ap_status status = ap_run_valid_judges(run, rl->settings, &rl->reward, &text, err);
     if (status != AP_OK)
         return status;
-    snprintf(json, sizeof(json), "{\"algorithm\": \"%s\", \"steps\": %d, \"empty\": %lld}",
-             rl->settings->algorithm, rl->settings->steps, (long long)text.n_empty);
+    struct ap_environment env = ap_text_environment(&text);
+    stage.seed = text.seed;
+    while (strcmp(loops[k].algorithm, rl->settings->algorithm) != 0) /* the recipe knows no other */
+        k++;
+    status = loops[k].loop(&stage, &policy, &env, rl->settings, err);
+    if (status != AP_OK)
+        return status;
+    snprintf(json, sizeof(json),
+             "{\"algorithm\": \"%s\", \"steps\": %d, \"empty\": %lld, \"kept_step\": %lld, "
+             "\"ended\": \"%s\"}",
+             rl->settings->algorithm, rl->settings->steps, (long long)text.n_empty,
+             (long long)stage.watch.kept_step, stage.watch.ended ? stage.watch.ended : "steps");
     return ap_run_finish(run, rl->name, rl->lm, &rl->policy.role, json, err);
 }
 
@@ -120,11 +149,7 @@ ap_status ap_run_stage_align(struct ap_run *run, struct ap_error *err)
     AP_TRY(ap_run_role(run, rl.lm, &p->adapter, from, &rl.reference, err));
     AP_TRY(ap_run_policy(run, rl.lm, &p->adapter, from, &rl.policy, err));
     AP_TRY(open_critic(run, &rl, &p->adapter, err));
-    AP_TRY(ap_run_prompts(run, rl.settings->path, AP_SPLIT_TRAIN, rl.lm, ap_run_meta_prompt(run),
-                          p->max_new_tokens, 0, &rl.prompts, err));
-    AP_TRY(ap_prompts_add_noise(&rl.prompts, rl.lm, ap_run_meta_prompt(run),
-                                rl.lm->context - p->max_new_tokens, rl.settings->noise,
-                                (uint64_t)run->s->run.seed, err));
+    AP_TRY(open_prompts(run, &rl, ap_run_meta_prompt(run), p->max_new_tokens, err));
     AP_TRY(ap_run_reward_open(run, true, &rl.reward, err));
     AP_TRY(ap_run_target(run, target, &(struct ap_role){target->weights, NULL}, &rl.target, err));
     AP_TRY(open_lm_policy(run, &rl, p->max_new_tokens, p->temperature, err));
@@ -148,10 +173,7 @@ ap_status ap_run_stage_rlhf(struct ap_run *run, struct ap_error *err)
     AP_TRY(ap_run_role(run, rl.lm, &t->adapter, NULL, &rl.reference, err));
     AP_TRY(ap_run_policy(run, rl.lm, &t->adapter, NULL, &rl.policy, err));
     AP_TRY(open_critic(run, &rl, &t->adapter, err));
-    AP_TRY(ap_run_prompts(run, rl.settings->path, AP_SPLIT_TRAIN, rl.lm, NULL, t->max_new_tokens, 0,
-                          &rl.prompts, err));
-    AP_TRY(ap_prompts_add_noise(&rl.prompts, rl.lm, NULL, rl.lm->context - t->max_new_tokens,
-                                rl.settings->noise, (uint64_t)run->s->run.seed, err));
+    AP_TRY(open_prompts(run, &rl, NULL, t->max_new_tokens, err));
     AP_TRY(ap_run_reward_open(run, true, &rl.reward, err));
     AP_TRY(open_lm_policy(run, &rl, t->max_new_tokens, t->temperature, err));
     AP_TRY(train(run, &rl, err));

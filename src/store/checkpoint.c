@@ -4,8 +4,10 @@
  *   STAGE/ckpt/new.tmp        being filled           STAGE/final.tmp   being filled
  *   STAGE/ckpt/step-00000040  whole, DONE inside     STAGE/final       whole, DONE inside
  *   STAGE/ckpt/old.tmp        being removed
+ *   STAGE/best/…              the same, of the steps that did best on valid prompts
  *
- * Entry points: ap_checkpoint_begin, _commit, _newest, ap_final_begin, _commit. */
+ * Entry points: ap_checkpoint_begin, _commit, _newest, ap_best_begin, _commit, _folder,
+ * ap_final_begin, _commit. */
 #include "store/run_dir.h"
 
 #include "base/memory.h"
@@ -19,6 +21,9 @@
 #include <unistd.h>
 
 #define STEP_MOST INT64_C(999999999999)
+
+/* Where a list of steps is kept: "ckpt" or "best". */
+static const char ckpt[] = "ckpt", best[] = "best";
 
 static ap_status no_memory(const struct ap_run_dir *dir, struct ap_error *err)
 {
@@ -81,15 +86,16 @@ static bool read_step(const char *name, int64_t *step)
     return true;
 }
 
-static void step_name(int64_t step, char out[40])
+static void step_name(const char *list, int64_t step, char out[40])
 {
-    snprintf(out, 40, "ckpt/step-%08" PRId64, step);
+    snprintf(out, 40, "%s/step-%08" PRId64, list, step);
 }
 
-static bool is_whole(const struct ap_run_dir *dir, const char *stage, int64_t step)
+static bool is_whole(const struct ap_run_dir *dir, const char *stage, const char *list,
+                     int64_t step)
 {
     char name[48];
-    step_name(step, name);
+    step_name(list, step, name);
     strcat(name, "/DONE");
     char *path = ap_run_dir_path(dir, stage, name);
     bool whole = path && ap_file_exists(path);
@@ -115,12 +121,12 @@ static ap_status add_step(struct step_list *list, int64_t step, const struct ap_
 }
 
 /* Whole checkpoints only. No folder yet is an empty list. */
-static ap_status list_steps(const struct ap_run_dir *dir, const char *stage, struct step_list *list,
-                            struct ap_error *err)
+static ap_status list_steps(const struct ap_run_dir *dir, const char *stage, const char *which,
+                            struct step_list *list, struct ap_error *err)
 {
     ap_status status = AP_OK;
     const struct dirent *entry;
-    char *path = ap_run_dir_path(dir, stage, "ckpt");
+    char *path = ap_run_dir_path(dir, stage, which);
     DIR *files = path ? opendir(path) : NULL;
     int code = errno;
     if (!path)
@@ -129,7 +135,7 @@ static ap_status list_steps(const struct ap_run_dir *dir, const char *stage, str
         status = ap_fail_errno(err, code, "%s: cannot list", path);
     while (status == AP_OK && files && (entry = readdir(files)) != NULL) {
         int64_t step;
-        if (read_step(entry->d_name, &step) && is_whole(dir, stage, step))
+        if (read_step(entry->d_name, &step) && is_whole(dir, stage, which, step))
             status = add_step(list, step, dir, err);
     }
     if (files)
@@ -141,14 +147,14 @@ static ap_status list_steps(const struct ap_run_dir *dir, const char *stage, str
 }
 
 /* Renamed before it is taken apart, so that no half of it looks whole. */
-static ap_status remove_step(const struct ap_run_dir *dir, const char *stage, int64_t step,
-                             struct ap_error *err)
+static ap_status remove_step(const struct ap_run_dir *dir, const char *stage, const char *list,
+                             int64_t step, struct ap_error *err)
 {
     char name[40];
     ap_status status = AP_OK;
-    step_name(step, name);
+    step_name(list, step, name);
     char *from = ap_run_dir_path(dir, stage, name);
-    char *to = ap_run_dir_path(dir, stage, AP_CHECKPOINT_OLD);
+    char *to = ap_run_dir_path(dir, stage, list == best ? AP_BEST_OLD : AP_CHECKPOINT_OLD);
     if (!from || !to)
         AP_TRY(no_memory(dir, err));
     AP_TRY(ap_dir_remove(to, err));
@@ -180,11 +186,11 @@ ap_status ap_checkpoint_commit(const struct ap_run_dir *dir, const char *stage, 
                        "%s: step %" PRId64 " with %d kept, expected a step from 0 and 1 kept or "
                        "more",
                        folder, step, keep);
-    step_name(step, name);
+    step_name(ckpt, step, name);
     AP_TRY(commit(dir, stage, folder, name, step, err));
-    AP_TRY(list_steps(dir, stage, &list, err));
+    AP_TRY(list_steps(dir, stage, ckpt, &list, err));
     for (size_t i = 0; i + (size_t)keep < list.n; i++)
-        AP_TRY(remove_step(dir, stage, list.steps[i], err));
+        AP_TRY(remove_step(dir, stage, ckpt, list.steps[i], err));
 out:
     ap_free(list.steps);
     return status;
@@ -198,16 +204,61 @@ ap_status ap_checkpoint_newest(const struct ap_run_dir *dir, const char *stage, 
     ap_status status;
     *folder = NULL;
     *step = 0;
-    AP_TRY(list_steps(dir, stage, &list, err));
+    AP_TRY(list_steps(dir, stage, ckpt, &list, err));
     if (!list.n)
         goto out;
     *step = list.steps[list.n - 1];
-    step_name(*step, name);
+    step_name(ckpt, *step, name);
     *folder = ap_run_dir_path(dir, stage, name);
     if (!*folder)
         AP_TRY(no_memory(dir, err));
 out:
     ap_free(list.steps);
+    return status;
+}
+
+ap_status ap_best_begin(const struct ap_run_dir *dir, const char *stage, char **folder,
+                        struct ap_error *err)
+{
+    return begin(dir, stage, AP_BEST_NEW, folder, err);
+}
+
+ap_status ap_best_commit(const struct ap_run_dir *dir, const char *stage, const char *folder,
+                         int64_t step, int64_t keep, struct ap_error *err)
+{
+    char name[40];
+    struct step_list list = {0};
+    ap_status status = AP_OK;
+    if (step < 0 || step > STEP_MOST)
+        return ap_fail(err, AP_INVALID, "%s: step %" PRId64 ", expected one from 0", folder, step);
+    step_name(best, step, name);
+    AP_TRY(commit(dir, stage, folder, name, step, err));
+    AP_TRY(list_steps(dir, stage, best, &list, err));
+    for (size_t i = 0; i < list.n; i++)
+        if (list.steps[i] != step && list.steps[i] != keep)
+            AP_TRY(remove_step(dir, stage, best, list.steps[i], err));
+out:
+    ap_free(list.steps);
+    return status;
+}
+
+ap_status ap_best_folder(const struct ap_run_dir *dir, const char *stage, int64_t step,
+                         char **folder, struct ap_error *err)
+{
+    char name[40];
+    step_name(best, step, name);
+    *folder = ap_run_dir_path(dir, stage, name);
+    if (!*folder)
+        return no_memory(dir, err);
+    if (is_whole(dir, stage, best, step))
+        return AP_OK;
+    ap_status status =
+        ap_fail(err, AP_NOT_FOUND,
+                "%s: is missing or not whole, though the stage kept it as its best; remove %s/%s "
+                "and run again",
+                *folder, dir->path, stage);
+    ap_free(*folder);
+    *folder = NULL;
     return status;
 }
 

@@ -204,6 +204,11 @@ static ap_status check_reward(const struct reward_view *v, struct ap_error *err)
         return need_of_reward(v, "length", "the rule compares answers with it", err);
     if (ap_reward_is_model(r) && !r->model[0] && ap_recipe_has_reward(v->recipe))
         return need_of_reward(v, "model", "the reward has no rule or command either", err);
+    if (!ap_reward_is_trained(r) && !is(r->pairs, "all")) {
+        ap_fail(err, AP_INVALID, "%s.pairs is %s, but %s learns from no pairs here; leave it out",
+                v->section, r->pairs, v->section);
+        return refuse_reward(v, "pairs", err);
+    }
     snprintf(key, sizeof(key), "%s.model", v->section);
     return check_reference(v->recipe, key, r->model, err);
 }
@@ -312,6 +317,51 @@ static ap_status check_adaptive(const struct ap_recipe *recipe, const char *sect
     return AP_OK;
 }
 
+static ap_status check_judge(const struct ap_recipe *recipe, const char *key, const char *name,
+                             struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    char known[AP_REWARDS_MAX * 32] = "";
+    size_t n = 0;
+    if (is(name, "reward") || is(name, "world"))
+        return AP_OK;
+    for (int i = 0; i < s->n_rewards; i++) {
+        if (is(name, s->rewards[i].name))
+            return AP_OK;
+        n += (size_t)snprintf(known + n, sizeof(known) - n, ", %s", s->rewards[i].name);
+    }
+    ap_fail(err, AP_INVALID, "%s is '%.80s', expected one of: reward, world%s", key, name, known);
+    return refuse(recipe, key, err);
+}
+
+/* What only validations give a meaning. */
+static ap_status check_valid(const struct ap_recipe *recipe, const char *section,
+                             const struct ap_rl_settings *rl, struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    const struct {
+        const char *leaf;
+        bool given;
+    } keys[] = {{"keep", is(rl->keep, "best")},
+                {"patience", rl->patience > 0},
+                {"valid_path", rl->valid_path[0] != '\0'},
+                {"valid_judge", rl->valid_judge[0] != '\0'}};
+    for (size_t i = 0; i < AP_LEN(keys) && rl->valid_every == 0; i++) {
+        snprintf(key, sizeof(key), "%s.%s", section, keys[i].leaf);
+        if (!keys[i].given || ap_recipe_origin(recipe, key)->kind == AP_ORIGIN_INHERITED)
+            continue;
+        ap_fail(err, AP_INVALID,
+                "%s is given, but %s.valid_every is 0: nothing is ever validated; set "
+                "valid_every, or leave the key out",
+                key, section);
+        return refuse(recipe, key, err);
+    }
+    if (!rl->valid_judge[0])
+        return AP_OK;
+    snprintf(key, sizeof(key), "%s.valid_judge", section);
+    return check_judge(recipe, key, rl->valid_judge, err);
+}
+
 static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
                           const struct ap_rl_settings *rl, struct ap_error *err)
 {
@@ -329,7 +379,8 @@ static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
                 rl->minibatches, (long long)rewrites);
         return refuse(recipe, key, err);
     }
-    return check_adaptive(recipe, section, rl, err);
+    ap_status status = check_adaptive(recipe, section, rl, err);
+    return status == AP_OK ? check_valid(recipe, section, rl, err) : status;
 }
 
 static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err)
@@ -353,23 +404,6 @@ static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err
         }
     }
     return AP_OK;
-}
-
-static ap_status check_judge(const struct ap_recipe *recipe, const char *name, struct ap_error *err)
-{
-    const struct ap_settings *s = &recipe->settings;
-    char known[AP_REWARDS_MAX * 32] = "";
-    size_t n = 0;
-    if (is(name, "reward") || is(name, "world"))
-        return AP_OK;
-    for (int i = 0; i < s->n_rewards; i++) {
-        if (is(name, s->rewards[i].name))
-            return AP_OK;
-        n += (size_t)snprintf(known + n, sizeof(known) - n, ", %s", s->rewards[i].name);
-    }
-    ap_fail(err, AP_INVALID, "eval.judges is '%.80s', expected a list of: reward, world%s", name,
-            known);
-    return refuse(recipe, "eval.judges", err);
 }
 
 static ap_status check_noise(const struct ap_recipe *recipe, struct ap_error *err)
@@ -396,7 +430,7 @@ static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct a
                 return refuse(recipe, "eval.seeds", err);
             }
     for (int i = 0; i < e->n_judges; i++) {
-        AP_TRY(check_judge(recipe, e->judges[i], err));
+        AP_TRY(check_judge(recipe, "eval.judges", e->judges[i], err));
         for (int j = 0; j < i; j++)
             if (is(e->judges[i], e->judges[j])) {
                 ap_fail(err, AP_INVALID, "eval.judges names %s twice; keep one", e->judges[i]);

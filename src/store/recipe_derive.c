@@ -66,12 +66,15 @@ static ap_status derive_rewards(struct ap_recipe *recipe, struct ap_error *err)
     return status;
 }
 
-static void derive_rl(struct ap_rl_settings *rl)
+static ap_status derive_rl(struct ap_rl_settings *rl, struct ap_error *err)
 {
     if (rl->epochs == 0)
         rl->epochs = strcmp(rl->algorithm, "ppo") == 0 ? 4 : 1;
     if (rl->value_lr == 0)
         rl->value_lr = rl->optimiser.lr;
+    if (rl->keep[0])
+        return AP_OK;
+    return ap_setting_set_text(&rl->keep, rl->valid_every > 0 ? "best" : "last", err);
 }
 
 ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
@@ -92,7 +95,6 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
         return status;
     derive_adapter(&s->prompter.adapter);
     derive_adapter(&s->target.adapter);
-    derive_rl(&s->align);
-    derive_rl(&s->rlhf);
-    return AP_OK;
+    status = derive_rl(&s->align, err);
+    return status == AP_OK ? derive_rl(&s->rlhf, err) : status;
 }

@@ -39,8 +39,8 @@ static bool is_folder(const char *path)
 /* Only names that this layer gives: a user's own files in the folder stay. */
 static ap_status clear_stage(const struct ap_run_dir *dir, const char *stage, struct ap_error *err)
 {
-    static const char *const leftovers[] = {AP_CHECKPOINT_NEW, AP_CHECKPOINT_OLD, AP_FINAL_NEW,
-                                            "DONE.tmp"};
+    static const char *const leftovers[] = {AP_CHECKPOINT_NEW, AP_CHECKPOINT_OLD, AP_BEST_NEW,
+                                            AP_BEST_OLD,       AP_FINAL_NEW,      "DONE.tmp"};
     ap_status status = AP_OK;
     for (size_t i = 0; i < AP_LEN(leftovers) && status == AP_OK; i++) {
         char *path = ap_run_dir_path(dir, stage, leftovers[i]);

@@ -3,6 +3,7 @@
  *   RUN/recipe.yaml  RUN/run.db  RUN/lock
  *   RUN/tb/STAGE/…                   TensorBoard's copy of run.db's metrics (event_file.h)
  *   RUN/STAGE/ckpt/step-00000040/…   newest complete one is resumed
+ *   RUN/STAGE/best/step-00000020/…   the step that did best on valid prompts, where one is kept
  *   RUN/STAGE/final/…                the stage's result
  *   RUN/STAGE/DONE                   written last; holds a line of JSON */
 #ifndef AP_STORE_RUN_DIR_H
@@ -15,6 +16,8 @@
 /* Temporary names inside a stage's folder; removed when a run directory is opened. */
 #define AP_CHECKPOINT_NEW "ckpt/new.tmp"
 #define AP_CHECKPOINT_OLD "ckpt/old.tmp"
+#define AP_BEST_NEW "best/new.tmp"
+#define AP_BEST_OLD "best/old.tmp"
 #define AP_FINAL_NEW "final.tmp"
 
 struct ap_run_dir {
@@ -56,6 +59,16 @@ ap_status ap_checkpoint_commit(const struct ap_run_dir *dir, const char *stage, 
  */
 ap_status ap_checkpoint_newest(const struct ap_run_dir *dir, const char *stage, char **folder,
                                int64_t *step, struct ap_error *err);
+/* What did best on valid prompts: begin gives a temporary folder, commit renames it to best/step-N
+ * and removes every other one but that of step `keep` (−1: none), which the newest checkpoint still
+ * goes on with. */
+ap_status ap_best_begin(const struct ap_run_dir *dir, const char *stage, char **folder,
+                        struct ap_error *err);
+ap_status ap_best_commit(const struct ap_run_dir *dir, const char *stage, const char *folder,
+                         int64_t step, int64_t keep, struct ap_error *err);
+/* Its folder (allocated); AP_NOT_FOUND where there is no whole one. */
+ap_status ap_best_folder(const struct ap_run_dir *dir, const char *stage, int64_t step,
+                         char **folder, struct ap_error *err);
 /* The same for a stage's result: a temporary folder, then RUN/STAGE/final. */
 ap_status ap_final_begin(const struct ap_run_dir *dir, const char *stage, char **folder,
                          struct ap_error *err);

@@ -73,6 +73,7 @@ struct ap_reward_settings {
     double weight;  /* in the sum of rewards */
     bool normalise; /* fix gain and bias on the target's bare answers, math.md (9) */
     char *trained;  /* folder of a reward that is trained already; "" to train one */
+    char *pairs;    /* all | half-a | half-b: of the training pairs, by hash of the prompt */
 };
 
 struct ap_data_settings {
@@ -122,6 +123,14 @@ struct ap_rl_settings {
     double missing_end_penalty;
     double noise;   /* of the prompts that the policy sees; the reward sees x */
     double kl_stop; /* stop the stage when a step's KL passes it; 0 never */
+    int64_t seed;   /* of the stage's streams; 0: run.seed */
+    /* validation */
+    int valid_every;   /* steps; 0: never */
+    char *valid_path;  /* "": the valid split of the stage's own prompts */
+    int valid_prompts; /* at most */
+    char *valid_judge; /* "": the first reward of weight 0, or the reward itself */
+    char *keep;        /* last | best */
+    int patience;      /* validations in a row without a better one that end the stage; 0 never */
     struct ap_optimiser_settings optimiser;
 };
 

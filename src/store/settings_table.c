@@ -129,6 +129,8 @@ static const struct ap_setting reward_rows[] = {
         HELP("fix mean 0 and variance 1 on bare answers, math.md (9); auto: for models only")),
     ROW("trained", PATH, trained, "",
         HELP("folder of a reward that is trained already; empty to train one")),
+    ROW("pairs", CHOICE, pairs, "all", CHOICES("all|half-a|half-b"),
+        HELP("training pairs it learns from: all, or one of two halves that share no prompt")),
 };
 #undef OWNER
 
@@ -239,6 +241,19 @@ static const struct ap_setting rl_rows[] = {
         HELP("share of a training prompt's words that noise touches; the reward sees it without")),
     ROW("kl_stop", REAL, kl_stop, "0", RANGE(0, 1e6),
         HELP("end the stage when a step's KL passes this, in nats; 0 never")),
+    ROW("seed", INT64, seed, "auto", RANGE(1, INT64_MOST), FLAGS(AP_SETTING_AUTO),
+        HELP("of this stage's sampling, order, noise and critic; auto is run.seed")),
+    ROW("valid_every", INT, valid_every, "0", RANGE(0, INT_MOST),
+        HELP("steps between validations on prompts that training never sees; 0 never")),
+    ROW("valid_path", PATH, valid_path, "",
+        HELP("valid prompts of their own; empty for the valid split of the stage's prompts")),
+    ROW("valid_prompts", INT, valid_prompts, "100", RANGE(1, 1e6), HELP("most valid prompts")),
+    ROW("valid_judge", TEXT, valid_judge, "auto", FLAGS(AP_SETTING_AUTO),
+        HELP("reward, a name of rewards, or world; auto is the first of weight 0, else reward")),
+    ROW("keep", CHOICE, keep, "auto", CHOICES("last|best"), FLAGS(AP_SETTING_AUTO),
+        HELP("the step that is the stage's result; auto is best where there are validations")),
+    ROW("patience", INT, patience, "0", RANGE(0, INT_MOST),
+        HELP("validations in a row without a better one that end the stage; 0 never")),
 };
 #undef OWNER
 

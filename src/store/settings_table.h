@@ -68,7 +68,7 @@ struct ap_setting_group {
 };
 
 #define AP_GROUPS_MAX 32
-#define AP_SETTINGS_MAX 256
+#define AP_SETTINGS_MAX 384
 #define AP_NAMED_ITEMS_MAX 16 /* of one section */
 #define AP_NAMED_KEYS_MAX 40  /* rows of all named groups */
 #define AP_NAMED_GROUPS_MAX 3

@@ -79,6 +79,8 @@ void ap_dataset_counts(const struct ap_dataset *d, char *out, size_t n_out);
 
 /* Split of a prompt hash for fractions that sum to 1: a prompt is in exactly one. */
 ap_split ap_split_of(uint64_t hash, double train, double valid);
+/* 0 or 1: which of two halves a prompt is in, whatever its split. */
+int ap_half_of(uint64_t hash);
 
 /* Indices of the examples of a split, in file order; unique_prompts keeps the first of each hash.
  * *index is allocated (ap_free). */

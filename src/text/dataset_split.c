@@ -1,5 +1,5 @@
-/* Which split a prompt is in, and the examples of a split. Entry points: ap_split_of,
- * ap_dataset_select. */
+/* Which split and which half a prompt is in, and the examples of a split. Entry points:
+ * ap_split_of, ap_half_of, ap_dataset_select. */
 #include "text/dataset.h"
 
 #include "base/memory.h"
@@ -10,6 +10,13 @@ ap_split ap_split_of(uint64_t hash, double train, double valid)
     if (u < train)
         return AP_SPLIT_TRAIN;
     return u < train + valid ? AP_SPLIT_VALID : AP_SPLIT_TEST;
+}
+
+/* A bit of the product that the split, which is the top of the hash itself, does not decide. */
+int ap_half_of(uint64_t hash)
+{
+    hash = (hash ^ hash >> 29) * UINT64_C(0xbf58476d1ce4e5b9);
+    return (int)(hash >> 32 & 1);
 }
 
 /* Hashes seen so far; open addressing, 2n slots at least. */

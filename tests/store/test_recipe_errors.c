@@ -275,7 +275,7 @@ static void rewards(void **state)
         {MODELS "rewards: {a: {model: m}}\n", NULL, {"data.path is missing", "neither pairs"}},
         {"run: {dir: o}\nrewards: {a: {rule: match, pattern: x}}\neval: {judges: [reward, b]}\n",
          NULL,
-         {"r.yaml:3:", "eval.judges is 'b', expected a list of: reward, world, a"}},
+         {"r.yaml:3:", "eval.judges is 'b', expected one of: reward, world, a"}},
         {"run: {dir: o}\nrewards: {a: {rule: match}, a: {}}\n",
          NULL,
          {"r.yaml:2:29: ", "rewards.a is given twice, first on line 2"}},
