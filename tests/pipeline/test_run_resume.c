@@ -202,6 +202,19 @@ static void test_killed_at_any_moment_with_several_rewards(void **state)
     check_under_fire(&pair, 3, 6);
 }
 
+/* With best/ beside the checkpoints: validations are repeated, the kept step is the same. */
+static void test_killed_at_any_moment_with_a_held_out_reward(void **state)
+{
+    struct pair pair;
+    struct tiny_recipe r = tiny_recipe_default;
+    r.reward = "rewards:\n"
+               "  taught: {model: target, adapter: {rank: 4}, pairs: half-a}\n"
+               "  own: {model: target, adapter: {rank: 4}, pairs: half-b, weight: 0}";
+    r.algorithm = "rloo, valid_every: 1, patience: 2, seed: 5";
+    open_pair(&pair, state, &r);
+    check_under_fire(&pair, 5, 6);
+}
+
 static void test_killed_at_any_moment_with_every_arm(void **state)
 {
     struct pair pair;
@@ -273,6 +286,7 @@ int main(void)
         WITH_FOLDER(test_killed_at_any_moment_rloo),
         WITH_FOLDER(test_killed_at_any_moment_ppo),
         WITH_FOLDER(test_killed_at_any_moment_with_several_rewards),
+        WITH_FOLDER(test_killed_at_any_moment_with_a_held_out_reward),
         WITH_FOLDER(test_killed_at_any_moment_with_every_arm),
         WITH_FOLDER(test_asked_to_stop_it_saves_and_says_how_to_go_on),
         WITH_FOLDER(test_a_full_disk_loses_nothing),

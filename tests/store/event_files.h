@@ -23,7 +23,7 @@ struct event_run {
     int n;
     int n_file, n_start, n_torn; /* torn: half a record at the end of a file */
     int64_t last_start;          /* step of the newest session */
-    char text[1 << 13];          /* the newest text, the beginning of it */
+    char text[1 << 14];          /* the newest text, the beginning of it */
     char text_tag[80];
 };
 

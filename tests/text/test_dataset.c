@@ -217,6 +217,26 @@ static void test_split_borders(void **state)
     assert_int_equal(ap_split_of(0, 0, 0), AP_SPLIT_TEST);
 }
 
+/* Both halves of every split, and whole numbers of prompts: a prompt is in one half. */
+static void test_halves_are_even_in_every_split(void **state)
+{
+    (void)state;
+    enum { N = 20000 };
+    int n[3][2] = {{0}};
+    for (int i = 0; i < N; i++) {
+        char prompt[32];
+        int len = snprintf(prompt, sizeof(prompt), "about the otter %d", i);
+        uint64_t hash = ap_hash(prompt, (size_t)len);
+        assert_int_equal(ap_half_of(hash), ap_half_of(ap_hash(prompt, (size_t)len)));
+        n[ap_split_of(hash, 0.6, 0.2)][ap_half_of(hash)]++;
+    }
+    for (int split = 0; split < 3; split++) {
+        double both = n[split][0] + n[split][1];
+        assert_in_range(both, N / 6, N);
+        check_near(n[split][0] / both, 0.5, 4 * 0.5 / sqrt(both), 0); /* four deviations */
+    }
+}
+
 /* The real files. */
 static void check_file(const char *name, struct ap_dataset_options options, size_t n, size_t ties)
 {
@@ -240,8 +260,8 @@ static void test_real_files(void **state)
     (void)state;
     check_file("datasets/helpsteer_500.jsonl", AUTO, 387, 306);
     check_file("datasets/tinystories_sample_2MiB.txt",
-               (struct ap_dataset_options){.opening = 1, .prefer = "happy", .bad_lines = 0.01}, 2317,
-               0);
+               (struct ap_dataset_options){.opening = 1, .prefer = "happy", .bad_lines = 0.01},
+               2317, 0);
 }
 
 int main(void)
@@ -256,6 +276,7 @@ int main(void)
         SCRATCH(test_documents_preferred),
         SCRATCH(test_splits),
         cmocka_unit_test(test_split_borders),
+        cmocka_unit_test(test_halves_are_even_in_every_split),
         cmocka_unit_test(test_real_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
