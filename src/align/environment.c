@@ -113,6 +113,7 @@ static ap_status text_score(void *self, int64_t step, struct ap_rollout *r, stru
         if (e->target) {
             ap_free(r->rows[i].answer);
             r->rows[i].answer = a.answers[i * K].text;
+            r->rows[i].n_answer = a.answers[i * K].n_token;
             a.answers[i * K].text = NULL;
         }
     }

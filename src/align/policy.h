@@ -66,7 +66,8 @@ struct ap_environment {
     ap_status (*score)(void *self, int64_t step, struct ap_rollout *r, struct ap_error *err);
     /* Prompts that training never sees, behind the n_prompt that it does; 0: none. */
     int32_t n_valid;
-    const char *const *judges; /* names of those who score on them; `picks` says which is best */
+    const char *const *judges; /* names of those who score on them, the reward first; `picks` says
+                                  which step is best */
     int n_judge, picks;
     /* One answer to every row, and what each judge says of it: out[judge·n_row + row]. */
     ap_status (*judge)(void *self, int64_t step, struct ap_rollout *r, double *out,

@@ -204,7 +204,32 @@ ap_status ap_rl_check_ratio(const struct ap_stage *stage, const struct ap_policy
     return AP_OK;
 }
 
-void ap_rl_measure(const struct ap_rollout *r, struct ap_rl_metrics *m)
+/* Texts of a tabular world are not there. */
+static ap_status measure_texts(const struct ap_environment *env, const struct ap_rollout *r,
+                               double monitors[AP_MONITOR_COUNT], struct ap_error *err)
+{
+    struct ap_monitored sums = {0};
+    ap_status status = AP_OK;
+    for (int i = 0; status == AP_OK && i < r->n_row; i++) {
+        const struct ap_rollout_row *row = &r->rows[i];
+        const bool rewrites = row->answer != NULL;
+        struct ap_monitor_text text = {
+            .x = env->prompt_text ? env->prompt_text(env->self, row->prompt) : NULL,
+            .rewrite = rewrites ? row->text : NULL,
+            .answer = rewrites ? row->answer : row->text,
+            .n_rewrite = row->n,
+            .n_answer = rewrites ? row->n_answer : row->n,
+            .ended = row->ended};
+        if (text.answer)
+            status = ap_monitored_add(&sums, &text, err);
+    }
+    for (int k = 0; k < AP_MONITOR_COUNT; k++)
+        monitors[k] = ap_monitored_mean(&sums, (ap_monitor)k);
+    return status;
+}
+
+ap_status ap_rl_measure(const struct ap_environment *env, const struct ap_rollout *r,
+                        struct ap_rl_metrics *m, struct ap_error *err)
 {
     *m = (struct ap_rl_metrics){
         .value_loss = NAN, .explained_variance = NAN, .lr = NAN, .lambda = NAN};
@@ -216,6 +241,7 @@ void ap_rl_measure(const struct ap_rollout *r, struct ap_rl_metrics *m)
     }
     for (size_t t = 0; t < r->n_token; t++)
         m->entropy += r->entropy[t] / (double)r->n_token;
+    return measure_texts(env, r, m->monitors, err);
 }
 
 void ap_rl_poison(struct ap_rollout *r, const int32_t *rows, int n_rows, double loss)
@@ -249,9 +275,37 @@ ap_status ap_rl_update(struct ap_stage *stage, struct ap_policy *policy, int64_t
     return AP_OK;
 }
 
+bool ap_rl_passed(struct ap_stage *stage, int64_t step, ap_monitor monitor, double value)
+{
+    const char *name = ap_monitor_name(monitor);
+    const unsigned bit = 1U << monitor;
+    if (!stage->monitor || isnan(value))
+        return false;
+    const struct ap_monitor_limits *l = &stage->monitor->limits[monitor];
+    if (l->n > 1 && value > l->value[1]) {
+        ap_sink_warn(
+            stage->sink, stage->name,
+            "step %lld: %s is %.4g, beyond the stop of monitor.%s, %g; the stage ends here. "
+            "%s",
+            (long long)step, name, value, name, l->value[1], ap_monitor_remedy(monitor));
+        stage->watch.ended = name;
+        return true;
+    }
+    if (l->n > 0 && value > l->value[0] && !(stage->watch.warned & bit)) {
+        stage->watch.warned |= bit;
+        ap_sink_warn(stage->sink, stage->name,
+                     "step %lld: %s is %.4g, beyond the warning of monitor.%s, %g. %s",
+                     (long long)step, name, value, name, l->value[0], ap_monitor_remedy(monitor));
+    }
+    return false;
+}
+
 bool ap_rl_too_far(struct ap_stage *stage, const struct ap_rl_settings *settings, int64_t step,
                    const struct ap_rl_metrics *m)
 {
+    for (int k = 0; k < AP_MONITOR_COUNT; k++)
+        if (ap_rl_passed(stage, step, (ap_monitor)k, m->monitors[k]))
+            return true;
     if (settings->kl_stop <= 0 || m->kl <= settings->kl_stop)
         return false;
     ap_sink_warn(stage->sink, stage->name,
@@ -321,6 +375,8 @@ ap_status ap_rl_record(struct ap_stage *stage, const struct ap_environment *env,
     AP_TRY(record_rows(stage, env, r, step, err));
     for (size_t i = 0; i < AP_LEN(metrics); i++)
         AP_TRY(ap_stage_metric(stage, step, metrics[i].name, metrics[i].value, err));
+    for (int k = 0; k < AP_MONITOR_COUNT; k++)
+        AP_TRY(ap_stage_metric(stage, step, ap_monitor_name((ap_monitor)k), m->monitors[k], err));
     AP_TRY(ap_database_commit(stage->db, err));
 out:
     return status;

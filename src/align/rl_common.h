@@ -4,6 +4,7 @@
 #define AP_ALIGN_RL_COMMON_H
 
 #include "align/loops.h"
+#include "align/monitor.h"
 
 /* What a loop works with; allocated once. */
 struct ap_rl_work {
@@ -52,9 +53,11 @@ struct ap_rl_metrics {
     double explained_variance;                         /* PPO: 1 − Var(G − V)/Var(G) */
     double lambda;                                     /* of the step, where it adapts */
     int n_update;                                      /* made, not skipped */
+    double monitors[AP_MONITOR_COUNT]; /* of the rollout's texts; NaN where there are none */
 };
-/* Fills the means over the rollout, and zeroes or NaN for the rest. */
-void ap_rl_measure(const struct ap_rollout *r, struct ap_rl_metrics *m);
+/* Fills the means over the rollout and the monitors, and zeroes or NaN for the rest. */
+ap_status ap_rl_measure(const struct ap_environment *env, const struct ap_rollout *r,
+                        struct ap_rl_metrics *m, struct ap_error *err);
 
 /* A loss that is not finite makes the gradient so too, and the guard in update drops both. */
 void ap_rl_poison(struct ap_rollout *r, const int32_t *rows, int n_rows, double loss);
@@ -62,9 +65,13 @@ void ap_rl_poison(struct ap_rollout *r, const int32_t *rows, int n_rows, double 
 ap_status ap_rl_update(struct ap_stage *stage, struct ap_policy *policy, int64_t step,
                        int64_t update, double loss, double clip_fraction, double value_loss,
                        struct ap_rl_metrics *m, struct ap_error *err);
-/* Whether the step's KL passed settings->kl_stop; says so (AP_EVENT_WARN) and ends the stage. */
+/* Whether the step's KL passed settings->kl_stop, or a monitor its stop: says so (AP_EVENT_WARN)
+ * and ends the stage. Warnings of monitors, too. */
 bool ap_rl_too_far(struct ap_stage *stage, const struct ap_rl_settings *settings, int64_t step,
                    const struct ap_rl_metrics *m);
+/* Whether one monitor's value is beyond its stop, which ends the stage; warns once beyond its
+ * warning. NaN never is. */
+bool ap_rl_passed(struct ap_stage *stage, int64_t step, ap_monitor monitor, double value);
 /* Turns m's sums into means and writes them and the rollout's rows to run.db, in one transaction.
  */
 ap_status ap_rl_record(struct ap_stage *stage, const struct ap_environment *env,

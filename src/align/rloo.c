@@ -32,7 +32,7 @@ ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_en
         AP_TRY(ap_rl_logprobs(policy, r, w.rows, err));
         AP_TRY(ap_rl_check_kl(stage, policy, r, step, err));
         AP_TRY(env->score(env->self, step, r, err));
-        ap_rl_measure(r, &m);
+        AP_TRY(ap_rl_measure(env, r, &m, err));
         m.lambda = s->kl_target > 0 ? stage->kl : NAN;
         if (ap_rl_too_far(stage, s, step, &m)) {
             AP_TRY(ap_rl_record(stage, env, r, step, &m, err));

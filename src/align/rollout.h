@@ -19,6 +19,7 @@ struct ap_rollout_row {
     bool ended;      /* has an end token */
     char *text;      /* the rewrite as text, stripped; owned; NULL in a tabular world */
     char *answer;    /* the first of the K answers; owned; environment */
+    int n_answer;    /* its tokens; environment; 0: not known */
     double score;    /* R̂: mean over the K answers, normalised; environment */
     double penalty;  /* missing end or empty text (15); environment */
     double kl;       /* Σ_t k3_t against the reference; the loop */

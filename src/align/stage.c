@@ -1,8 +1,8 @@
 /* What every training stage shares (stage.h). Of a step the rows of run.db are written first and
  * the checkpoint after them, so that a checkpoint never stands before metrics that are lost.
  *
- *   CKPT/stage.json   {"n_bad": …, "n_skipped": …, "kl": λ, "best": …, "best_step": …, "n_worse":
- * …}, beside what the loop's own save writes */
+ *   CKPT/stage.json   {"n_bad": …, "n_skipped": …, "kl": λ} and what its watch
+ *                     holds, beside what the loop's own save writes */
 #include "align/stage.h"
 
 #include "base/clock.h"
@@ -32,12 +32,13 @@ static struct ap_event event_of(const struct ap_stage *s, ap_event_kind kind, in
 static ap_status save_counts(const struct ap_stage *s, const char *folder, struct ap_error *err)
 {
     const struct ap_stage_watch *w = &s->watch;
-    char text[320], *path = ap_path_join(folder, "stage.json");
-    int n = snprintf(text, sizeof(text),
-                     "{\"n_bad\": %d, \"n_skipped\": %lld, \"kl\": %.17g, \"best\": %.17g, "
-                     "\"best_step\": %lld, \"n_worse\": %d}\n",
-                     s->n_bad, (long long)s->n_skipped, s->kl, w->best, (long long)w->best_step,
-                     w->n_worse);
+    char text[400], *path = ap_path_join(folder, "stage.json");
+    int n =
+        snprintf(text, sizeof(text),
+                 "{\"n_bad\": %d, \"n_skipped\": %lld, \"kl\": %.17g, \"best\": %.17g, "
+                 "\"best_step\": %lld, \"n_worse\": %d, \"first_gap\": %.17g, \"warned\": %u}\n",
+                 s->n_bad, (long long)s->n_skipped, s->kl, w->best, (long long)w->best_step,
+                 w->n_worse, w->first_gap, w->warned);
     ap_status status = path ? ap_file_write(path, text, (size_t)n, err)
                             : ap_fail(err, AP_MEMORY, "%s: out of memory", s->name);
     ap_free(path);
@@ -48,7 +49,7 @@ static ap_status load_counts(struct ap_stage *s, const char *folder, struct ap_e
 {
     char *path = ap_path_join(folder, "stage.json");
     json_t *o = NULL;
-    int64_t n_bad = 0, n_worse = 0;
+    int64_t n_bad = 0, n_worse = 0, warned = 0;
     ap_status status = AP_OK;
     if (!path)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", s->name);
@@ -59,7 +60,10 @@ static ap_status load_counts(struct ap_stage *s, const char *folder, struct ap_e
     AP_TRY(ap_json_real(o, "best", path, false, &s->watch.best, err));
     AP_TRY(ap_json_int(o, "best_step", path, false, -1, INT64_MAX, &s->watch.best_step, err));
     AP_TRY(ap_json_int(o, "n_worse", path, false, 0, INT32_MAX, &n_worse, err));
+    AP_TRY(ap_json_real(o, "first_gap", path, false, &s->watch.first_gap, err));
+    AP_TRY(ap_json_int(o, "warned", path, false, 0, UINT32_MAX, &warned, err));
     s->n_bad = (int)n_bad;
+    s->watch.warned = (unsigned)warned;
     s->watch.n_worse = (int)n_worse;
     s->watch.best_saved = s->watch.best_step;
 out:

@@ -13,6 +13,8 @@ struct ap_stage_watch {
     int64_t best_step;  /* updates made by then, in steps; −1: nothing was validated yet */
     int n_worse;        /* validations in a row that were no better */
     int64_t best_saved; /* best_step of the newest checkpoint, whose folder must stay */
+    double first_gap;   /* reward minus that judge at the first validation */
+    unsigned warned;    /* monitors that warned, a bit each; kept in checkpoints */
     const char *ended;  /* why before its last step, one word; NULL: it did not */
     int64_t kept_step;  /* the stage's result: filled at its end */
 };
@@ -24,6 +26,7 @@ struct ap_stage {
     struct ap_database *db;       /* NULL: nothing is kept */
     struct ap_event_file *events; /* TensorBoard's copy, opened by begin; NULL: none is kept */
     const struct ap_sink *sink;
+    const struct ap_monitor_settings *monitor; /* NULL: monitors are recorded only */
     int checkpoint_every, max_bad_steps;
     /* kept by these verbs, zero before begin */
     double began;      /* clock */

@@ -12,6 +12,7 @@
 struct validation {
     double mean[AP_VALID_JUDGES_MAX]; /* by judge */
     double kl;
+    double gap; /* since the first one; NaN where the reward itself picks */
 };
 
 /* The valid prompts from `first` on, as many as the rollout holds; *n: how many. */
@@ -49,6 +50,7 @@ static ap_status record(struct ap_stage *stage, const struct ap_environment *env
         AP_TRY(ap_stage_metric(stage, step, name, v->mean[k], err));
     }
     AP_TRY(ap_stage_metric(stage, step, "valid_kl", v->kl, err));
+    AP_TRY(ap_stage_metric(stage, step, ap_monitor_name(AP_MONITOR_GAP), v->gap, err));
     AP_TRY(ap_database_commit(stage->db, err));
 out:
     return status;
@@ -95,6 +97,18 @@ static ap_status compare(struct ap_stage *stage, const struct ap_policy *policy,
     return AP_OK;
 }
 
+/* How far the reward, the first of the judges, ran ahead of the one that picks. */
+static double gap_of(struct ap_stage_watch *watch, const struct ap_environment *env,
+                     const struct validation *v)
+{
+    const double now = v->mean[0] - v->mean[env->picks];
+    if (env->picks == 0)
+        return NAN;
+    if (watch->best_step < 0)
+        watch->first_gap = now;
+    return now - watch->first_gap;
+}
+
 ap_status ap_rl_validate(struct ap_rl_work *w, struct ap_stage *stage, struct ap_policy *policy,
                          const struct ap_environment *env, const struct ap_rl_settings *settings,
                          int64_t step, struct ap_error *err)
@@ -113,8 +127,10 @@ ap_status ap_rl_validate(struct ap_rl_work *w, struct ap_stage *stage, struct ap
                              stage->name, (long long)step, env->judges[k], v.mean[k]);
             goto out;
         }
+    v.gap = gap_of(&stage->watch, env, &v);
     AP_TRY(record(stage, env, step, &v, err));
     AP_TRY(compare(stage, policy, env, settings, step, &v, err));
+    ap_rl_passed(stage, step, AP_MONITOR_GAP, v.gap);
 out:
     return status;
 }

@@ -263,6 +263,7 @@ struct ap_stage ap_run_begin(struct ap_run *run, const char *stage)
                              .db = run->db,
                              .events = run->s->run.tensorboard ? &run->events : NULL,
                              .sink = run->sink,
+                             .monitor = &run->s->monitor,
                              .checkpoint_every = run->s->run.checkpoint_every,
                              .max_bad_steps = run->s->run.max_bad_steps};
 }

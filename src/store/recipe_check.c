@@ -116,6 +116,13 @@ out:
 
 /* ---- sections ---- */
 
+const char *ap_monitor_name(ap_monitor monitor)
+{
+    static const char *const names[AP_MONITOR_COUNT] = {
+        "repetition", "missing_end", "copy", "drift", "rewrite_length", "answer_length", "gap"};
+    return names[monitor];
+}
+
 const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s, int *n)
 {
     *n = s->n_rewards > 0 ? s->n_rewards : 1;
@@ -383,6 +390,29 @@ static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
     return status == AP_OK ? check_valid(recipe, section, rl, err) : status;
 }
 
+/* [warn, stop] */
+static ap_status check_monitor(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    for (int k = 0; k < AP_MONITOR_COUNT; k++) {
+        const struct ap_monitor_limits *l = &recipe->settings.monitor.limits[k];
+        char key[AP_KEY_MAX];
+        snprintf(key, sizeof(key), "monitor.%s", ap_monitor_name((ap_monitor)k));
+        if (l->n > 2) {
+            ap_fail(err, AP_INVALID, "%s has %d numbers, expected at most two: [warn, stop]", key,
+                    l->n);
+            return refuse(recipe, key, err);
+        }
+        if (l->n == 2 && l->value[1] <= l->value[0]) {
+            ap_fail(err, AP_INVALID,
+                    "%s stops at %g and warns at %g, expected a stop above the warning: [warn, "
+                    "stop]",
+                    key, l->value[1], l->value[0]);
+            return refuse(recipe, key, err);
+        }
+    }
+    return AP_OK;
+}
+
 static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
@@ -537,6 +567,7 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     AP_TRY(check_pretrain(recipe, err));
     AP_TRY(check_rl(recipe, "align", &s->align, err));
     AP_TRY(check_rl(recipe, "rlhf", &s->rlhf, err));
+    AP_TRY(check_monitor(recipe, err));
     AP_TRY(check_arms(recipe, err));
     AP_TRY(check_seeds_and_judges(recipe, err));
     AP_TRY(check_noise(recipe, err));

@@ -175,6 +175,25 @@ struct ap_guard_settings {
     int max_length;    /* most characters; 0 for none */
 };
 
+/* Numbers that tell of reward hacking (align/monitor.h). */
+typedef enum ap_monitor {
+    AP_MONITOR_REPETITION,
+    AP_MONITOR_MISSING_END,
+    AP_MONITOR_COPY,
+    AP_MONITOR_DRIFT,
+    AP_MONITOR_REWRITE_LENGTH,
+    AP_MONITOR_ANSWER_LENGTH,
+    AP_MONITOR_GAP,
+    AP_MONITOR_COUNT,
+} ap_monitor;
+
+struct ap_monitor_settings {
+    struct ap_monitor_limits {
+        double value[AP_LIST_MAX]; /* warn, stop */
+        int n;                     /* 0: only recorded; at most 2 */
+    } limits[AP_MONITOR_COUNT];
+};
+
 struct ap_run_settings {
     char *dir;
     int64_t seed;
@@ -208,6 +227,7 @@ struct ap_settings {
     bool has_rlhf, has_dpo, has_ift; /* the recipe has that section */
     struct ap_eval_settings eval;
     struct ap_guard_settings guard;
+    struct ap_monitor_settings monitor;
     char *template_name, *date, *special_in_content; /* text: */
     struct ap_run_settings run;
 };

@@ -326,6 +326,33 @@ static const struct ap_setting guard_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_monitor_settings
+/* A stop changes what is learned: these are in the fingerprint. */
+static const struct ap_setting monitor_rows[] = {
+    ROW("repetition", REAL_LIST, limits[AP_MONITOR_REPETITION].value, "",
+        LIST(limits[AP_MONITOR_REPETITION].n), RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of an answer's word triples that stood in it before: [warn, stop]")),
+    ROW("missing_end", REAL_LIST, limits[AP_MONITOR_MISSING_END].value, "",
+        LIST(limits[AP_MONITOR_MISSING_END].n), RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of what the policy writes without an end token: [warn, stop]")),
+    ROW("copy", REAL_LIST, limits[AP_MONITOR_COPY].value, "", LIST(limits[AP_MONITOR_COPY].n),
+        RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("share of a prompt's words that its rewrite has: [warn, stop]")),
+    ROW("drift", REAL_LIST, limits[AP_MONITOR_DRIFT].value, "", LIST(limits[AP_MONITOR_DRIFT].n),
+        RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
+        HELP("1 - likeness of prompt and rewrite, by character trigrams: [warn, stop]")),
+    ROW("rewrite_length", REAL_LIST, limits[AP_MONITOR_REWRITE_LENGTH].value, "",
+        LIST(limits[AP_MONITOR_REWRITE_LENGTH].n), RANGE(0, 1e9),
+        HELP("mean tokens of a rewrite: [warn, stop]")),
+    ROW("answer_length", REAL_LIST, limits[AP_MONITOR_ANSWER_LENGTH].value, "",
+        LIST(limits[AP_MONITOR_ANSWER_LENGTH].n), RANGE(0, 1e9),
+        HELP("mean tokens of an answer: [warn, stop]")),
+    ROW("gap", REAL_LIST, limits[AP_MONITOR_GAP].value, "", LIST(limits[AP_MONITOR_GAP].n),
+        RANGE(0, 1e9),
+        HELP("growth of reward over valid_judge on valid prompts since the first: [warn, stop]")),
+};
+#undef OWNER
+
 #define OWNER struct ap_settings
 static const struct ap_setting text_rows[] = {
     ROW("template", TEXT, template_name, "auto",
@@ -487,6 +514,11 @@ static const struct ap_setting_group groups[] = {
      .help = "when a rewrite is not used: the target then gets the prompt as it is",
      ROWS(guard_rows),
      AT(guard),
+     .optional = true},
+    {.prefix = "monitor",
+     .help = "numbers that tell of reward hacking, at which align and rlhf warn and stop",
+     ROWS(monitor_rows),
+     AT(monitor),
      .optional = true},
     {.prefix = "text", .help = "how chats become text", ROWS(text_rows), .base = 0},
     {.prefix = "run", .help = "the run itself", ROWS(run_rows), AT(run)},

@@ -208,6 +208,43 @@ static void test_patience_ends_the_stage(void **state)
     watched_close(&whole, &k_whole);
 }
 
+/* The reward runs ahead of the judge that it is not: a warning once, then the end. */
+static void test_a_gap_warns_once_and_stops(void **state)
+{
+    const struct ap_monitor_settings warns = {.limits[AP_MONITOR_GAP] = {{0.2}, 1}},
+                                     stops = {.limits[AP_MONITOR_GAP] = {{0.2, 0.35}, 2}};
+    struct run o;
+    struct kept k;
+    struct ap_error err;
+    watched_open(&o, RLOO);
+    o.stage.monitor = &warns;
+    kept_open(&k, &o, *state, "warns");
+    check_ok(run_go(&o, RLOO, &err), err);
+    struct course gap = course_of(&k, "gap"), own = course_of(&k, "valid_reward"),
+                  other = course_of(&k, "valid_held");
+    assert_int_equal(gap.n, own.n);
+    for (int i = 0; i < gap.n; i++)
+        check_near(gap.value[i], own.value[i] - other.value[i] - (own.value[0] - other.value[0]),
+                   1e-12, 0);
+    assert_true(gap.value[gap.n - 1] > 0.35);
+    assert_int_equal(o.recorder.n[AP_EVENT_WARN], 1);
+    check_holds(o.recorder.warning, "gap is ");
+    check_holds(o.recorder.warning, "the warning of monitor.gap, 0.2");
+    assert_null(o.stage.watch.ended);
+    const int64_t best = o.stage.watch.kept_step;
+    watched_close(&o, &k);
+
+    watched_open(&o, RLOO);
+    o.stage.monitor = &stops;
+    kept_open(&k, &o, *state, "stops");
+    check_ok(run_go(&o, RLOO, &err), err);
+    assert_string_equal(o.stage.watch.ended, "gap");
+    check_holds(o.recorder.warning, "beyond the stop of monitor.gap, 0.35");
+    assert_in_range(o.recorder.n[AP_EVENT_STEP], 4, LONG - 4);
+    assert_int_equal(o.stage.watch.kept_step, best);
+    watched_close(&o, &k);
+}
+
 static void test_nothing_to_validate_on_is_refused(void **state)
 {
     struct run o;
@@ -327,6 +364,7 @@ int main(void)
         TEST(test_validations_change_nothing_of_what_is_learned),
         TEST(test_a_validation_depends_on_no_batch),
         TEST(test_patience_ends_the_stage),
+        TEST(test_a_gap_warns_once_and_stops),
         TEST(test_nothing_to_validate_on_is_refused),
         TEST(test_killed_and_resumed_keeps_the_same_step),
         TEST(test_killed_and_resumed_keeps_the_same_step_with_a_critic),

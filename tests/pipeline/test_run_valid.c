@@ -172,6 +172,57 @@ static void test_valid_prompts_that_are_trained_on_are_left_out(void **state)
     check_refused(&p, code, 1, "none of its 2 valid prompts is left", "2 are trained on");
 }
 
+/* -- monitors -- */
+
+static void test_monitors_are_recorded_and_stop_a_stage(void **state)
+{
+    struct tiny_recipe r = tiny_recipe_default;
+    struct program p = {0};
+    char recipe[300], run[300];
+    put_recipe(*state, "recipe.yaml", &r);
+    snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", (const char *)*state);
+    snprintf(run, sizeof(run), "%s/run", (const char *)*state);
+    program_must(&p, *state, "rlhf", recipe);
+    program_must(&p, *state, "align", recipe);
+    /* 5 steps of align: repetition, missing_end, copy, drift and both lengths; 3 of rlhf: three */
+    assert_int_equal(count_rows(run, "SELECT count(*) FROM metrics WHERE name IN ('repetition', "
+                                     "'missing_end', 'copy', 'drift', 'rewrite_length', "
+                                     "'answer_length')"),
+                     5 * 6 + 3 * 3);
+    assert_int_equal(count_rows(run,
+                                "SELECT count(*) FROM metrics WHERE name IN ('repetition', "
+                                "'missing_end', 'copy', 'drift') AND value NOT BETWEEN 0 AND 1"),
+                     0);
+    program_must(&p, *state, "align", recipe, "--set", "run.dir=stopped", "--set",
+                 "monitor.answer_length=0.5,1", "--set", "monitor.rewrite_length=0.5");
+    check_holds(p.text, "step 0: rewrite_length is ");
+    check_holds(p.text, "the warning of monitor.rewrite_length, 0.5");
+    check_holds(p.text, "beyond the stop of monitor.answer_length, 1; the stage ends here");
+    check_holds(p.text, "keeps step 0; it ended after step 0 of 5: answer_length");
+    assert_int_equal(number_of_done(in_folder(*state, "stopped"), "align", "kept_step"), 0);
+}
+
+static void test_limits_that_make_no_sense_are_refused(void **state)
+{
+    static const char *const cases[][3] = {
+        {"monitor.repetition=0.3,0.2", "monitor.repetition", "expected a stop above the warning"},
+        {"monitor.repetition=0.3,0.3", "monitor.repetition", "expected a stop above the warning"},
+        {"monitor.gap=1,2,3", "monitor.gap has 3 numbers", "at most two"},
+        {"monitor.drift=-0.1", "monitor.drift", "-0.1"},
+        {"monitor.copy=1.5", "monitor.copy", "1.5"},
+        {"monitor.boredom=1", "unknown key", "monitor.boredom"},
+    };
+    struct tiny_recipe r = tiny_recipe_default;
+    struct program p = {0};
+    put_recipe(*state, "recipe.yaml", &r);
+    for (size_t i = 0; i < AP_LEN(cases); i++) {
+        int code = program_run(&p, *state, "align", in_folder(*state, "recipe.yaml"), "--set",
+                               cases[i][0]);
+        assert_true(code == 1 || code == 2);
+        check_refused(&p, code, code, cases[i][1], cases[i][2]);
+    }
+}
+
 #define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, program_setup, program_teardown)
 
 int main(void)
@@ -181,6 +232,8 @@ int main(void)
         WITH_FOLDER(test_a_stage_s_own_seed),
         WITH_FOLDER(test_what_cannot_be_validated_is_refused),
         WITH_FOLDER(test_valid_prompts_that_are_trained_on_are_left_out),
+        WITH_FOLDER(test_monitors_are_recorded_and_stop_a_stage),
+        WITH_FOLDER(test_limits_that_make_no_sense_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
