@@ -63,6 +63,7 @@ static void put_evaluation(struct ap_page *page, const struct ap_report_source *
     ap_page_put(page, "<h2>The arms side by side</h2>\n");
     ap_html_comparison(page, e, read);
     ap_html_noise(page, e);
+    ap_html_texts(page, source);
 }
 
 static void put_training(struct ap_page *page, const struct ap_curves *curves)
@@ -75,6 +76,7 @@ static void put_training(struct ap_page *page, const struct ap_curves *curves)
     ap_page_put(page, "<p class=\"note\">Thin lines: steps, averaged where there are very many. "
                       "Strong lines: the same, smoothed.</p>\n");
     ap_html_curves(page, curves);
+    ap_html_watch(page, curves);
 }
 
 static void put_origin(struct ap_page *page, const struct ap_report_source *source)

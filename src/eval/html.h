@@ -20,6 +20,7 @@ extern const char ap_html_style[]; /* the style sheet */
  * </html>". */
 void ap_html_begin(struct ap_page *page, const char *title, const char *style);
 
+#define AP_VALID_PREFIX "valid_" /* of metrics on valid prompts */
 /* One metric of a stage over its steps. */
 struct ap_curve {
     char stage[32], name[32];
@@ -67,6 +68,8 @@ void ap_html_curves(struct ap_page *page, const struct ap_curves *curves);
 void ap_html_comparison(struct ap_page *page, const struct ap_evaluation *e,
                         const struct ap_answers_read *read);
 void ap_html_noise(struct ap_page *page, const struct ap_evaluation *e); /* nothing without noise */
+void ap_html_texts(struct ap_page *page, const struct ap_report_source *source);
+void ap_html_watch(struct ap_page *page, const struct ap_curves *curves);
 void ap_html_examples(struct ap_page *page, const struct ap_evaluation *e,
                       const struct ap_answers_read *read);
 

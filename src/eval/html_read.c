@@ -45,15 +45,26 @@ struct curves_reader {
     struct ap_error *err;
 };
 
-/* Reward, KL and an adapted λ of reinforcement learning, the loss of the stages that learn from
- * examples. */
+static bool is_monitor(const char *name)
+{
+    for (int k = 0; k < AP_MONITOR_COUNT; k++)
+        if (strcmp(name, ap_monitor_name((ap_monitor)k)) == 0)
+            return true;
+    return false;
+}
+
+/* Reward, KL, an adapted λ, validations and monitors of reinforcement learning, the loss of the
+ * stages that learn from examples. */
 static bool is_shown(const char *stage, const char *name)
 {
     bool is_rl = strcmp(stage, "align") == 0 || strcmp(stage, "rlhf") == 0;
     if (strcmp(name, "loss") == 0)
         return !is_rl;
+    if (strlen(name) >= sizeof(((struct ap_curve *)0)->name))
+        return false;
     return is_rl &&
-           (strcmp(name, "reward") == 0 || strcmp(name, "kl") == 0 || strcmp(name, "lambda") == 0);
+           (strcmp(name, "reward") == 0 || strcmp(name, "kl") == 0 || strcmp(name, "lambda") == 0 ||
+            strncmp(name, AP_VALID_PREFIX, strlen(AP_VALID_PREFIX)) == 0 || is_monitor(name));
 }
 
 static struct ap_curve *curve_for(struct ap_curves *c, const char *stage, const char *name)

@@ -4,11 +4,18 @@
 #define AP_EVAL_REPORT_H
 
 #include "align/guard.h"
+#include "align/monitor.h"
 #include "base/buffer.h"
 #include "eval/statistics.h"
 #include "store/database.h"
 
 #define AP_JUDGES_MAX 8
+
+/* How the texts of an arm look: means over its answers that count; NaN where there are none. */
+struct ap_arm_texts {
+    double monitors[AP_MONITOR_COUNT]; /* missing_end: of rewrites, else of answers; gap: NaN */
+    double answer_missing_end;
+};
 
 struct ap_evaluation {
     char judges[AP_JUDGES_MAX][32];
@@ -25,6 +32,9 @@ struct ap_evaluation {
     double noise[AP_LIST_MAX];
     int n_noise;
     struct ap_interval noisy[AP_LIST_MAX][AP_JUDGES_MAX][AP_ARMS_MAX];
+    /* ap_evaluate_texts */
+    bool has_texts;
+    struct ap_arm_texts texts[AP_ARMS_MAX];
 };
 
 /* Arms and judges in the order to show; n_bootstrap resamples of prompts (all seeds of a prompt
@@ -38,6 +48,17 @@ ap_status ap_evaluate(struct ap_evaluation *out, struct ap_database *db, char *c
  * strength without rows is AP_NOT_FOUND. */
 ap_status ap_evaluate_noise(struct ap_evaluation *e, struct ap_database *db, const double *noise,
                             int n_noise, uint64_t seed, struct ap_error *err);
+
+/* Fills texts of the same arms, after ap_evaluate. */
+ap_status ap_evaluate_texts(struct ap_evaluation *e, struct ap_database *db, struct ap_error *err);
+
+/* What a reader should be careful about, one sentence a line, appended to out; nothing where there
+ * is nothing: an arm beyond a warning of monitor (NULL: none), and a trained arm that gains clearly
+ * under reward and not under one of the judges that training did not ask. */
+ap_status ap_evaluation_cautions(const struct ap_evaluation *e,
+                                 const struct ap_monitor_settings *monitor,
+                                 const char *const *unasked, int n_unasked, struct ap_buffer *out,
+                                 struct ap_error *err);
 
 /* How an arm is called in what people read ("Align-Pro" for align), and what it is, in one line
  * without a full stop; what a judge is, "" for one of the user's own. Never NULL; static text. */
@@ -54,8 +75,9 @@ ap_status ap_evaluation_sentences(const struct ap_evaluation *e, struct ap_buffe
 /* A fixed-width table for a terminal of 100 columns, one a judge, and what its columns are. */
 ap_status ap_evaluation_table(const struct ap_evaluation *e, struct ap_buffer *out,
                               struct ap_error *err);
-/* {"bootstrap", "seeds", "guards": [{"arm", "rewrites", "fired": {GUARD: n}}] of the arms that
- * rewrite, "noise": [{"strength", "judges": {JUDGE: {ARM: {"value", "low", "high"}}}}], "judges":
+/* {"bootstrap", "seeds", "texts": [{"arm", MONITOR: mean …, "answer_missing_end"}], "guards":
+ * [{"arm", "rewrites", "fired": {GUARD: n}}] of the arms that rewrite, "noise": [{"strength",
+ * "judges": {JUDGE: {ARM: {"value", "low", "high"}}}}], "judges":
  * [{"judge", "dropped", "arms": [{"arm", "shown", "prompts", "seeds", METRIC: {"value", "low",
  * "high"} …}]}]}, METRIC as in AP_STATISTIC_LIST. */
 ap_status ap_evaluation_json(const struct ap_evaluation *e, struct ap_buffer *out,
@@ -68,8 +90,11 @@ struct ap_report_source {
     struct ap_database *db;
     const struct ap_evaluation *evaluation; /* NULL: training curves only */
     const char *title;
-    const char *recipe;  /* resolved recipe text; NULL for none */
-    const char *version; /* of the program; NULL for none */
+    const char *recipe;                        /* resolved recipe text; NULL for none */
+    const char *version;                       /* of the program; NULL for none */
+    const struct ap_monitor_settings *monitor; /* NULL for none */
+    const char *const *unasked;                /* judges of the evaluation that no training asked */
+    int n_unasked;
 };
 /* One self-contained HTML page (no script, nothing from elsewhere), readable at 390 and 1280
  * pixels, light and dark. What comes from data is escaped. */

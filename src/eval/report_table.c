@@ -144,11 +144,27 @@ static json_t *noise_json(const struct ap_evaluation *e, int level)
     return json_pack("{s:f, s:o}", "strength", e->noise[level], "judges", judges);
 }
 
+static json_t *texts_json(const struct ap_evaluation *e, int arm)
+{
+    const struct ap_arm_texts *texts = &e->texts[arm];
+    json_t *o = json_pack("{s:s, s:o}", "arm", e->arms[0][arm].name, "answer_missing_end",
+                          real_or_null(texts->answer_missing_end));
+    for (int k = 0; k < AP_MONITOR_GAP && o; k++)
+        if (json_object_set_new(o, ap_monitor_name((ap_monitor)k),
+                                real_or_null(texts->monitors[k])) != 0) {
+            json_decref(o);
+            o = NULL;
+        }
+    return o;
+}
+
 static json_t *evaluation_json(const struct ap_evaluation *e)
 {
     json_t *judges = json_array(), *seeds = json_array(), *guards = json_array(),
-           *noise = json_array();
-    bool ok = judges && seeds && guards && noise;
+           *noise = json_array(), *texts = json_array();
+    bool ok = judges && seeds && guards && noise && texts;
+    for (int a = 0; ok && a < e->n_arm && e->has_texts; a++)
+        ok = json_array_append_new(texts, texts_json(e, a)) == 0;
     for (int k = 0; ok && k < e->n_noise; k++)
         ok = json_array_append_new(noise, noise_json(e, k)) == 0;
     for (int a = 0; ok && a < e->n_arm; a++)
@@ -158,8 +174,9 @@ static json_t *evaluation_json(const struct ap_evaluation *e)
     for (int s = 0; ok && s < e->n_seed; s++)
         ok = json_array_append_new(seeds, json_integer(e->seeds[s])) == 0;
     if (ok)
-        return json_pack("{s:i, s:o, s:o, s:o, s:o}", "bootstrap", e->n_bootstrap, "seeds", seeds,
-                         "guards", guards, "noise", noise, "judges", judges);
+        return json_pack("{s:i, s:o, s:o, s:o, s:o, s:o}", "bootstrap", e->n_bootstrap, "seeds",
+                         seeds, "texts", texts, "guards", guards, "noise", noise, "judges", judges);
+    json_decref(texts);
     json_decref(guards);
     json_decref(noise);
     json_decref(judges);

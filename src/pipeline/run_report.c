@@ -18,8 +18,29 @@ static ap_status evaluate(struct ap_run *run, int n_bootstrap, struct ap_evaluat
     uint64_t seed = (uint64_t)run->s->run.seed;
     ap_status status = ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges,
                                    n_bootstrap, seed, err);
-    return status == AP_OK ? ap_evaluate_noise(out, run->db, s->noise, s->n_noise, seed, err)
-                           : status;
+    if (status == AP_OK)
+        status = ap_evaluate_noise(out, run->db, s->noise, s->n_noise, seed, err);
+    return status == AP_OK ? ap_evaluate_texts(out, run->db, err) : status;
+}
+
+/* The judges of the evaluation that training never asks: the world, rewards of the weight 0. */
+struct unasked {
+    const char *names[AP_JUDGES_MAX];
+    int n;
+};
+
+static struct unasked find_unasked(const struct ap_settings *s)
+{
+    struct unasked out = {.n = 0};
+    for (int i = 0; i < s->eval.n_judges && out.n < AP_JUDGES_MAX; i++) {
+        bool unasked = strcmp(s->eval.judges[i], "world") == 0;
+        for (int k = 0; k < s->n_rewards; k++)
+            unasked = unasked || (s->rewards[k].weight == 0 &&
+                                  strcmp(s->rewards[k].name, s->eval.judges[i]) == 0);
+        if (unasked)
+            out.names[out.n++] = s->eval.judges[i];
+    }
+    return out;
 }
 
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err)
@@ -76,11 +97,15 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
         AP_TRY(ap_run_evaluation(run, evaluation, err));
     }
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
+    const struct unasked unasked = find_unasked(run->s);
     struct ap_report_source source = {.db = run->db,
                                       .evaluation = evaluation,
                                       .title = short_name(run->dir.path),
                                       .recipe = recipe.data,
-                                      .version = ap_version()};
+                                      .version = ap_version(),
+                                      .monitor = &run->s->monitor,
+                                      .unasked = unasked.names,
+                                      .n_unasked = unasked.n};
     AP_TRY(ap_report_html(&source, &page, err));
     AP_TRY(write_page(run, "report.html", &page, err));
     if (evaluation)

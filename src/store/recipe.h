@@ -31,8 +31,6 @@ bool ap_recipe_has(const struct ap_recipe *recipe, const char *section);
 /* The model named in the recipe, or AP_INVALID that lists the known names. */
 ap_status ap_settings_model(const struct ap_settings *s, const char *name,
                             const struct ap_model_settings **out, struct ap_error *err);
-/* "repetition" … "gap": its key under monitor: and its metric. */
-const char *ap_monitor_name(ap_monitor monitor);
 /* The rewards whose weighted sum is the run's: those of rewards:, else the one of reward:. */
 const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s, int *n);
 /* Whether the recipe has a reward at all. */

@@ -116,13 +116,6 @@ out:
 
 /* ---- sections ---- */
 
-const char *ap_monitor_name(ap_monitor monitor)
-{
-    static const char *const names[AP_MONITOR_COUNT] = {
-        "repetition", "missing_end", "copy", "drift", "rewrite_length", "answer_length", "gap"};
-    return names[monitor];
-}
-
 const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s, int *n)
 {
     *n = s->n_rewards > 0 ? s->n_rewards : 1;

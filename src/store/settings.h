@@ -186,6 +186,8 @@ typedef enum ap_monitor {
     AP_MONITOR_GAP,
     AP_MONITOR_COUNT,
 } ap_monitor;
+/* "repetition" … "gap": its key under monitor: and its metric. */
+const char *ap_monitor_name(ap_monitor monitor);
 
 struct ap_monitor_settings {
     struct ap_monitor_limits {

@@ -1,6 +1,6 @@
 /* The rows: every key of a recipe with its type, range, default and one line of help. To add a
  * setting, add a member in settings.h and a row here. Not here: look-ups (settings_find.c), values
- * (settings_value.c). Entry point: ap_setting_groups. */
+ * (settings_value.c). Entry points: ap_setting_groups, ap_named_sections, ap_monitor_name. */
 #include "store/settings_table.h"
 
 #include "base/error.h"
@@ -327,7 +327,7 @@ static const struct ap_setting guard_rows[] = {
 #undef OWNER
 
 #define OWNER struct ap_monitor_settings
-/* A stop changes what is learned: these are in the fingerprint. */
+/* In the order of ap_monitor. A stop changes what is learned: these are in the fingerprint. */
 static const struct ap_setting monitor_rows[] = {
     ROW("repetition", REAL_LIST, limits[AP_MONITOR_REPETITION].value, "",
         LIST(limits[AP_MONITOR_REPETITION].n), RANGE(0, 1), FLAGS(AP_SETTING_SHARE),
@@ -528,6 +528,13 @@ _Static_assert(AP_LEN(model_rows) + AP_LEN(reward_rows) + AP_LEN(adapter_rows) <
                "AP_NAMED_KEYS_MAX");
 _Static_assert(AP_MODELS_MAX <= AP_NAMED_ITEMS_MAX && AP_REWARDS_MAX <= AP_NAMED_ITEMS_MAX,
                "AP_NAMED_ITEMS_MAX");
+
+_Static_assert(AP_LEN(monitor_rows) == AP_MONITOR_COUNT, "a row for each monitor, in their order");
+
+const char *ap_monitor_name(ap_monitor monitor)
+{
+    return monitor_rows[monitor].key;
+}
 
 const struct ap_setting_group *ap_setting_groups(size_t *n)
 {

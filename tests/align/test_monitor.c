@@ -111,8 +111,12 @@ static void test_any_bytes_give_shares(void **state)
 static void test_every_monitor_has_a_name_and_a_remedy(void **state)
 {
     (void)state;
+    assert_string_equal(ap_monitor_name(AP_MONITOR_REPETITION), "repetition");
+    assert_string_equal(ap_monitor_name(AP_MONITOR_DRIFT), "drift");
+    assert_string_equal(ap_monitor_name(AP_MONITOR_GAP), "gap");
     for (int k = 0; k < AP_MONITOR_COUNT; k++) {
         assert_true(strlen(ap_monitor_remedy((ap_monitor)k)) > 10);
+        assert_true(strlen(ap_monitor_name((ap_monitor)k)) > 2);
         for (int i = 0; i < k; i++)
             assert_string_not_equal(ap_monitor_remedy((ap_monitor)k),
                                     ap_monitor_remedy((ap_monitor)i));

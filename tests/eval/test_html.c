@@ -191,6 +191,77 @@ static void test_noise(void **state)
     ap_database_close(db);
 }
 
+/* How the texts look, in numbers that can be counted by hand, and what to be careful about. */
+static void test_texts_and_cautions(void **state)
+{
+    (void)state;
+    struct ap_error err = {0};
+    struct ap_buffer page = {0}, text = {0};
+    static struct ap_evaluation e;
+    const struct ap_monitor_settings monitor = {.limits[AP_MONITOR_REWRITE_LENGTH] = {{20, 30}, 2},
+                                                .limits[AP_MONITOR_REPETITION] = {{0.9}, 1}};
+    const char *const unasked[] = {"world"};
+    struct ap_database *db = synthetic_run(60, 1);
+    synthetic_evaluation(&e, db);
+    check_ok(ap_evaluate_texts(&e, db, &err), err);
+    const int align = ap_arm_find(&e, "align"), bare = ap_arm_find(&e, "bare"),
+              rlhf = ap_arm_find(&e, "rlhf");
+    double tokens = 0, cut = 0;
+    for (int p = 0; p < 60; p++) {
+        tokens += (18 + p % 9) / 60.0;
+        cut += (p % 9 == 0) / 60.0;
+    }
+    check_near(e.texts[align].monitors[AP_MONITOR_REWRITE_LENGTH], tokens, 1e-12, 0);
+    check_near(e.texts[align].monitors[AP_MONITOR_MISSING_END], 0, 0, 0);
+    check_near(e.texts[rlhf].monitors[AP_MONITOR_MISSING_END], cut, 1e-12, 0);
+    check_near(e.texts[rlhf].answer_missing_end, cut, 1e-12, 0);
+    assert_true(isnan(e.texts[bare].monitors[AP_MONITOR_DRIFT]));
+    assert_true(e.texts[align].monitors[AP_MONITOR_COPY] > 0.1);
+
+    check_ok(ap_evaluation_cautions(&e, &monitor, unasked, 1, &text, &err), err);
+    check_holds(text.data, "the rewrite_length of Align-Pro on the test set is 21.9, beyond the "
+                           "warning of 20.");
+    assert_null(strstr(text.data, "repetition"));
+    assert_null(strstr(text.data, "never asked")); /* the world follows */
+    const int world = 1;
+    e.arms[world][align].delta_bare = (struct ap_interval){-0.1, -0.4, 0.2};
+    ap_buffer_clear(&text);
+    check_ok(ap_evaluation_cautions(&e, NULL, unasked, 1, &text, &err), err);
+    check_holds(text.data, "Caution: Align-Pro gains +");
+    check_holds(text.data, "-0.10 [-0.40, 0.20] under world, which training never asked");
+    assert_int_equal(times(text.data, "\n"), 1);
+
+    for (int i = 0; i < 8; i++) {
+        check_ok(ap_database_metric(db, "align", i, "valid_reward", 0.1 * i, &err), err);
+        check_ok(ap_database_metric(db, "align", i, "valid_<b>", -0.1 * i, &err), err);
+        check_ok(ap_database_metric(db, "align", i, "gap", 0.2 * i, &err), err);
+        check_ok(ap_database_metric(db, "rlhf", i, "repetition", 0.01 * i, &err), err);
+    }
+    struct ap_report_source source = {.db = db,
+                                      .evaluation = &e,
+                                      .title = "t",
+                                      .monitor = &monitor,
+                                      .unasked = unasked,
+                                      .n_unasked = 1};
+    check_ok(ap_report_html(&source, &page, &err), err);
+    check_tags(page.data);
+    check_holds(page.data, "<h2>How the texts look</h2>");
+    check_holds(page.data, "<p><strong>Caution: Align-Pro gains +");
+    check_holds(page.data, "Align-Pro on valid prompts, by judge");
+    check_holds(page.data, "&lt;b&gt;");
+    check_holds(page.data, "Reward ahead of the held-out judge");
+    assert_int_equal(times(page.data, "<table>"), 3);
+    assert_int_equal(times(page.data, "<svg "), 5 + 2 * 2 + 3);
+    ap_buffer_free(&page);
+    ap_buffer_clear(&text);
+    check_ok(ap_evaluation_json(&e, &text, &err), err);
+    check_holds(text.data, "\"texts\": [");
+    check_holds(text.data, "\"answer_missing_end\": ");
+    check_absent(text.data, "\"gap\"");
+    ap_buffer_free(&text);
+    ap_database_close(db);
+}
+
 static void test_hostile_text_is_text(void **state)
 {
     (void)state;
@@ -325,6 +396,7 @@ int main(void)
         cmocka_unit_test(test_checker_can_fail),
         cmocka_unit_test(test_page),
         cmocka_unit_test(test_noise),
+        cmocka_unit_test(test_texts_and_cautions),
         cmocka_unit_test(test_hostile_text_is_text),
         cmocka_unit_test(test_nothing_from_elsewhere),
         cmocka_unit_test(test_partial_runs),
