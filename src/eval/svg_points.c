@@ -124,8 +124,8 @@ struct box {
 enum { BOXES_MAX = 128 };
 
 struct taken {
-    struct box boxes[BOXES_MAX];
-    int n;
+    struct box boxes[BOXES_MAX]; /* first those of the points, then those of names */
+    int n, n_point;
 };
 
 static void take(struct taken *t, struct box box)
@@ -136,7 +136,7 @@ static void take(struct taken *t, struct box box)
 
 static bool is_free(const struct taken *t, struct box box)
 {
-    if (box.left < AP_SVG_LEFT || box.right > AP_SVG_WIDTH || box.top < AP_SVG_TOP - 12 ||
+    if (box.left < AP_SVG_LEFT - 6 || box.right > AP_SVG_WIDTH || box.top < AP_SVG_TOP - 12 ||
         box.bottom > BOTTOM)
         return false;
     for (int i = 0; i < t->n; i++)
@@ -146,7 +146,26 @@ static bool is_free(const struct taken *t, struct box box)
     return true;
 }
 
-/* In the first place about the point that is free; nowhere when none is. */
+/* Squared, from a box to the middle of a point's; 0 inside. */
+static double gap(struct box box, struct box point)
+{
+    double x = (point.left + point.right) / 2, y = (point.top + point.bottom) / 2;
+    double dx = fmax(0, fmax(box.left - x, x - box.right));
+    double dy = fmax(0, fmax(box.top - y, y - box.bottom));
+    return dx * dx + dy * dy;
+}
+
+/* A name belongs to the point that is nearest to it. */
+static bool is_nearest(const struct taken *t, struct box box, double x, double y)
+{
+    double own = gap(box, (struct box){x, x, y, y});
+    int n_near = 0;
+    for (int i = 0; i < t->n_point; i++)
+        n_near += gap(box, t->boxes[i]) <= own;
+    return n_near <= 1;
+}
+
+/* In the first place about the point that is free and nobody else's; nowhere when none is. */
 static void put_label(struct ap_page *page, struct taken *taken, const struct ap_svg_point *point,
                       double x, double y)
 {
@@ -162,7 +181,7 @@ static void put_label(struct ap_page *page, struct taken *taken, const struct ap
         double left = x + places[i].dx - places[i].share * width, base = y + places[i].dy;
         box[i] = (struct box){left, left + width, base - 10, base + 3};
     }
-    while (best < n && !is_free(taken, box[best]))
+    while (best < n && !(is_free(taken, box[best]) && is_nearest(taken, box[best], x, y)))
         best++;
     if (best == n)
         return;
@@ -184,6 +203,7 @@ static void put_names(struct ap_page *page, const struct ap_svg_group *groups, i
             if (is_there(p))
                 take(&taken, (struct box){x - half, x + half, y - half, y + half});
         }
+    taken.n_point = taken.n;
     for (int g = 0; g < n_groups; g++)
         for (int i = 0; i < groups[g].n; i++)
             if (is_there(&groups[g].points[i]))
