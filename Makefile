@@ -4,6 +4,7 @@
 #   make demo       the whole method on the bundled world, ends in alignpro-demo/run/report.html
 #   make test       the quick tests
 #   make test-full  and the sanitizers, more shapes, fuzz smoke
+#   make experiment  three worlds, two prompters, two targets, three seeds: an hour; resumes where it was stopped
 #   make bench      the benchmarks
 #   make install    PREFIX (default /usr/local), DESTDIR
 #   make deb        Debian packages, in build-deb/deb
@@ -11,9 +12,10 @@
 BUILD ?= build
 JOBS  ?= $(shell nproc)
 DEMO  ?= alignpro-demo
+EXPERIMENT ?= alignpro-experiment
 PREFIX ?= /usr/local
 
-.PHONY: all deps demo test test-full test-sanitize bench experiment-demo install deb clean
+.PHONY: all deps demo test test-full test-sanitize bench experiment install deb clean
 
 all: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS) alignpro
@@ -27,8 +29,8 @@ $(BUILD)/build.ninja: CMakeLists.txt | deps
 demo: all
 	@$(BUILD)/alignpro demo --dir $(DEMO)
 
-experiment-demo: all
-	@for seed in 1 2 3; do $(BUILD)/alignpro demo --dir $(DEMO)-seed$$seed --seed $$seed || exit 1; done
+experiment: all
+	@sh tools/experiment.sh $(BUILD) $(EXPERIMENT)
 
 test: deps $(BUILD)/build.ninja
 	@ninja -C $(BUILD) -j $(JOBS)

@@ -15,7 +15,7 @@ static ap_status write_file(const char *dir, const struct ap_demo_file *file, st
     return status;
 }
 
-ap_status ap_demo_write(const char *dir, uint64_t seed, struct ap_error *err)
+ap_status ap_demo_write(const char *dir, const struct ap_demo_data *what, struct ap_error *err)
 {
     ap_status status = ap_dir_make(dir, err);
     for (int i = 0; status == AP_OK && i < ap_n_demo_files; i++)
@@ -25,7 +25,7 @@ ap_status ap_demo_write(const char *dir, uint64_t seed, struct ap_error *err)
     char *data = ap_path_join(dir, "data");
     if (!data)
         return ap_fail(err, AP_MEMORY, "%s: out of memory", dir);
-    status = ap_demo_write_data(data, seed, err);
+    status = ap_demo_write_data(data, what, err);
     ap_free(data);
     return status;
 }

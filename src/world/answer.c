@@ -33,10 +33,20 @@ static void manner_from_row(struct ap_world_manner *m, const struct manner_row *
         m->cover[a] = row->cover;
 }
 
+/* The target half heeds its system message. */
+static void heed(struct ap_world_manner *m, ap_world_voice voice)
+{
+    if (voice == AP_WORLD_KIND)
+        m->close = 1 - .5 * (1 - m->close);
+    else if (voice == AP_WORLD_FACTS)
+        m->close *= .5;
+}
+
 void ap_world_manner_of_prompt(struct ap_world_manner *m, const struct ap_world_prompt *prompt)
 {
     manner_from_row(m, &style_manners[prompt->style]);
     m->off_animal = prompt->distractor;
+    heed(m, prompt->intent.voice);
 }
 
 /* The careless clauses first: where clauses disagree, the careful one has the last word, wherever
@@ -76,6 +86,7 @@ void ap_world_manner_of_request(struct ap_world_manner *m, const struct ap_world
     for (int a = 0; a < AP_WORLD_ASPECTS; a++)
         m->cover[a] = request->formal >> a & 1u ? .985 : .65;
     apply_clauses(m, request->clauses);
+    heed(m, request->intent.voice);
 }
 
 int ap_world_other_animal(int animal, struct ap_random *r)

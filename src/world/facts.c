@@ -58,6 +58,13 @@ const char ap_world_polite[] = "I hope this helps!";
 static const unsigned char aspect_sets[N_SETS] = {
     1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 18, 19, 20, 21, 22, 24, 25, 26, 28};
 
+const char *const ap_world_voice_names[AP_WORLD_VOICES] = {
+    [AP_WORLD_KIND] = "kind", [AP_WORLD_FACTS] = "facts"};
+
+const char *const ap_world_systems[AP_WORLD_VOICES] = {
+    [AP_WORLD_KIND] = "You are a kind guide. End with a warm word.",
+    [AP_WORLD_FACTS] = "You are a fact book. No small talk."};
+
 int ap_world_animal_find(const char *name, size_t n)
 {
     for (int a = 0; a < AP_WORLD_ANIMALS; a++)
@@ -135,6 +142,7 @@ void ap_world_intent_draw(struct ap_world_intent *intent, const struct ap_world_
                           unsigned from, struct ap_random *r)
 {
     static const double weights[AP_WORLD_WANTED_MAX] = {2.0 / 11, 5.0 / 11, 4.0 / 11};
+    intent->voice = AP_WORLD_NO_VOICE;
     do {
         int32_t order[AP_WORLD_ASPECTS] = {0, 1, 2, 3, 4};
         intent->animal = ap_world_pick(r, AP_WORLD_ANIMALS);

@@ -37,8 +37,20 @@ extern const char *const ap_world_fillers[AP_WORLD_FILLERS];
 extern const char *const ap_world_lazy[AP_WORLD_LAZY];
 extern const char ap_world_polite[];
 
-/* What somebody wants to know. */
+/* What the system message of Orca's shape asks of the guide's manner. */
+typedef enum ap_world_voice {
+    AP_WORLD_NO_VOICE, /* no system message */
+    AP_WORLD_KIND,     /* courtesy is worth twice as much */
+    AP_WORLD_FACTS,    /* courtesy costs */
+    AP_WORLD_VOICES
+} ap_world_voice;
+
+extern const char *const ap_world_voice_names[AP_WORLD_VOICES]; /* in meta; NULL for none */
+extern const char *const ap_world_systems[AP_WORLD_VOICES];     /* the messages; NULL for none */
+
+/* What somebody wants to know, and under which system message. */
 struct ap_world_intent {
+    ap_world_voice voice;
     int animal;
     int n;                            /* 1 to 3 */
     int aspects[AP_WORLD_WANTED_MAX]; /* distinct, in the order of asking */
@@ -114,9 +126,9 @@ struct ap_world_prompt {
     struct ap_world_line text;
 };
 
-/* Style by its share; drawn as one style. */
+/* Style by its share in the shape; drawn as one style. */
 void ap_world_prompt_draw(struct ap_world_prompt *prompt, const struct ap_world_intent *intent,
-                          struct ap_random *r);
+                          ap_world_shape shape, struct ap_random *r);
 void ap_world_prompt_draw_style(struct ap_world_prompt *prompt,
                                 const struct ap_world_intent *intent, ap_world_style style,
                                 struct ap_random *r);
@@ -218,6 +230,20 @@ struct ap_world_preference {
     struct ap_world_line chosen, rejected;
     double score_chosen, score_rejected; /* true scores, for tests; not written */
 };
+
+/* An answer with the five scores of HelpSteer's schema, in its order: helpfulness, correctness,
+ * coherence, complexity, verbosity. */
+#define AP_WORLD_RATINGS 5
+struct ap_world_rated {
+    struct ap_world_line answer;
+    int rating[AP_WORLD_RATINGS]; /* 0 to 4 */
+    double score;                 /* true score, for tests; not written */
+};
+extern const char *const ap_world_rating_names[AP_WORLD_RATINGS];
+
+/* Two answers to a prompt that differ, from the process of the pairs, each rated with noise. */
+void ap_world_rated_draw(struct ap_world_rated rated[2], const struct ap_world_prompt *prompt,
+                         struct ap_random *r);
 
 void ap_world_preference_draw(struct ap_world_preference *pair,
                               const struct ap_world_prompt *prompt, struct ap_random *r);

@@ -1,5 +1,5 @@
-/* Preference pairs for the reward: two answers to one user prompt, labelled by Bradley-Terry on the
- * true score, beta 2.
+/* Preference data for the reward: two answers to one user prompt, labelled by Bradley-Terry on the
+ * true score, beta 2, or, in HelpSteer's shape, each rated from 0 to 4 by five noisy measures.
  *
  * Where the answers come from: a quarter answers a mediocre rewrite, a quarter answers the prompt
  * itself, half is written with random care. The first two quarters are drawn from the process that
@@ -8,7 +8,7 @@
  * function of a seed that needs no trained model and can be written before any stage.
  *
  * Not here: learning from the pairs. Entry points: ap_world_preference_draw,
- * ap_world_careless_draw. */
+ * ap_world_rated_draw, ap_world_careless_draw. */
 #include "world/guide.h"
 
 #include <math.h>
@@ -128,22 +128,60 @@ static void draw_answer(struct ap_world_line *answer, const struct ap_world_prom
     }
 }
 
+/* Two answers that differ, and what they are worth. */
+static void draw_two(struct ap_world_line answers[2], struct ap_world_verdict verdicts[2],
+                     const struct ap_world_prompt *prompt, struct ap_random *r)
+{
+    do {
+        draw_answer(&answers[0], prompt, r);
+        draw_answer(&answers[1], prompt, r);
+    } while (!strcmp(answers[0].s, answers[1].s));
+    for (int i = 0; i < 2; i++)
+        ap_world_judge(&verdicts[i], &prompt->intent, answers[i].s, true);
+}
+
 void ap_world_preference_draw(struct ap_world_preference *pair,
                               const struct ap_world_prompt *prompt, struct ap_random *r)
 {
-    struct ap_world_verdict a, b;
-    do {
-        draw_answer(&pair->chosen, prompt, r);
-        draw_answer(&pair->rejected, prompt, r);
-    } while (!strcmp(pair->chosen.s, pair->rejected.s));
-    ap_world_judge(&a, &prompt->intent, pair->chosen.s, true);
-    ap_world_judge(&b, &prompt->intent, pair->rejected.s, true);
-    bool keep = ap_world_chance(r, 1.0 / (1.0 + exp(-LABEL_BETA * (a.score - b.score))));
-    if (!keep) {
-        struct ap_world_line answer = pair->chosen;
-        pair->chosen = pair->rejected;
-        pair->rejected = answer;
+    struct ap_world_line answers[2];
+    struct ap_world_verdict v[2];
+    draw_two(answers, v, prompt, r);
+    bool keep = ap_world_chance(r, 1.0 / (1.0 + exp(-LABEL_BETA * (v[0].score - v[1].score))));
+    pair->chosen = answers[keep ? 0 : 1];
+    pair->rejected = answers[keep ? 1 : 0];
+    pair->score_chosen = v[keep ? 0 : 1].score;
+    pair->score_rejected = v[keep ? 1 : 0].score;
+}
+
+const char *const ap_world_rating_names[AP_WORLD_RATINGS] = {
+    "helpfulness", "correctness", "coherence", "complexity", "verbosity"};
+
+/* What a rater gives to what deserves x of 4: half of the time he is off by up to one. */
+static int rate(double x, struct ap_random *r)
+{
+    double noise = 2 * (ap_random_uniform(r) - .5);
+    double rating = floor(x + (ap_world_chance(r, .5) ? noise : 0) + .5);
+    return (int)(rating < 0 ? 0 : rating > 4 ? 4 : rating);
+}
+
+void ap_world_rated_draw(struct ap_world_rated rated[2], const struct ap_world_prompt *prompt,
+                         struct ap_random *r)
+{
+    struct ap_world_line answers[2];
+    struct ap_world_verdict v[2];
+    draw_two(answers, v, prompt, r);
+    for (int i = 0; i < 2; i++) {
+        const double wanted = prompt->intent.n, stated = v[i].right + v[i].wrong;
+        const double deserved[AP_WORLD_RATINGS] = {
+            v[i].score * 4 / 4.5, /* the best answer has 4.5 */
+            4 * v[i].right / wanted - v[i].wrong - v[i].off,
+            4 - 2 * v[i].garbled - v[i].off - .5 * v[i].extra,
+            stated + .5 * v[i].extra,
+            stated + v[i].extra + v[i].lazy + v[i].polite,
+        };
+        rated[i].answer = answers[i];
+        rated[i].score = v[i].score;
+        for (int k = 0; k < AP_WORLD_RATINGS; k++)
+            rated[i].rating[k] = rate(deserved[k], r);
     }
-    pair->score_chosen = keep ? a.score : b.score;
-    pair->score_rejected = keep ? b.score : a.score;
 }

@@ -16,7 +16,10 @@ struct style_row {
         *forms[N_FORMS]; /* %a the animal, %v the names, %d the distractor with its article */
 };
 
-static const double style_shares[AP_WORLD_STYLES] = {.25, .25, .20, .20, .10};
+static const double style_shares[AP_WORLD_SHAPES][AP_WORLD_STYLES] = {
+    [AP_WORLD_ULTRAFEEDBACK] = {.25, .25, .20, .20, .10},
+    [AP_WORLD_HELPSTEER] = {.10, .35, .10, .35, .10},
+    [AP_WORLD_ORCA] = {.25, .25, .20, .20, .10}};
 
 const char *const ap_world_style_names[AP_WORLD_STYLES] = {"terse", "vague", "noisy", "ramble",
                                                            "plain"};
@@ -145,8 +148,8 @@ void ap_world_prompt_draw_style(struct ap_world_prompt *prompt,
 }
 
 void ap_world_prompt_draw(struct ap_world_prompt *prompt, const struct ap_world_intent *intent,
-                          struct ap_random *r)
+                          ap_world_shape shape, struct ap_random *r)
 {
-    int style = ap_world_pick_weighted(r, style_shares, AP_WORLD_STYLES);
+    int style = ap_world_pick_weighted(r, style_shares[shape], AP_WORLD_STYLES);
     ap_world_prompt_draw_style(prompt, intent, (ap_world_style)style, r);
 }

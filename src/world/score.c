@@ -142,6 +142,8 @@ static const char *skip_space(const char *s)
 void ap_world_judge(struct ap_world_verdict *verdict, const struct ap_world_intent *intent,
                     const char *answer, bool ended)
 {
+    static const double courtesy[AP_WORLD_VOICES] = {
+        [AP_WORLD_NO_VOICE] = .5, [AP_WORLD_KIND] = 1, [AP_WORLD_FACTS] = -.5};
     struct reader r = {intent, verdict, intent->animal, 0};
     const char *s = skip_space(answer);
     memset(verdict, 0, sizeof(*verdict));
@@ -154,7 +156,7 @@ void ap_world_judge(struct ap_world_verdict *verdict, const struct ap_world_inte
     }
     verdict->score = 4.0 * verdict->right / intent->n - verdict->wrong - verdict->off -
                      0.5 * verdict->extra - verdict->garbled - 0.5 * verdict->lazy +
-                     (verdict->polite ? 0.5 : 0.0) - (ended ? 0.0 : 1.0);
+                     (verdict->polite ? courtesy[intent->voice] : 0.0) - (ended ? 0.0 : 1.0);
 }
 
 static ap_status read_aspects(struct ap_world_intent *intent, const json_t *aspects,
@@ -177,6 +179,21 @@ static ap_status read_aspects(struct ap_world_intent *intent, const json_t *aspe
     return AP_OK;
 }
 
+static ap_status read_voice(struct ap_world_intent *intent, const json_t *meta,
+                            struct ap_error *err)
+{
+    const char *name = NULL;
+    ap_status status = ap_json_text(meta, "voice", "meta", false, &name, NULL, err);
+    if (status != AP_OK || !name)
+        return status;
+    for (int v = AP_WORLD_NO_VOICE + 1; v < AP_WORLD_VOICES; v++)
+        if (!strcmp(name, ap_world_voice_names[v])) {
+            intent->voice = (ap_world_voice)v;
+            return AP_OK;
+        }
+    return ap_fail(err, AP_FORMAT, "meta: voice is '%s', expected kind or facts", name);
+}
+
 static ap_status intent_of_meta(struct ap_world_intent *intent, const char *meta,
                                 struct ap_error *err)
 {
@@ -195,7 +212,8 @@ static ap_status intent_of_meta(struct ap_world_intent *intent, const char *meta
                          animal);
         goto out;
     }
-    status = read_aspects(intent, json_object_get(root, "aspects"), err);
+    AP_TRY(read_aspects(intent, json_object_get(root, "aspects"), err));
+    status = read_voice(intent, root, err);
 out:
     json_decref(root);
     return status;

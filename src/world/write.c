@@ -26,7 +26,13 @@ const struct ap_world_sizes ap_world_sizes_default = {.n_corpus = 36000,
                                                       .n_valid = 100,
                                                       .n_test = 220};
 
+const char *const ap_world_shape_names[AP_WORLD_SHAPES] = {[AP_WORLD_ULTRAFEEDBACK] =
+                                                               "ultrafeedback",
+                                                           [AP_WORLD_HELPSTEER] = "helpsteer",
+                                                           [AP_WORLD_ORCA] = "orca"};
+
 struct writer {
+    ap_world_shape shape;
     struct ap_world_splits splits;
     struct ap_buffer out;
     uint64_t *seen; /* owned; hashes of the file's prompts, open addressing, 0 = free */
@@ -49,25 +55,43 @@ static ap_status put_line(struct writer *w, json_t *line, struct ap_error *err)
     return status;
 }
 
+/* A line under its intent's system message, if any. Takes the reference. */
+static ap_status put_under(struct writer *w, const struct ap_world_intent *intent, json_t *line,
+                           struct ap_error *err)
+{
+    const char *system = ap_world_systems[intent->voice];
+    if (line && system)
+        json_object_set_new(line, "system", json_string(system));
+    return put_line(w, line, err);
+}
+
+static void draw_voice(struct ap_world_intent *intent, const struct writer *w, struct ap_random *r)
+{
+    if (w->shape == AP_WORLD_ORCA)
+        intent->voice = ap_world_chance(r, .5) ? AP_WORLD_KIND : AP_WORLD_FACTS;
+}
+
 static ap_status corpus_line(struct writer *w, struct ap_random *r, struct ap_error *err)
 {
     struct ap_world_intent intent;
     struct ap_world_manner manner;
     struct ap_world_line answer;
     ap_world_intent_draw(&intent, &w->splits, AP_WORLD_ALL, r);
+    draw_voice(&intent, w, r);
     if (ap_world_chance(r, .4)) {
         struct ap_world_prompt prompt;
-        ap_world_prompt_draw(&prompt, &intent, r);
+        ap_world_prompt_draw(&prompt, &intent, w->shape, r);
         ap_world_manner_of_prompt(&manner, &prompt);
         ap_world_answer_draw(&answer, &intent, &manner, r);
-        return put_line(w, json_pack("{s:s,s:s}", "prompt", prompt.text.s, "response", answer.s),
-                        err);
+        return put_under(
+            w, &intent, json_pack("{s:s,s:s}", "prompt", prompt.text.s, "response", answer.s), err);
     }
     struct ap_world_request request;
     ap_world_request_draw(&request, &intent, &ap_world_request_corpus, r);
     ap_world_manner_of_request(&manner, &request);
     ap_world_answer_draw(&answer, &intent, &manner, r);
-    return put_line(w, json_pack("{s:s,s:s}", "prompt", request.text.s, "response", answer.s), err);
+    return put_under(w, &intent,
+                     json_pack("{s:s,s:s}", "prompt", request.text.s, "response", answer.s), err);
 }
 
 static void draw_train_prompt(struct ap_world_prompt *prompt, const struct writer *w,
@@ -75,7 +99,8 @@ static void draw_train_prompt(struct ap_world_prompt *prompt, const struct write
 {
     struct ap_world_intent intent;
     ap_world_intent_draw(&intent, &w->splits, AP_WORLD_TRAIN, r);
-    ap_world_prompt_draw(prompt, &intent, r);
+    draw_voice(&intent, w, r);
+    ap_world_prompt_draw(prompt, &intent, w->shape, r);
 }
 
 static ap_status rewrite_line(struct writer *w, struct ap_random *r, struct ap_error *err)
@@ -84,8 +109,26 @@ static ap_status rewrite_line(struct writer *w, struct ap_random *r, struct ap_e
     struct ap_world_request request;
     draw_train_prompt(&prompt, w, r);
     ap_world_rewrite_draw(&request, &prompt, r);
-    return put_line(w, json_pack("{s:s,s:s}", "prompt", prompt.text.s, "rewrite", request.text.s),
-                    err);
+    return put_under(w, &prompt.intent,
+                     json_pack("{s:s,s:s}", "prompt", prompt.text.s, "rewrite", request.text.s),
+                     err);
+}
+
+/* HelpSteer's schema: a line for each of the two answers. */
+static ap_status rated_lines(struct writer *w, const struct ap_world_prompt *prompt,
+                             struct ap_random *r, struct ap_error *err)
+{
+    struct ap_world_rated rated[2];
+    ap_status status = AP_OK;
+    ap_world_rated_draw(rated, prompt, r);
+    for (int i = 0; status == AP_OK && i < 2; i++) {
+        json_t *line =
+            json_pack("{s:s,s:s}", "prompt", prompt->text.s, "response", rated[i].answer.s);
+        for (int k = 0; line && k < AP_WORLD_RATINGS; k++)
+            json_object_set_new(line, ap_world_rating_names[k], json_integer(rated[i].rating[k]));
+        status = put_line(w, line, err);
+    }
+    return status;
 }
 
 static ap_status preference_line(struct writer *w, struct ap_random *r, struct ap_error *err)
@@ -93,11 +136,14 @@ static ap_status preference_line(struct writer *w, struct ap_random *r, struct a
     struct ap_world_prompt prompt;
     struct ap_world_preference pair;
     draw_train_prompt(&prompt, w, r);
+    if (w->shape == AP_WORLD_HELPSTEER)
+        return rated_lines(w, &prompt, r, err);
     ap_world_preference_draw(&pair, &prompt, r);
-    return put_line(w,
-                    json_pack("{s:s,s:s,s:s}", "prompt", prompt.text.s, "chosen", pair.chosen.s,
-                              "rejected", pair.rejected.s),
-                    err);
+    const char *key = w->shape == AP_WORLD_ORCA ? "question" : "prompt";
+    return put_under(w, &prompt.intent,
+                     json_pack("{s:s,s:s,s:s}", key, prompt.text.s, "chosen", pair.chosen.s,
+                               "rejected", pair.rejected.s),
+                     err);
 }
 
 static json_t *meta_of(const struct ap_world_prompt *prompt)
@@ -109,6 +155,8 @@ static json_t *meta_of(const struct ap_world_prompt *prompt)
     json_t *meta =
         json_pack("{s:s,s:o,s:s}", "animal", ap_world_animals[prompt->intent.animal].name,
                   "aspects", aspects, "style", ap_world_style_names[prompt->style]);
+    if (prompt->intent.voice != AP_WORLD_NO_VOICE)
+        json_object_set_new(meta, "voice", json_string(ap_world_voice_names[prompt->intent.voice]));
     if (prompt->distractor >= 0)
         json_object_set_new(meta, "distractor",
                             json_string(ap_world_animals[prompt->distractor].name));
@@ -158,10 +206,12 @@ static ap_status prompt_line(struct writer *w, struct ap_stream stream, ap_world
             ap_world_intent_draw(&intent, &w->splits, AP_WORLD_TRAIN, &r);
         else
             held_out_intent(&intent, w, split, (int64_t)stream.record, &r);
-        ap_world_prompt_draw(&prompt, &intent, &r);
+        draw_voice(&intent, w, &r);
+        ap_world_prompt_draw(&prompt, &intent, w->shape, &r);
         if (is_new(w, &prompt.text))
-            return put_line(
-                w, json_pack("{s:s,s:o}", "prompt", prompt.text.s, "meta", meta_of(&prompt)), err);
+            return put_under(
+                w, &intent,
+                json_pack("{s:s,s:o}", "prompt", prompt.text.s, "meta", meta_of(&prompt)), err);
     }
     return ap_fail(err, AP_INVALID,
                    "the demo's data: no new prompt in %d draws after %" PRIu64
@@ -229,12 +279,12 @@ out:
 }
 
 /* What world.json must say for the files to be left as they are. */
-static ap_status make_stamp(struct ap_buffer *stamp, uint64_t seed,
+static ap_status make_stamp(struct ap_buffer *stamp, ap_world_shape shape, uint64_t seed,
                             const struct ap_world_sizes *sizes, struct ap_error *err)
 {
     ap_status status;
-    AP_TRY(
-        ap_buffer_printf(stamp, err, "{\"version\": %d, \"seed\": %" PRIu64, WORLD_VERSION, seed));
+    AP_TRY(ap_buffer_printf(stamp, err, "{\"version\": %d, \"shape\": \"%s\", \"seed\": %" PRIu64,
+                            WORLD_VERSION, ap_world_shape_names[shape], seed));
     for (size_t i = 0; i < AP_LEN(file_rows); i++)
         AP_TRY(ap_buffer_printf(stamp, err, ", \"%s\": %" PRId64, file_rows[i].name,
                                 count_of(&file_rows[i], sizes)));
@@ -270,17 +320,17 @@ static ap_status check_sizes(const struct ap_world_sizes *sizes, struct ap_error
     return AP_OK;
 }
 
-ap_status ap_world_write(const char *dir, uint64_t seed, const struct ap_world_sizes *sizes,
-                         struct ap_error *err)
+ap_status ap_world_write(const char *dir, ap_world_shape shape, uint64_t seed,
+                         const struct ap_world_sizes *sizes, struct ap_error *err)
 {
-    struct writer w = {.seen = NULL};
+    struct writer w = {.shape = shape};
     struct ap_buffer stamp = {0};
     char *stamp_path = NULL;
     ap_status status;
     sizes = sizes ? sizes : &ap_world_sizes_default;
     AP_TRY(check_sizes(sizes, err));
     AP_TRY(in_dir(&stamp_path, dir, "world.json", err));
-    AP_TRY(make_stamp(&stamp, seed, sizes, err));
+    AP_TRY(make_stamp(&stamp, shape, seed, sizes, err));
     if (is_written(dir, stamp_path, &stamp))
         goto out;
     AP_TRY(ap_dir_make(dir, err));
@@ -297,7 +347,17 @@ out:
     return status;
 }
 
-ap_status ap_demo_write_data(const char *dir, uint64_t seed, struct ap_error *err)
+ap_status ap_demo_write_data(const char *dir, const struct ap_demo_data *data, struct ap_error *err)
 {
-    return ap_world_write(dir, seed, NULL, err);
+    struct ap_world_sizes sizes = ap_world_sizes_default;
+    int shape = 0;
+    while (shape < AP_WORLD_SHAPES && strcmp(data->shape, ap_world_shape_names[shape]) != 0)
+        shape++;
+    if (shape == AP_WORLD_SHAPES)
+        return ap_fail(err, AP_INVALID,
+                       "the demo's shape: got '%s', expected ultrafeedback, helpsteer or orca",
+                       data->shape);
+    if (data->n_rewrites > 0)
+        sizes.n_rewrites = data->n_rewrites;
+    return ap_world_write(dir, (ap_world_shape)shape, data->seed, &sizes, err);
 }

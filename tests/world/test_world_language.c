@@ -114,7 +114,7 @@ static void every_style_asks_for_its_intent(void **state)
         struct ap_world_prompt p;
         stream(&r, i);
         ap_world_intent_draw(&intent, &splits, AP_WORLD_ALL, &r);
-        ap_world_prompt_draw(&p, &intent, &r);
+        ap_world_prompt_draw(&p, &intent, AP_WORLD_ULTRAFEEDBACK, &r);
         styles[p.style]++;
         if (p.style == AP_WORLD_NOISY)
             typos += !names_all(&p);

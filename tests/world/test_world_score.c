@@ -169,7 +169,7 @@ static double mean_score(enum answer_to to, ap_world_style style)
         ap_random_init(&r, &(struct ap_stream){.seed = 11, .record = i});
         ap_world_intent_draw(&intent, &splits, AP_WORLD_ALL, &r);
         if (style == AP_WORLD_STYLES)
-            ap_world_prompt_draw(&p, &intent, &r);
+            ap_world_prompt_draw(&p, &intent, AP_WORLD_ULTRAFEEDBACK, &r);
         else
             ap_world_prompt_draw_style(&p, &intent, style, &r);
         if (to == TO_REWRITE)
@@ -227,7 +227,7 @@ static void labels_follow_the_true_score(void **state)
         struct ap_world_preference pair;
         ap_random_init(&r, &(struct ap_stream){.seed = 12, .record = i});
         ap_world_intent_draw(&intent, &splits, AP_WORLD_TRAIN, &r);
-        ap_world_prompt_draw(&p, &intent, &r);
+        ap_world_prompt_draw(&p, &intent, AP_WORLD_ULTRAFEEDBACK, &r);
         ap_world_preference_draw(&pair, &p, &r);
         assert_string_not_equal(pair.chosen.s, pair.rejected.s);
         right += pair.score_chosen > pair.score_rejected;

@@ -56,9 +56,9 @@ static void files_are_a_function_of_the_seed(void **state)
     struct ap_buffer of_a = {0}, of_b = {0}, of_c = {0};
     struct ap_world_sizes more = small;
     more.n_corpus += 500;
-    check_ok(ap_world_write(a, 5, &small, &err), err);
-    check_ok(ap_world_write(b, 5, &more, &err), err);
-    check_ok(ap_world_write(c, 6, &small, &err), err);
+    check_ok(ap_world_write(a, AP_WORLD_ULTRAFEEDBACK, 5, &small, &err), err);
+    check_ok(ap_world_write(b, AP_WORLD_ULTRAFEEDBACK, 5, &more, &err), err);
+    check_ok(ap_world_write(c, AP_WORLD_ULTRAFEEDBACK, 6, &small, &err), err);
     for (size_t i = 0; i < AP_LEN(names); i++) {
         read_all(a, names[i], &of_a);
         read_all(b, names[i], &of_b);
@@ -130,7 +130,7 @@ static void files_have_their_schema_and_intents(void **state)
     struct ap_error err = {0};
     struct ap_world_splits splits;
     int train[AP_WORLD_INTENTS] = {0}, valid[AP_WORLD_INTENTS] = {0}, test[AP_WORLD_INTENTS] = {0};
-    check_ok(ap_world_write(*state, 1, &small, &err), err);
+    check_ok(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 1, &small, &err), err);
     assert_int_equal(check_file(*state, names[0], corpus, 2, NULL), small.n_corpus);
     assert_int_equal(check_file(*state, names[1], rewrites, 2, NULL), small.n_rewrites);
     assert_int_equal(check_file(*state, names[2], preferences, 3, NULL), small.n_preferences);
@@ -157,7 +157,7 @@ static void prompts_are_distinct(void **state)
     struct ap_buffer text[3] = {{0}};
     char *prompts[4000];
     size_t n = 0;
-    check_ok(ap_world_write(*state, 2, &small, &err), err);
+    check_ok(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 2, &small, &err), err);
     for (int f = 0; f < 3; f++) {
         char *rest = NULL;
         read_all(*state, names[3 + f], &text[f]);
@@ -180,18 +180,20 @@ static void written_files_are_left_and_others_replaced(void **state)
     struct ap_error err = {0};
     struct ap_buffer before = {0}, after = {0};
     char *path = below(*state, "corpus.jsonl");
-    check_ok(ap_world_write(*state, 1, &small, &err), err);
+    check_ok(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 1, &small, &err), err);
     read_all(*state, "corpus.jsonl", &before);
     check_ok(ap_file_write(path, "mine\n", 5, &err), err);
-    check_ok(ap_world_write(*state, 1, &small, &err), err); /* vouched for: untouched */
+    check_ok(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 1, &small, &err),
+             err); /* vouched for: untouched */
     read_all(*state, "corpus.jsonl", &after);
     assert_string_equal(after.data, "mine\n");
-    check_ok(ap_world_write(*state, 2, &small, &err), err); /* another seed: replaced */
-    check_ok(ap_world_write(*state, 1, &small, &err), err);
+    check_ok(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 2, &small, &err),
+             err); /* another seed: replaced */
+    check_ok(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 1, &small, &err), err);
     read_all(*state, "corpus.jsonl", &after);
     assert_string_equal(after.data, before.data);
     assert_int_equal(unlink(path), 0); /* a file is gone: written again */
-    check_ok(ap_world_write(*state, 1, &small, &err), err);
+    check_ok(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 1, &small, &err), err);
     read_all(*state, "corpus.jsonl", &after);
     assert_string_equal(after.data, before.data);
     ap_buffer_free(&before);
@@ -204,15 +206,15 @@ static void bad_sizes_and_folders_are_refused(void **state)
     struct ap_error err = {0};
     struct ap_world_sizes sizes = small;
     sizes.n_rewrites = -1;
-    assert_int_equal(ap_world_write(*state, 1, &sizes, &err), AP_INVALID);
+    assert_int_equal(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 1, &sizes, &err), AP_INVALID);
     check_holds(err.text, "rewrites.jsonl: -1 lines");
     sizes = small;
     sizes.n_test = 1000001;
-    assert_int_equal(ap_world_write(*state, 1, &sizes, &err), AP_INVALID);
+    assert_int_equal(ap_world_write(*state, AP_WORLD_ULTRAFEEDBACK, 1, &sizes, &err), AP_INVALID);
     check_holds(err.text, "expected 0 to 1000000");
     char *file = below(*state, "file"), *dir = below(*state, "file/data");
     check_ok(ap_file_write(file, "x", 1, &err), err);
-    assert_int_not_equal(ap_world_write(dir, 1, &small, &err), AP_OK);
+    assert_int_not_equal(ap_world_write(dir, AP_WORLD_ULTRAFEEDBACK, 1, &small, &err), AP_OK);
     check_holds(err.text, file);
     ap_free(file);
     ap_free(dir);
