@@ -45,7 +45,7 @@ ap_status ap_stage_look(struct ap_stage_view *v, const char *run_dir, const char
     char *folder = ap_run_dir_path(&dir, stage, ""), *newest = NULL, *final = NULL;
     uint64_t n_files;
     ap_status status = AP_OK;
-    *v = (struct ap_stage_view){.step = -1};
+    *v = (struct ap_stage_view){.step = -1, .best = -1};
     snprintf(v->name, sizeof(v->name), "%s", stage);
     if (!folder) {
         status = ap_fail(err, AP_MEMORY, "%s: out of memory", run_dir);
@@ -57,8 +57,10 @@ ap_status ap_stage_look(struct ap_stage_view *v, const char *run_dir, const char
         goto out;
     AP_TRY(ap_checkpoint_newest(&dir, stage, &newest, &v->step, err));
     v->step = newest ? v->step : -1;
+    AP_TRY(ap_best_newest(&dir, stage, &v->best, err));
     v->done = ap_stage_done(&dir, stage);
-    v->filling = has(&dir, stage, AP_CHECKPOINT_NEW) || has(&dir, stage, AP_FINAL_NEW);
+    v->filling = has(&dir, stage, AP_CHECKPOINT_NEW) || has(&dir, stage, AP_BEST_NEW) ||
+                 has(&dir, stage, AP_FINAL_NEW);
     AP_TRY(ap_dir_size(folder, &v->bytes, &n_files, err));
     if ((final = ap_path_join(folder, "final")))
         ap_inspect_result(final, v->result);
@@ -98,6 +100,8 @@ json_t *ap_stage_json(const struct ap_stage_view *v)
     json_t *facts = v->facts[0] ? json_loads(v->facts, 0, NULL) : NULL;
     if (facts)
         json_object_set_new(o, "facts", facts);
+    if (v->best >= 0)
+        json_object_set_new(o, "best", json_integer(v->best));
     if (v->normalised)
         json_object_set_new(o, "normaliser",
                             json_pack("{s:f, s:f}", "gain", v->gain, "bias", v->bias));
@@ -121,6 +125,9 @@ ap_status ap_inspect_stage(const struct ap_inspected *p, const struct ap_inspect
         ap_tell_line(&t, "result", "%s", v.result[0] ? v.result : "none in final/");
         if (v.step >= 0)
             ap_tell_line(&t, "checkpoint", "ckpt/step-%08" PRId64 ", whole", v.step);
+        if (v.best >= 0)
+            ap_tell_line(&t, "best", "best/step-%08" PRId64 ", whole: did best on valid prompts",
+                         v.best);
         if (v.filling)
             ap_tell_line(&t, "half made",
                          "a checkpoint or result (*.tmp): being written, or "

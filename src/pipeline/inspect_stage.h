@@ -9,6 +9,7 @@ struct ap_stage_view {
     bool there, done, filling; /* its folder is; DONE is; a checkpoint or result is being filled,
                                   or was when its process was killed */
     int64_t step;              /* of the newest whole checkpoint, −1: none */
+    int64_t best;              /* the step in best/, −1: none */
     int64_t n_steps;           /* of the whole stage; 0: not known from the recipe */
     char result[96];           /* "adapter of rank 8", "" */
     char facts[256];           /* the line in DONE; "" */

@@ -6,7 +6,7 @@
  *   STAGE/ckpt/old.tmp        being removed
  *   STAGE/best/…              the same, of the steps that did best on valid prompts
  *
- * Entry points: ap_checkpoint_begin, _commit, _newest, ap_best_begin, _commit, _folder,
+ * Entry points: ap_checkpoint_begin, _commit, _newest, ap_best_begin, _commit, _newest, _folder,
  * ap_final_begin, _commit. */
 #include "store/run_dir.h"
 
@@ -238,6 +238,16 @@ ap_status ap_best_commit(const struct ap_run_dir *dir, const char *stage, const 
         if (list.steps[i] != step && list.steps[i] != keep)
             AP_TRY(remove_step(dir, stage, best, list.steps[i], err));
 out:
+    ap_free(list.steps);
+    return status;
+}
+
+ap_status ap_best_newest(const struct ap_run_dir *dir, const char *stage, int64_t *step,
+                         struct ap_error *err)
+{
+    struct step_list list = {0};
+    ap_status status = list_steps(dir, stage, best, &list, err);
+    *step = list.n ? list.steps[list.n - 1] : -1;
     ap_free(list.steps);
     return status;
 }

@@ -66,7 +66,10 @@ ap_status ap_best_begin(const struct ap_run_dir *dir, const char *stage, char **
                         struct ap_error *err);
 ap_status ap_best_commit(const struct ap_run_dir *dir, const char *stage, const char *folder,
                          int64_t step, int64_t keep, struct ap_error *err);
-/* Its folder (allocated); AP_NOT_FOUND where there is no whole one. */
+/* The newest whole one; −1 where there is none. */
+ap_status ap_best_newest(const struct ap_run_dir *dir, const char *stage, int64_t *step,
+                         struct ap_error *err);
+/* A step's folder (allocated); AP_NOT_FOUND where there is no whole one. */
 ap_status ap_best_folder(const struct ap_run_dir *dir, const char *stage, int64_t step,
                          char **folder, struct ap_error *err);
 /* The same for a stage's result: a temporary folder, then RUN/STAGE/final. */

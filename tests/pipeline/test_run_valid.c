@@ -80,6 +80,12 @@ static void test_a_held_out_reward_picks_the_step(void **state)
              (int)step);
     assert_int_equal(count_rows(run, text), 0);
 
+    program_must(&p, *state, "inspect", in_folder(*state, "run/align"));
+    snprintf(text, sizeof(text), "best/step-%08d, whole", (int)step);
+    check_holds(p.table, text);
+    snprintf(text, sizeof(text), "\"kept_step\": %d", (int)step);
+    check_holds(p.table, text);
+
     /* all pairs, and as many as both halves */
     program_must(&p, *state, "reward", recipe, "--set", "run.dir=all", "--set",
                  "rewards.main.pairs=all");

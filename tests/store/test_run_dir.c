@@ -228,6 +228,48 @@ static void final_is_replaced_whole(void **state)
 
 /* ---- full disk ---- */
 
+/* The new best and the one that a checkpoint goes on with; nothing else. */
+static void best_keeps_what_a_checkpoint_needs(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t step, keep;
+    } turns[] = {{0, -1}, {20, 0}, {40, 0}, {60, 40}};
+    struct ap_error err;
+    struct ap_run_dir dir;
+    char *root = fresh_folder(), *folder;
+    int64_t step;
+    must_open(&dir, root);
+    check_ok(ap_best_newest(&dir, "align", &step, &err), err);
+    assert_int_equal(step, -1);
+    for (size_t i = 0; i < AP_LEN(turns); i++) {
+        check_ok(ap_best_begin(&dir, "align", &folder, &err), err);
+        write_text(folder, "weights", "x");
+        check_ok(ap_best_commit(&dir, "align", folder, turns[i].step, turns[i].keep, &err), err);
+        ap_free(folder);
+        check_ok(ap_best_newest(&dir, "align", &step, &err), err);
+        assert_int_equal(step, turns[i].step);
+        assert_int_equal(exists(&dir, "align", "best/step-00000000"), i < 3);
+        assert_int_equal(exists(&dir, "align", "best/step-00000020"), i == 1);
+        assert_int_equal(exists(&dir, "align", "best/step-00000040"), i >= 2);
+    }
+    check_ok(ap_best_folder(&dir, "align", 40, &folder, &err), err);
+    check_holds(folder, "align/best/step-00000040");
+    ap_free(folder);
+    assert_int_equal(ap_best_folder(&dir, "align", 20, &folder, &err), AP_NOT_FOUND);
+    assert_null(folder);
+    check_holds(err.text, "is missing or not whole");
+    check_ok(ap_best_begin(&dir, "align", &folder, &err), err);
+    assert_int_equal(ap_best_commit(&dir, "align", folder, -1, -1, &err), AP_INVALID);
+    ap_free(folder);
+    ap_run_dir_close(&dir);
+    must_open(&dir, root); /* what was being filled is gone, what is whole stays */
+    assert_false(exists(&dir, "align", AP_BEST_NEW));
+    assert_true(exists(&dir, "align", "best/step-00000060"));
+    ap_run_dir_close(&dir);
+    remove_folder(root);
+}
+
 static void full_disk_keeps_the_old_checkpoint(void **state)
 {
     (void)state;
@@ -423,6 +465,7 @@ int main(void)
         cmocka_unit_test(unwritable_places),
         cmocka_unit_test(newest_complete_is_found),
         cmocka_unit_test(final_is_replaced_whole),
+        cmocka_unit_test(best_keeps_what_a_checkpoint_needs),
         cmocka_unit_test(full_disk_keeps_the_old_checkpoint),
         cmocka_unit_test(a_limit_on_file_size),
         cmocka_unit_test(in_use_by_another_process),
