@@ -17,6 +17,7 @@ int cli_sweep(int argc, char **argv);
 int cli_demo(int argc, char **argv);
 int cli_rewrite(int argc, char **argv);
 int cli_export(int argc, char **argv);
+int cli_report(int argc, char **argv);
 
 /* stage NULL: all of the recipe. Prints the summary after eval. Returns the exit code. */
 int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage);

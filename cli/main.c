@@ -24,6 +24,7 @@ const struct cli_command cli_commands[] = {
     {"ift", cli_ift, "one stage: the target learns from answers, for comparison"},
     {"eval", cli_eval, "every arm on one test set: table, intervals, report.html"},
     {"sweep", cli_sweep, "a recipe for each value of a key: reward against KL, and the knee"},
+    {"report", cli_report, "pages and tables of runs, one or several side by side"},
     {"rewrite", cli_rewrite, "one prompt in, its rewrite out"},
     {"export", cli_export, "the prompter, or a model, for peft, transformers or llama.cpp"},
     {"generate", cli_generate, "a model's continuations of ids, prompts or chats"},

@@ -1,16 +1,36 @@
-/* report.html, put together: sentences, table, plots, examples, and what made them. One page that
- * needs nothing else and runs nothing; a content policy in its head says so to the browser, too.
- * Entry point: ap_report_html. */
-#include "eval/html.h"
+/* report.html, put together: sentences, tables, plots, examples, all prompts, and what made them.
+ * One page that needs nothing else and runs nothing but its search; a content policy in its head
+ * says so to the browser, too. Entry point: ap_report_html. */
+#include "base/sha256.h"
+#include "eval/html_compare.h"
+#include "eval/html_prompts.h"
 
 #include <inttypes.h>
+#include <string.h>
 
-void ap_html_begin(struct ap_page *page, const char *title, const char *style)
+/* The policy names the script by its hash: no other one would run, whatever came into the page. */
+static void put_policy(struct ap_page *page, const char *script)
 {
-    ap_page_put(page, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n"
-                      "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
-                      "style-src 'unsafe-inline'\">\n"
-                      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
+    ap_page_put(page, "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; "
+                      "style-src 'unsafe-inline'");
+    if (script) {
+        struct ap_sha256 s;
+        unsigned char digest[32];
+        char hash[AP_SHA256_BASE64];
+        ap_sha256_init(&s);
+        ap_sha256_add(&s, script, strlen(script));
+        ap_sha256_end(&s, digest);
+        ap_sha256_base64(digest, hash);
+        ap_page_printf(page, "; script-src 'sha256-%s'", hash);
+    }
+    ap_page_put(page, "\">\n");
+}
+
+void ap_html_begin(struct ap_page *page, const char *title, const char *style, const char *script)
+{
+    ap_page_put(page, "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n");
+    put_policy(page, script);
+    ap_page_put(page, "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n"
                       "<title>");
     ap_html_text(page, title);
     ap_page_put(page, "</title>\n<style>\n");
@@ -21,9 +41,9 @@ void ap_html_begin(struct ap_page *page, const char *title, const char *style)
     ap_page_put(page, "</h1>\n");
 }
 
-static void put_head(struct ap_page *page, const char *title)
+void ap_html_head(struct ap_page *page, const char *title, const char *script)
 {
-    ap_html_begin(page, title, "");
+    ap_html_begin(page, title, "", script);
     ap_page_put(page,
                 "<p>A small model, the prompter, rewrites each prompt. The target, a "
                 "language model that stays as it is, answers the rewrite. A reward scores the "
@@ -31,11 +51,24 @@ static void put_head(struct ap_page *page, const char *title)
                 "reinforcement.</p>\n");
 }
 
-static const char reading[] =
-    "<p class=\"note\">Below each number its 95% interval: a bootstrap over test prompts, the same "
-    "resamples for every arm. <b>over bare</b>: paired difference of means. <b>wins</b>: share of "
+void ap_html_end(struct ap_page *page, const char *script)
+{
+    ap_page_put(page, "</main>\n");
+    if (script) {
+        ap_page_put(page, "<script>");
+        ap_page_put(page, script);
+        ap_page_put(page, "</script>\n");
+    }
+    ap_page_put(page, "</body>\n</html>\n");
+}
+
+const char ap_html_reading[] =
+    "<p class=\"note\">Below each number its 95% interval: a bootstrap over test prompts and, "
+    "where "
+    "there are several, seeds, the same resamples for every arm; none for fewer than 10 prompts. "
+    "<b>over bare</b>: paired difference of means. <b>wins</b>: share of "
     "comparisons won on the same prompt and seed, ties one half. <b>gap closed</b>: the arm's gain "
-    "as a share of rlhf's; empty when rlhf shows no clear gain. <b>variance</b>: of the scores of "
+    "as a share of RLHF's; empty when RLHF shows no clear gain. <b>variance</b>: of the scores of "
     "one "
     "answer per prompt, over prompts. <b>KL</b>: how far the trained policy moved from its start. "
     "Lengths in each model's own tokens.</p>\n";
@@ -50,7 +83,19 @@ static void put_numbers(struct ap_page *page, const struct ap_evaluation *e)
         ap_page_put(page, "</h3>\n");
         ap_html_table(page, e, j);
     }
-    ap_page_put(page, reading);
+    ap_page_put(page, ap_html_reading);
+}
+
+static void put_layout(struct ap_page *page, const struct ap_report_source *source)
+{
+    const struct ap_evaluation *e = source->evaluation;
+    ap_page_put(page, "<h2>In the paper's layout</h2>\n");
+    for (int j = 0; j < e->n_judge; j++) {
+        ap_page_put(page, "<h3>Judged by ");
+        ap_html_text(page, e->judges[j]);
+        ap_page_put(page, "</h3>\n");
+        ap_html_layout(page, source->alone, e->judges[j]);
+    }
 }
 
 static void put_evaluation(struct ap_page *page, const struct ap_report_source *source,
@@ -59,6 +104,8 @@ static void put_evaluation(struct ap_page *page, const struct ap_report_source *
     const struct ap_evaluation *e = source->evaluation;
     ap_page_put(page, "<h2>What came out</h2>\n");
     ap_html_sentences(page, e);
+    if (source->alone)
+        put_layout(page, source);
     put_numbers(page, e);
     ap_page_put(page, "<h2>The arms side by side</h2>\n");
     ap_html_comparison(page, e, read);
@@ -100,7 +147,6 @@ static void put_origin(struct ap_page *page, const struct ap_report_source *sour
         ap_html_text(page, source->recipe);
         ap_page_put(page, "</pre></details>\n");
     }
-    ap_page_put(page, "</main>\n</body>\n</html>\n");
 }
 
 ap_status ap_report_html(const struct ap_report_source *source, struct ap_buffer *out,
@@ -110,22 +156,29 @@ ap_status ap_report_html(const struct ap_report_source *source, struct ap_buffer
     const struct ap_evaluation *e = source->evaluation;
     struct ap_curves curves = {0};
     struct ap_answers_read read = {0};
+    struct ap_prompt_rows prompts = {0};
     struct ap_page page = {.out = out, .err = err};
 
     AP_TRY(ap_curves_read(&curves, source->db, err));
-    if (e)
+    if (e) {
         AP_TRY(ap_answers_read(&read, source->db, e, ap_arm_find(e, "bare"),
                                ap_arm_find(e, "align"), err));
-    put_head(&page, source->title ? source->title : "alignpro");
+        AP_TRY(ap_prompt_rows_read(&prompts, source->db, e, err));
+    }
+    ap_html_head(&page, source->title ? source->title : "alignpro", e ? ap_html_script : NULL);
     if (e)
         put_evaluation(&page, source, &read);
     put_training(&page, &curves);
-    if (e)
+    if (e) {
         ap_html_examples(&page, e, &read);
+        ap_html_prompts(&page, e, &prompts);
+    }
     put_origin(&page, source);
+    ap_html_end(&page, e ? ap_html_script : NULL);
     status = page.status;
 out:
     ap_curves_free(&curves);
     ap_answers_read_free(&read);
+    ap_prompt_rows_free(&prompts);
     return status;
 }

@@ -12,13 +12,23 @@
 void ap_html_text(struct ap_page *page, const char *text);
 /* The same, at most max bytes (cut between characters), with a note of what was cut. */
 void ap_html_text_max(struct ap_page *page, const char *text, size_t max);
+/* The first n bytes. */
+void ap_html_text_n(struct ap_page *page, const char *text, size_t n);
+/* `to` as a change of `from`: <del> and <ins> around words. */
+void ap_html_diff(struct ap_page *page, const char *from, const char *to);
 /* A number of report_page.h with a minus sign for its hyphen. */
 void ap_html_number(struct ap_page *page, struct ap_number number);
 
-extern const char ap_html_style[]; /* the style sheet */
-/* A page up to its heading; style: rules of its own, after those. It ends with "</main></body>
- * </html>". */
-void ap_html_begin(struct ap_page *page, const char *title, const char *style);
+extern const char ap_html_style[];   /* the style sheet */
+extern const char ap_html_reading[]; /* how to read a table: a paragraph */
+/* A page up to its heading; script as below, style: rules of its own. */
+void ap_html_begin(struct ap_page *page, const char *title, const char *style, const char *script);
+/* From the doctype to the heading and what the method is. script: the one that the page may run,
+ * known to the browser by its hash; NULL for none. ap_html_end puts it in and closes the page. */
+void ap_html_head(struct ap_page *page, const char *title, const char *script);
+void ap_html_end(struct ap_page *page, const char *script);
+/* Lines of sentences as a list, the first as a heading when there is one. text is cut up. */
+void ap_html_lines(struct ap_page *page, char *text, bool has_heading);
 
 #define AP_VALID_PREFIX "valid_" /* of metrics on valid prompts */
 /* One metric of a stage over its steps. */

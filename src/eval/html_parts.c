@@ -22,8 +22,7 @@ static void put_line(struct ap_page *page, char *line)
     ap_html_text(page, from);
 }
 
-/* The first line as a heading when there is one, the others as a list. */
-static void put_lines(struct ap_page *page, char *text, bool has_heading)
+void ap_html_lines(struct ap_page *page, char *text, bool has_heading)
 {
     char *rest = text, *line;
     bool is_open = false;
@@ -60,7 +59,7 @@ void ap_html_sentences(struct ap_page *page, const struct ap_evaluation *e)
         ap_page_put(page, j == 0 ? "<div class=\"columns\">\n" : "");
         ap_page_put(page, j < e->n_judge ? "<div>\n" : "</div>\n");
         if (page->status == AP_OK && text.len > 0)
-            put_lines(page, text.data, j < e->n_judge);
+            ap_html_lines(page, text.data, j < e->n_judge);
         ap_page_put(page, j < e->n_judge ? "</div>\n" : "");
     }
     ap_buffer_free(&text);

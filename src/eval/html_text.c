@@ -1,5 +1,5 @@
 /* Text from data into a page. Everything a model, a user or a file wrote goes through here.
- * Entry points: ap_html_text, ap_html_text_max, ap_html_number. */
+ * Entry points: ap_html_text, ap_html_text_n, ap_html_text_max, ap_html_number. */
 #include "base/utf8.h"
 #include "eval/html.h"
 
@@ -57,7 +57,7 @@ static size_t cut(const char *text, size_t n, size_t max)
     return at;
 }
 
-static void put_bytes(struct ap_page *page, const char *text, size_t n)
+void ap_html_text_n(struct ap_page *page, const char *text, size_t n)
 {
     uint32_t cp;
     for (size_t at = 0; at < n;) {
@@ -69,13 +69,13 @@ static void put_bytes(struct ap_page *page, const char *text, size_t n)
 void ap_html_text(struct ap_page *page, const char *text)
 {
     if (text)
-        put_bytes(page, text, strlen(text));
+        ap_html_text_n(page, text, strlen(text));
 }
 
 void ap_html_text_max(struct ap_page *page, const char *text, size_t max)
 {
     size_t n = text ? strlen(text) : 0, shown = cut(text, n, max);
-    put_bytes(page, text, shown);
+    ap_html_text_n(page, text, shown);
     if (shown < n)
         ap_page_printf(page, " <span class=\"note\">… %zu more bytes</span>", n - shown);
 }

@@ -20,6 +20,7 @@ struct ap_arm_texts {
 struct ap_evaluation {
     char judges[AP_JUDGES_MAX][32];
     int n_judge, n_arm;
+    int n_run; /* that are its seeds; 1: one run, whose own seeds they are */
     /* [judge][arm] in the order asked for; the arms' names as run.db has them */
     struct ap_arm_statistics arms[AP_JUDGES_MAX][AP_ARMS_MAX];
     int64_t n_dropped[AP_JUDGES_MAX]; /* (prompt, seed) left out: some arm has no score there */
@@ -37,12 +38,25 @@ struct ap_evaluation {
     struct ap_arm_texts texts[AP_ARMS_MAX];
 };
 
-/* Arms and judges in the order to show; n_bootstrap resamples of prompts (all seeds of a prompt
- * together), the same resample for every arm. Only answers with sample −1 count. An arm or judge
- * without rows is AP_NOT_FOUND by name. Deterministic in what run.db holds and seed. */
+/* Arms and judges in the order to show; n_bootstrap resamples of prompts and seeds, the same for
+ * every arm (statistics.h). Only answers with sample −1 count. An arm or judge without rows is
+ * AP_NOT_FOUND by name. Deterministic in what run.db holds and seed. */
 ap_status ap_evaluate(struct ap_evaluation *out, struct ap_database *db, char *const *arms,
                       int n_arms, char *const *judges, int n_judges, int n_bootstrap, uint64_t seed,
                       struct ap_error *err);
+
+/* A run among those that are one cell of a comparison. */
+struct ap_evaluated_run {
+    const char *name; /* for messages */
+    struct ap_database *db;
+};
+/* The same over runs that differ in their training seeds: a run is drawn whole, with all of its
+ * sampling seeds. Other test prompts, or another number of sampling seeds, are AP_INVALID.
+ * samples: NULL, or what ap_arm_statistics_of gives, by judge. */
+ap_status ap_evaluate_runs(struct ap_evaluation *out, const struct ap_evaluated_run *runs,
+                           int n_runs, char *const *arms, int n_arms, char *const *judges,
+                           int n_judges, int n_bootstrap, uint64_t seed, double *const *samples,
+                           struct ap_error *err);
 
 /* The same arms, judges and resamples on noisy prompts, after ap_evaluate: fills noise and noisy. A
  * strength without rows is AP_NOT_FOUND. */
@@ -86,9 +100,11 @@ ap_status ap_evaluation_json(const struct ap_evaluation *e, struct ap_buffer *ou
 ap_status ap_evaluation_csv(const struct ap_evaluation *e, struct ap_buffer *out,
                             struct ap_error *err);
 
+struct ap_comparison; /* compare.h */
 struct ap_report_source {
     struct ap_database *db;
     const struct ap_evaluation *evaluation; /* NULL: training curves only */
+    const struct ap_comparison *alone;      /* the run as one cell; NULL: no table in that layout */
     const char *title;
     const char *recipe;                        /* resolved recipe text; NULL for none */
     const char *version;                       /* of the program; NULL for none */
@@ -96,8 +112,9 @@ struct ap_report_source {
     const char *const *unasked;                /* judges of the evaluation that no training asked */
     int n_unasked;
 };
-/* One self-contained HTML page (no script, nothing from elsewhere), readable at 390 and 1280
- * pixels, light and dark. What comes from data is escaped. */
+/* One self-contained HTML page (nothing from elsewhere; one script, which searches the prompts and
+ * without which they are all there), readable at 390 and 1280 pixels, light and dark. What comes
+ * from data is escaped. */
 ap_status ap_report_html(const struct ap_report_source *source, struct ap_buffer *out,
                          struct ap_error *err);
 

@@ -1,15 +1,17 @@
-/* Pieces of the tables for programs: an interval as JSON, cells of CSV (RFC 4180). Theirs is
- * report_table.c. */
+/* Parts of eval.json that a comparison is written with, too. New references; NULL when a name is
+ * not UTF-8 or memory is out. */
 #ifndef AP_EVAL_REPORT_JSON_H
 #define AP_EVAL_REPORT_JSON_H
 
 #include "base/json.h"
-#include "eval/report_page.h"
+#include "eval/report.h"
 
-/* {"value", "low", "high"}, each null where it does not exist. A new reference, or NULL. */
+/* {"value", "low", "high"}, each null where it does not exist. */
 json_t *ap_interval_json(const struct ap_interval *x);
-void ap_csv_quoted(struct ap_page *page, const char *text);
-/* A comma, and the number where it exists. */
-void ap_csv_real(struct ap_page *page, double x);
+json_t *ap_arm_json(const struct ap_arm_statistics *arm);
+json_t *ap_judges_json(const struct ap_evaluation *e); /* the list under "judges" */
+json_t *ap_seeds_json(const struct ap_evaluation *e);
+/* root is taken over; NULL is AP_INVALID. what: for the message. */
+ap_status ap_json_put(json_t *root, const char *what, struct ap_buffer *out, struct ap_error *err);
 
 #endif

@@ -91,6 +91,16 @@ int ap_scale_decimals(double scale)
     return scale >= 0.1 || scale <= 0 ? 2 : 4;
 }
 
+struct ap_number ap_with_margin(struct ap_interval x, int decimals, bool sign)
+{
+    struct ap_number out = ap_number(x.value, decimals, sign);
+    double half = (x.high - x.low) / 2;
+    if (!isnan(half) && !isnan(x.value))
+        snprintf(out.text, sizeof(out.text), "%.24s ± %.24s",
+                 ap_number(x.value, decimals, sign).text, ap_number(half, decimals, false).text);
+    return out;
+}
+
 int ap_score_decimals(const struct ap_evaluation *e, int judge)
 {
     double scale = 0;
@@ -115,7 +125,7 @@ static const struct meaning arm_meanings[] = {
      "the prompter after supervised fine-tuning, before reinforcement learning, rewrites"},
     {"align", "Align-Pro",
      "the prompter after reinforcement learning rewrites; the target stays untouched"},
-    {"rlhf", "rlhf",
+    {"rlhf", "RLHF",
      "the target's own weights are trained on the reward, and it answers the prompt itself"},
     {"dpo", "dpo",
      "the target's own weights are trained on preference pairs, and it answers the prompt itself"},

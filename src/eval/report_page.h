@@ -30,6 +30,8 @@ struct ap_number ap_range(struct ap_interval x, int decimals);
 /* "+1.44 [1.29, 1.59]", "89% [86, 92]"; the number alone when there is no interval. */
 struct ap_number ap_with_range(struct ap_interval x, int decimals, bool sign);
 struct ap_number ap_percent_with_range(struct ap_interval x);
+/* "1.44 ± 0.15": half the interval's width; the number alone when there is no interval. */
+struct ap_number ap_with_margin(struct ap_interval x, int decimals, bool sign);
 
 /* Decimals that suit numbers of a size, and the scores of a judge: 2 for numbers about 1. */
 int ap_scale_decimals(double scale);
@@ -37,6 +39,18 @@ int ap_score_decimals(const struct ap_evaluation *e, int judge);
 /* Index of an arm, −1 when it is not there. */
 int ap_arm_find(const struct ap_evaluation *e, const char *arm);
 
+/* A text in quotes; the columns of the statistics and the end of their line; an arm's name,
+ * prompts, seeds and statistics with the end of the line. */
+void ap_csv_text(struct ap_page *page, const char *text);
+/* A comma, and the number where it exists. */
+void ap_csv_real(struct ap_page *page, double x);
+void ap_csv_header(struct ap_page *page);
+void ap_csv_arm(struct ap_page *page, const struct ap_arm_statistics *arm);
+
+/* "Align-Pro beats bare by 0.41 ± 0.07; RLHF is ahead by 0.09 ± 0.06; 82% [74, 91] of the gap is
+ * closed.": one line. rlhf: NULL where there is no such arm. */
+void ap_sentence_headline(struct ap_page *page, const struct ap_arm_statistics *align,
+                          const struct ap_arm_statistics *rlhf, int decimals);
 /* The sentences of one judge, one a line, and those across judges. */
 void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, int judge);
 void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e);

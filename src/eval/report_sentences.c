@@ -30,29 +30,57 @@ static void say_judge(struct ap_page *page, const struct ap_evaluation *e, int j
     ap_page_printf(page, "%lld test prompt%s, %d seed%s; higher is better; ",
                    (long long)first->n_prompt, first->n_prompt == 1 ? "" : "s", first->n_seed,
                    first->n_seed == 1 ? "" : "s");
-    ap_page_put(page, first->n_prompt > 1 ? "brackets hold 95% intervals.\n"
-                                          : "one prompt gives no intervals.\n");
+    if (first->n_prompt >= AP_PROMPTS_LEAST)
+        ap_page_put(page, "± and brackets: 95% intervals.\n");
+    else
+        ap_page_printf(
+            page, "fewer than %d prompts give no intervals, and no difference is called one.\n",
+            AP_PROMPTS_LEAST);
+}
+
+/* Who is ahead of whom, as a clause without its end; x: the difference, of `who` against `whom`. */
+static void say_difference(struct ap_page *page, struct ap_interval x, int decimals,
+                           const char *ahead, const char *behind, const char *apart)
+{
+    int sign = direction(x);
+    if (sign == 0)
+        ap_page_printf(page, "%s (%s)", apart, ap_with_margin(x, decimals, true).text);
+    else
+        ap_page_printf(
+            page, "%s %s", sign > 0 ? ahead : behind,
+            ap_with_margin((struct ap_interval){fabs(x.value), x.low, x.high}, decimals, false)
+                .text);
+}
+
+void ap_sentence_headline(struct ap_page *page, const struct ap_arm_statistics *align,
+                          const struct ap_arm_statistics *rlhf, int decimals)
+{
+    struct ap_interval lead = {-align->delta_rlhf.value, -align->delta_rlhf.high,
+                               -align->delta_rlhf.low};
+    say_difference(page, align->delta_bare, decimals, "Align-Pro beats bare by",
+                   "Align-Pro loses to bare by", "Align-Pro and bare cannot be told apart");
+    if (!rlhf || isnan(lead.value)) {
+        ap_page_put(page, "; without an RLHF arm the share of the gap is n/a.\n");
+        return;
+    }
+    ap_page_put(page, "; ");
+    say_difference(page, lead, decimals, "RLHF is ahead by", "RLHF is behind by",
+                   "RLHF and Align-Pro cannot be told apart");
+    if (isnan(align->share_bare.value))
+        ap_page_put(page, "; RLHF does not clearly beat bare, so there is no gap to close.\n");
+    else
+        ap_page_printf(page, "; %s of the gap is closed.\n",
+                       ap_percent_with_range(align->share_bare).text);
 }
 
 static void say_against(struct ap_page *page, const struct ap_evaluation *e, int judge,
                         const struct ap_arm_statistics *arm, const struct ap_arm_statistics *bare)
 {
-    int decimals = ap_score_decimals(e, judge), sign = direction(arm->delta_bare);
-    struct ap_interval delta = arm->delta_bare;
-    const char *shown = ap_arm_shown(arm->name);
-
-    if (sign < 0) /* said as a positive loss */
-        delta = (struct ap_interval){-delta.value, -delta.high, -delta.low};
-    if (sign == 0)
-        ap_page_printf(page, "%s and bare cannot be told apart: the difference is %s", shown,
-                       ap_with_range(delta, decimals, true).text);
-    else
-        ap_page_printf(page, "%s %s bare by %s", shown, sign > 0 ? "beats" : "loses to",
-                       ap_with_range(delta, decimals, false).text);
-    ap_page_printf(page, " on average (%s against %s)",
+    int decimals = ap_score_decimals(e, judge);
+    ap_page_printf(page, "Align-Pro scores %s on average and bare %s; ",
                    ap_number(arm->mean.value, decimals, false).text,
                    ap_number(bare->mean.value, decimals, false).text);
-    ap_page_printf(page, " and wins %s of the comparisons, ties counting half.\n",
+    ap_page_printf(page, "it wins %s of the comparisons with bare, ties counting half.\n",
                    ap_percent_with_range(arm->win_bare).text);
 }
 
@@ -79,19 +107,11 @@ static void say_gain(struct ap_page *page, const struct ap_evaluation *e, int ju
                    ap_with_range(arm->delta_bare, ap_score_decimals(e, judge), true).text);
 }
 
-static void say_share(struct ap_page *page, const struct ap_arm_statistics *align,
-                      const struct ap_arm_statistics *rlhf)
+static void say_share(struct ap_page *page, const struct ap_arm_statistics *align)
 {
-    if (!rlhf || isnan(rlhf->delta_bare.value))
-        return;
-    if (isnan(align->share_bare.value)) {
-        ap_page_put(page, "rlhf does not clearly beat bare here, so there is no gap to close.\n");
-        return;
-    }
-    ap_page_printf(page,
-                   "Align-Pro closes %s of the gap from bare to rlhf without touching the target's "
-                   "weights.\n",
-                   ap_percent_with_range(align->share_bare).text);
+    if (!isnan(align->share_instruct.value))
+        ap_page_printf(page, "Of the gap from instruct to RLHF it closes %s.\n",
+                       ap_percent_with_range(align->share_instruct).text);
 }
 
 static void say_variance(struct ap_page *page, const struct ap_evaluation *e, int judge,
@@ -152,15 +172,17 @@ void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, 
                                    *align = arm_of(e, judge, "align"),
                                    *rlhf = arm_of(e, judge, "rlhf");
     say_judge(page, e, judge);
-    if (align && bare)
+    if (align && bare) {
+        ap_sentence_headline(page, align, rlhf, ap_score_decimals(e, judge));
         say_against(page, e, judge, align, bare);
+    }
     if (align)
         say_instruct(page, align);
     say_gain(page, e, judge, arm_of(e, judge, "sft"),
              "The prompter before reinforcement learning (sft)");
-    say_gain(page, e, judge, rlhf, "Training the target's own weights instead (rlhf)");
+    say_gain(page, e, judge, rlhf, "Training the target's own weights instead (RLHF)");
     if (align)
-        say_share(page, align, rlhf);
+        say_share(page, align);
     say_gain(page, e, judge, arm_of(e, judge, "dpo"),
              "Training the target on preference pairs (dpo)");
     say_gain(page, e, judge, arm_of(e, judge, "ift"), "Training the target on answers (ift)");

@@ -1,10 +1,11 @@
 /* Statistics of arms over a table of scores, and their bootstrap. Not here: run.db (report_read.c).
  *
- * Every metric is a function of sums over prompts, so each prompt becomes one row of numbers, a
- * resample is a sum of drawn rows, and one function turns a sum into metrics: the estimate from the
- * sum of all rows, the intervals from resamples.
+ * Every metric is a function of sums over prompts, one sum a seed. So each (prompt, seed) becomes a
+ * row of numbers; drawn prompts add their rows into one sum a seed, drawn seeds pick among those
+ * sums, and one function turns what was picked into metrics: the estimate from all of it, the
+ * intervals from resamples.
  *
- *     row = n | n of seed 0 … S−1 | arm 0: 8 sums, then (x, x²) of seed 0 … S−1 | arm 1 …
+ *     row = n | arm 0: 8 sums, x, x² | arm 1 …
  *
  * Entry point: ap_arm_statistics_of. */
 #include "eval/statistics.h"
@@ -18,27 +19,20 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-#define X(field) AT_##field,
-    AP_STATISTIC_LIST(X)
-#undef X
-        N_STATISTIC
-};
-
 const struct ap_statistic ap_statistics[] = {
 #define X(field) {#field, offsetof(struct ap_arm_statistics, field)},
     AP_STATISTIC_LIST(X)
 #undef X
 };
-const int ap_n_statistics = N_STATISTIC;
+const int ap_n_statistics = AP_N_STATISTICS;
 
 struct ap_interval *ap_statistic_at(struct ap_arm_statistics *arm, int which)
 {
-    assert(which >= 0 && which < N_STATISTIC);
+    assert(which >= 0 && which < AP_N_STATISTICS);
     return (struct ap_interval *)((char *)arm + ap_statistics[which].offset);
 }
 
-/* The sums of an arm in a row, before its seeds. */
+/* The numbers of an arm in a row. X: the score about the arm's mean, for the variance. */
 enum {
     SUM_SCORE,
     SUM_WIN_BARE,
@@ -48,6 +42,8 @@ enum {
     SUM_ANSWER_TOKENS,
     SUM_REWRITE_ENDED,
     SUM_ANSWER_ENDED,
+    SUM_X,
+    SUM_X2,
     N_SUM
 };
 
@@ -56,9 +52,9 @@ struct layout {
     int bare, instruct, rlhf;
 };
 
-static int arm_at(const struct layout *l, int arm)
+static int arm_at(int arm)
 {
-    return 1 + l->n_seed + arm * (N_SUM + 2 * l->n_seed);
+    return 1 + arm * N_SUM;
 }
 
 /* ---- rows from the table ---- */
@@ -80,24 +76,23 @@ static double win(const struct ap_score_cell *cells, int arm, int other)
     return a > b ? 1 : a == b ? 0.5 : 0;
 }
 
-static void add_cell(double *row, const struct layout *l, const struct ap_score_cell *cells,
-                     int seed, const double *centre)
+static void fill_row(double *row, const struct layout *l, const struct ap_score_cell *cells,
+                     const double *centre)
 {
-    row[0] += 1;
-    row[1 + seed] += 1;
+    row[0] = 1;
     for (int a = 0; a < l->n_arm; a++) {
         const struct ap_score_cell *c = &cells[a];
-        double *sum = row + arm_at(l, a), x = c->score - centre[a];
-        sum[SUM_SCORE] += c->score;
-        sum[SUM_WIN_BARE] += win(cells, a, l->bare);
-        sum[SUM_WIN_INSTRUCT] += win(cells, a, l->instruct);
-        sum[SUM_KL] += c->kl;
-        sum[SUM_REWRITE_TOKENS] += c->rewrite_tokens;
-        sum[SUM_ANSWER_TOKENS] += c->answer_tokens;
-        sum[SUM_REWRITE_ENDED] += c->rewrite_ended;
-        sum[SUM_ANSWER_ENDED] += c->answer_ended;
-        sum[N_SUM + 2 * seed] += x;
-        sum[N_SUM + 2 * seed + 1] += x * x;
+        double *sum = row + arm_at(a), x = c->score - centre[a];
+        sum[SUM_SCORE] = c->score;
+        sum[SUM_WIN_BARE] = win(cells, a, l->bare);
+        sum[SUM_WIN_INSTRUCT] = win(cells, a, l->instruct);
+        sum[SUM_KL] = c->kl;
+        sum[SUM_REWRITE_TOKENS] = c->rewrite_tokens;
+        sum[SUM_ANSWER_TOKENS] = c->answer_tokens;
+        sum[SUM_REWRITE_ENDED] = c->rewrite_ended;
+        sum[SUM_ANSWER_ENDED] = c->answer_ended;
+        sum[SUM_X] = x;
+        sum[SUM_X2] = x * x;
     }
 }
 
@@ -128,46 +123,50 @@ static int64_t centre_of(const struct ap_score_table *t, double *centre, int64_t
     return n;
 }
 
-/* One row a prompt that has any shared answer; returns how many. */
+/* n_seed rows a prompt that has any shared answer, zero where it has none; returns how many
+ * prompts. */
 static int64_t fill_rows(double *rows, const struct layout *l, const struct ap_score_table *t,
                          const double *centre)
 {
     int64_t n = 0;
     bool in_some;
     for (int64_t p = 0; p < t->n_prompt; p++) {
-        double *row = rows + n * l->width;
+        bool any = false;
         for (int s = 0; s < t->n_seed; s++) {
             const struct ap_score_cell *cells = cells_at(t, p, s);
-            if (in_all_arms(cells, t->n_arm, &in_some))
-                add_cell(row, l, cells, s, centre);
+            if (!in_all_arms(cells, t->n_arm, &in_some))
+                continue;
+            fill_row(rows + (n * l->n_seed + s) * l->width, l, cells, centre);
+            any = true;
         }
-        n += row[0] > 0;
+        n += any;
     }
     return n;
 }
 
-/* ---- metrics from a sum of rows ---- */
+/* ---- metrics from the sums of the seeds that were drawn ---- */
 
-static double variance_of(const double *sum, const struct layout *l, int arm)
+/* n−1 over the prompts of one seed; the mean over seeds. */
+static double variance_of(const double *by_seed, const int *drawn, const struct layout *l, int arm)
 {
-    const double *x = sum + arm_at(l, arm) + N_SUM;
     double total = 0;
     int n_seed = 0;
     for (int s = 0; s < l->n_seed; s++) {
-        double n = sum[1 + s];
+        const double *sum = by_seed + (size_t)drawn[s] * (size_t)l->width, *x = sum + arm_at(arm);
+        double n = sum[0];
         if (n < 2)
             continue;
-        total += fmax(0, x[2 * s + 1] - x[2 * s] * x[2 * s] / n) / (n - 1);
+        total += fmax(0, x[SUM_X2] - x[SUM_X] * x[SUM_X] / n) / (n - 1);
         n_seed++;
     }
     return n_seed > 0 ? total / n_seed : NAN;
 }
 
-static double delta_of(const double *sum, const struct layout *l, int arm, int other)
+static double delta_of(const double *sum, int arm, int other)
 {
     if (other < 0)
         return NAN;
-    return (sum[arm_at(l, arm) + SUM_SCORE] - sum[arm_at(l, other) + SUM_SCORE]) / sum[0];
+    return (sum[arm_at(arm) + SUM_SCORE] - sum[arm_at(other) + SUM_SCORE]) / sum[0];
 }
 
 /* A resample without a gap stands above every share; where that may matter the share is NaN. */
@@ -175,32 +174,11 @@ static double share_of(const double *sum, const struct layout *l, int arm, int f
 {
     if (l->rlhf < 0 || from < 0)
         return NAN;
-    double gap = delta_of(sum, l, l->rlhf, from);
-    return gap > 0 ? delta_of(sum, l, arm, from) / gap : INFINITY;
+    double gap = delta_of(sum, l->rlhf, from);
+    if (isnan(gap))
+        return NAN;
+    return gap > 0 ? delta_of(sum, arm, from) / gap : INFINITY;
 }
-
-static void metrics_of(const double *sum, const struct layout *l, double *out)
-{
-    for (int a = 0; a < l->n_arm; a++, out += N_STATISTIC) {
-        const double *s = sum + arm_at(l, a);
-        double n = sum[0];
-        out[AT_mean] = s[SUM_SCORE] / n;
-        out[AT_variance] = variance_of(sum, l, a);
-        out[AT_delta_bare] = delta_of(sum, l, a, l->bare);
-        out[AT_delta_instruct] = delta_of(sum, l, a, l->instruct);
-        out[AT_win_bare] = s[SUM_WIN_BARE] / n;
-        out[AT_win_instruct] = s[SUM_WIN_INSTRUCT] / n;
-        out[AT_share_bare] = share_of(sum, l, a, l->bare);
-        out[AT_share_instruct] = share_of(sum, l, a, l->instruct);
-        out[AT_kl] = s[SUM_KL] / n;
-        out[AT_rewrite_tokens] = s[SUM_REWRITE_TOKENS] / n;
-        out[AT_answer_tokens] = s[SUM_ANSWER_TOKENS] / n;
-        out[AT_rewrite_ended] = s[SUM_REWRITE_ENDED] / n;
-        out[AT_answer_ended] = s[SUM_ANSWER_ENDED] / n;
-    }
-}
-
-/* ---- the bootstrap ---- */
 
 static void add_row(double *restrict sum, const double *restrict row, int width)
 {
@@ -208,29 +186,79 @@ static void add_row(double *restrict sum, const double *restrict row, int width)
         sum[i] += row[i];
 }
 
+/* by_seed: [n_seed][width]; drawn[n_seed]: which of them count, perhaps twice; sum: [width]. */
+static void metrics_of(const double *by_seed, const int *drawn, const struct layout *l, double *sum,
+                       double *out)
+{
+    memset(sum, 0, (size_t)l->width * sizeof(*sum));
+    for (int s = 0; s < l->n_seed; s++)
+        add_row(sum, by_seed + (size_t)drawn[s] * (size_t)l->width, l->width);
+    for (int a = 0; a < l->n_arm; a++, out += AP_N_STATISTICS) {
+        const double *s = sum + arm_at(a);
+        double n = sum[0];
+        out[AP_AT_mean] = s[SUM_SCORE] / n;
+        out[AP_AT_variance] = variance_of(by_seed, drawn, l, a);
+        out[AP_AT_delta_bare] = delta_of(sum, a, l->bare);
+        out[AP_AT_delta_instruct] = delta_of(sum, a, l->instruct);
+        out[AP_AT_delta_rlhf] = delta_of(sum, a, l->rlhf);
+        out[AP_AT_win_bare] = s[SUM_WIN_BARE] / n;
+        out[AP_AT_win_instruct] = s[SUM_WIN_INSTRUCT] / n;
+        out[AP_AT_share_bare] = share_of(sum, l, a, l->bare);
+        out[AP_AT_share_instruct] = share_of(sum, l, a, l->instruct);
+        out[AP_AT_kl] = s[SUM_KL] / n;
+        out[AP_AT_rewrite_tokens] = s[SUM_REWRITE_TOKENS] / n;
+        out[AP_AT_answer_tokens] = s[SUM_ANSWER_TOKENS] / n;
+        out[AP_AT_rewrite_ended] = s[SUM_REWRITE_ENDED] / n;
+        out[AP_AT_answer_ended] = s[SUM_ANSWER_ENDED] / n;
+    }
+}
+
+/* ---- the bootstrap ---- */
+
 struct bootstrap {
     struct layout l;
-    double *rows; /* [n_row][l.width] */
-    int64_t n_row;
+    int per_draw;    /* seeds that are drawn together */
+    double *rows;    /* [n_row][n_seed][l.width] */
+    int64_t n_row;   /* prompts */
+    double *by_seed; /* [n_seed][l.width] */
     double *sum;     /* [l.width] */
-    double *metrics; /* [n_arm][N_STATISTIC] of one sum */
-    double *samples; /* [n_arm][N_STATISTIC][n_sample] */
+    double *metrics; /* [n_arm][AP_N_STATISTICS] of one sum */
+    double *samples; /* [n_arm][AP_N_STATISTICS][n_sample] */
     int n_sample;
 };
 
+static struct ap_random stream_of(uint64_t seed, const char *stage, int step)
+{
+    struct ap_random random;
+    ap_random_init(
+        &random,
+        &(struct ap_stream){.seed = seed, .stage = ap_stream_stage(stage), .step = (uint32_t)step});
+    return random;
+}
+
+static void draw_seeds(const struct bootstrap *b, uint64_t seed, int step, int *drawn)
+{
+    struct ap_random random = stream_of(seed, "eval.bootstrap.seeds", step);
+    int n_draw = b->l.n_seed / b->per_draw;
+    for (int k = 0; k < n_draw; k++) {
+        int from = n_draw > 1 ? (int)ap_random_below(&random, (uint32_t)n_draw) : k;
+        for (int i = 0; i < b->per_draw; i++)
+            drawn[k * b->per_draw + i] = from * b->per_draw + i;
+    }
+}
+
 static void resample(struct bootstrap *b, uint64_t seed)
 {
-    int n_metric = b->l.n_arm * N_STATISTIC;
+    int n_metric = b->l.n_arm * AP_N_STATISTICS, width = b->l.n_seed * b->l.width;
+    int drawn[AP_SEEDS_MAX];
     for (int i = 0; i < b->n_sample; i++) {
-        struct ap_random random;
-        ap_random_init(&random, &(struct ap_stream){.seed = seed,
-                                                    .stage = ap_stream_stage("eval.bootstrap"),
-                                                    .step = (uint32_t)i});
-        memset(b->sum, 0, (size_t)b->l.width * sizeof(*b->sum));
+        struct ap_random random = stream_of(seed, "eval.bootstrap", i);
+        memset(b->by_seed, 0, (size_t)width * sizeof(*b->by_seed));
         for (int64_t k = 0; k < b->n_row; k++)
-            add_row(b->sum, b->rows + ap_random_below(&random, (uint32_t)b->n_row) * b->l.width,
-                    b->l.width);
-        metrics_of(b->sum, &b->l, b->metrics);
+            add_row(b->by_seed, b->rows + ap_random_below(&random, (uint32_t)b->n_row) * width,
+                    width);
+        draw_seeds(b, seed, i, drawn);
+        metrics_of(b->by_seed, drawn, &b->l, b->sum, b->metrics);
         for (int m = 0; m < n_metric; m++)
             b->samples[(size_t)m * (size_t)b->n_sample + (size_t)i] = b->metrics[m];
     }
@@ -276,19 +304,28 @@ static void drop_share(struct ap_arm_statistics *out, int n_arm, int which, stru
         *ap_statistic_at(&out[a], which) = (struct ap_interval){NAN, NAN, NAN};
 }
 
+/* The estimates, from every row, into b->metrics; b->by_seed stays. */
+static void estimate(struct bootstrap *b)
+{
+    int width = b->l.n_seed * b->l.width, all[AP_SEEDS_MAX];
+    for (int s = 0; s < b->l.n_seed; s++)
+        all[s] = s;
+    memset(b->by_seed, 0, (size_t)width * sizeof(*b->by_seed));
+    for (int64_t k = 0; k < b->n_row; k++)
+        add_row(b->by_seed, b->rows + k * width, width);
+    metrics_of(b->by_seed, all, &b->l, b->sum, b->metrics);
+}
+
 static void intervals(struct ap_arm_statistics *out, struct bootstrap *b)
 {
     const struct layout *l = &b->l;
-    memset(b->sum, 0, (size_t)l->width * sizeof(*b->sum));
-    for (int64_t k = 0; k < b->n_row; k++)
-        add_row(b->sum, b->rows + k * l->width, l->width);
-    metrics_of(b->sum, l, b->metrics);
-    for (int m = 0; m < l->n_arm * N_STATISTIC; m++)
-        *ap_statistic_at(&out[m / N_STATISTIC], m % N_STATISTIC) = ap_interval_of(
+    estimate(b);
+    for (int m = 0; m < l->n_arm * AP_N_STATISTICS; m++)
+        *ap_statistic_at(&out[m / AP_N_STATISTICS], m % AP_N_STATISTICS) = ap_interval_of(
             b->metrics[m], b->samples + (size_t)m * (size_t)b->n_sample, b->n_sample);
     if (l->rlhf >= 0) {
-        drop_share(out, l->n_arm, AT_share_bare, out[l->rlhf].delta_bare);
-        drop_share(out, l->n_arm, AT_share_instruct, out[l->rlhf].delta_instruct);
+        drop_share(out, l->n_arm, AP_AT_share_bare, out[l->rlhf].delta_bare);
+        drop_share(out, l->n_arm, AP_AT_share_instruct, out[l->rlhf].delta_instruct);
     }
 }
 
@@ -308,28 +345,56 @@ static ap_status check(const struct ap_score_table *t, int n_bootstrap, struct a
 
 static ap_status allocate(struct bootstrap *b, int64_t n_prompt, struct ap_error *err)
 {
-    size_t n_metric = (size_t)b->l.n_arm * N_STATISTIC;
-    b->rows = ap_calloc((size_t)n_prompt, (size_t)b->l.width * sizeof(double));
+    size_t n_metric = (size_t)b->l.n_arm * AP_N_STATISTICS,
+           row = (size_t)b->l.n_seed * (size_t)b->l.width * sizeof(double);
+    b->rows = ap_calloc((size_t)n_prompt, row);
+    b->by_seed = ap_calloc(1, row);
     b->sum = ap_calloc((size_t)b->l.width, sizeof(double));
     b->metrics = ap_calloc(n_metric, sizeof(double));
     b->samples = ap_calloc(n_metric * (size_t)b->n_sample, sizeof(double));
-    if (!b->rows || !b->sum || !b->metrics || !b->samples)
+    if (!b->rows || !b->by_seed || !b->sum || !b->metrics || !b->samples)
         return ap_fail(err, AP_MEMORY,
                        "eval: out of memory for %lld prompts and %d resamples; ask for fewer",
                        (long long)n_prompt, b->n_sample);
     return AP_OK;
 }
 
-static int n_seeds_used(const struct bootstrap *b)
+/* Draws of which some seed has a row; b->by_seed holds the sums of all. */
+static int n_draws_used(const struct bootstrap *b)
 {
     int n = 0;
-    for (int s = 0; s < b->l.n_seed; s++)
-        n += b->sum[1 + s] > 0;
+    for (int s = 0, k; s < b->l.n_seed; s += b->per_draw) {
+        for (k = 0; k < b->per_draw && b->by_seed[(s + k) * b->l.width] <= 0; k++)
+            continue;
+        n += k < b->per_draw;
+    }
     return n;
 }
 
+static struct bootstrap plan(const struct ap_score_table *table, int n_bootstrap)
+{
+    struct bootstrap b = {.l = {.n_seed = table->n_seed,
+                                .n_arm = table->n_arm,
+                                .width = arm_at(table->n_arm),
+                                .bare = table->bare,
+                                .instruct = table->instruct,
+                                .rlhf = table->rlhf},
+                          .per_draw = table->seeds_a_run ? table->seeds_a_run : 1,
+                          .n_sample = n_bootstrap};
+    assert(b.l.n_seed % b.per_draw == 0);
+    return b;
+}
+
+/* Where there is no interval, every sample is none. */
+static void give_samples(const struct bootstrap *b, double *samples, int n_bootstrap)
+{
+    size_t n = (size_t)b->l.n_arm * AP_N_STATISTICS * (size_t)n_bootstrap;
+    for (size_t i = 0; samples && i < n; i++)
+        samples[i] = b->n_sample > 0 ? b->samples[i] : NAN;
+}
+
 ap_status ap_arm_statistics_of(struct ap_arm_statistics *out, const struct ap_score_table *table,
-                               int n_bootstrap, uint64_t seed, int64_t *n_dropped,
+                               int n_bootstrap, uint64_t seed, int64_t *n_dropped, double *samples,
                                struct ap_error *err)
 {
     ap_status status = check(table, n_bootstrap, err);
@@ -346,25 +411,21 @@ ap_status ap_arm_statistics_of(struct ap_arm_statistics *out, const struct ap_sc
             "eval: no prompt and seed has a score in each of the %d arms; run eval again",
             table->n_arm);
 
-    struct bootstrap b = {.l = {.n_seed = table->n_seed,
-                                .n_arm = table->n_arm,
-                                .bare = table->bare,
-                                .instruct = table->instruct,
-                                .rlhf = table->rlhf},
-                          .n_sample = n_bootstrap};
-    b.l.width = arm_at(&b.l, table->n_arm);
+    struct bootstrap b = plan(table, n_bootstrap);
     AP_TRY(allocate(&b, table->n_prompt, err));
     b.n_row = fill_rows(b.rows, &b.l, table, centre);
-    if (b.n_row < 2)
-        b.n_sample = 0; /* every resample of one prompt is that prompt: no interval */
+    if (b.n_row < AP_PROMPTS_LEAST)
+        b.n_sample = 0;
     resample(&b, seed);
+    give_samples(&b, samples, n_bootstrap);
     intervals(out, &b);
     for (int a = 0; a < table->n_arm; a++) {
         out[a].n_prompt = b.n_row;
-        out[a].n_seed = n_seeds_used(&b);
+        out[a].n_seed = n_draws_used(&b);
     }
 out:
     ap_free(b.rows);
+    ap_free(b.by_seed);
     ap_free(b.sum);
     ap_free(b.metrics);
     ap_free(b.samples);

@@ -283,7 +283,7 @@ ap_status ap_sweep_html(const struct ap_sweep_results *r, struct ap_buffer *out,
                         struct ap_error *err)
 {
     struct ap_page page = {.out = out, .err = err};
-    ap_html_begin(&page, r->title, style);
+    ap_html_begin(&page, r->title, style, NULL);
     put_sentences(&page, r);
     ap_page_put(&page, "<h2>Reward against KL</h2>\n<div class=\"plots wide\">\n");
     for (int j = 0; j < r->n_judge; j++)
@@ -305,6 +305,7 @@ ap_status ap_sweep_html(const struct ap_sweep_results *r, struct ap_buffer *out,
         ap_page_put(&page, ". ");
     }
     ap_page_put(&page, "Each run has a folder beside this page, with a report.html of its own; the "
-                       "numbers are in sweep.json and sweep.csv.</p>\n</main>\n</body>\n</html>\n");
+                       "numbers are in sweep.json and sweep.csv.</p>\n");
+    ap_html_end(&page, NULL);
     return page.status;
 }

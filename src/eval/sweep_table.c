@@ -1,6 +1,7 @@
 /* A sweep as text for terminals and programs (sweep_report.h). Entry points: ap_sweep_table,
  * ap_sweep_sentences, ap_sweep_json, ap_sweep_csv. */
 #include "eval/report_json.h"
+#include "eval/report_page.h"
 #include "eval/sweep_report.h"
 
 #include <math.h>
@@ -211,7 +212,7 @@ ap_status ap_sweep_csv(const struct ap_sweep_results *r, struct ap_buffer *out,
 {
     struct ap_page page = {.out = out, .err = err};
     for (int k = 0; k < r->n_keys; k++) {
-        ap_csv_quoted(&page, r->keys[k]);
+        ap_csv_text(&page, r->keys[k]);
         ap_page_put(&page, ",");
     }
     ap_page_put(&page, "folder,judge,arm,prompts,seeds,mean,mean_low,mean_high,delta_bare,"
@@ -223,12 +224,12 @@ ap_status ap_sweep_csv(const struct ap_sweep_results *r, struct ap_buffer *out,
             const struct ap_interval *cells[] = {&arm->mean, &arm->delta_bare, &arm->kl};
             int n_corner, knee = ap_sweep_knee(r, j, &n_corner);
             for (int k = 0; k < r->n_keys; k++) {
-                ap_csv_quoted(&page, p->values[k]);
+                ap_csv_text(&page, p->values[k]);
                 ap_page_put(&page, ",");
             }
-            ap_csv_quoted(&page, p->folder);
+            ap_csv_text(&page, p->folder);
             ap_page_put(&page, ",");
-            ap_csv_quoted(&page, r->judges[j]);
+            ap_csv_text(&page, r->judges[j]);
             ap_page_printf(&page, ",%s,%lld,%d", r->arm, (long long)arm->n_prompt, arm->n_seed);
             for (size_t c = 0; c < sizeof(cells) / sizeof(*cells); c++) {
                 ap_csv_real(&page, cells[c]->value);

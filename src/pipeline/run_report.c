@@ -1,12 +1,12 @@
-/* What is made of run.db's rows: the summary, eval.json, eval.csv, report.html, and TensorBoard's
- * copy of an evaluation. Runs no model. Entry points: ap_run_report, ap_run_summary,
+/* What is made of run.db's rows: the summary, eval.json, eval.csv, eval.tex, report.html, and
+ * TensorBoard's copy of an evaluation. Runs no model. Entry points: ap_run_report, ap_run_summary,
  * ap_run_eval_events. */
 #include "pipeline/run_inner.h"
 
 #include "alignpro/version.h"
 
 #include "base/memory.h"
-#include "eval/report.h"
+#include "eval/compare.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -59,8 +59,20 @@ static ap_status write_page(struct ap_run *run, const char *name, struct ap_buff
     return status;
 }
 
+/* The run as the one cell of a comparison, whose layout its page and table have. */
+static struct ap_comparison one_cell(const struct ap_run *run, struct ap_evaluation *evaluation)
+{
+    const struct ap_label_settings *label = &run->s->label;
+    return (struct ap_comparison){.cells = {{.data = label->data,
+                                             .prompter = label->prompter,
+                                             .target = label->target,
+                                             .n_run = 1,
+                                             .evaluation = evaluation}},
+                                  .n_cell = evaluation ? 1 : 0};
+}
+
 static ap_status write_tables(struct ap_run *run, const struct ap_evaluation *evaluation,
-                              struct ap_error *err)
+                              const struct ap_comparison *alone, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct ap_buffer text = {0};
@@ -68,6 +80,8 @@ static ap_status write_tables(struct ap_run *run, const struct ap_evaluation *ev
     AP_TRY(write_page(run, "eval.json", &text, err));
     AP_TRY(ap_evaluation_csv(evaluation, &text, err));
     AP_TRY(write_page(run, "eval.csv", &text, err));
+    AP_TRY(ap_comparison_tex(alone, &text, err));
+    AP_TRY(write_page(run, "eval.tex", &text, err));
 out:
     ap_buffer_free(&text);
     return status;
@@ -87,6 +101,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct ap_evaluation *evaluation = NULL;
+    struct ap_comparison alone;
     struct ap_buffer recipe = {0}, page = {0};
 
     if (ap_stage_done(&run->dir, "eval")) {
@@ -98,8 +113,10 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     }
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     const struct unasked unasked = find_unasked(run->s);
+    alone = one_cell(run, evaluation);
     struct ap_report_source source = {.db = run->db,
                                       .evaluation = evaluation,
+                                      .alone = &alone,
                                       .title = short_name(run->dir.path),
                                       .recipe = recipe.data,
                                       .version = ap_version(),
@@ -109,7 +126,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     AP_TRY(ap_report_html(&source, &page, err));
     AP_TRY(write_page(run, "report.html", &page, err));
     if (evaluation)
-        AP_TRY(write_tables(run, evaluation, err));
+        AP_TRY(write_tables(run, evaluation, &alone, err));
 out:
     ap_buffer_free(&recipe);
     ap_buffer_free(&page);

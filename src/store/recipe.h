@@ -16,12 +16,21 @@ ap_status ap_recipe_resolved(const struct ap_recipe *recipe, struct ap_buffer *o
 /* Hash of all values that change results (not run.dir, threads, checkpoint_every, max_bad_steps,
  * batch): a run directory made by another recipe is refused. The resolved text has the same. */
 uint64_t ap_recipe_fingerprint(const struct ap_recipe *recipe);
+typedef enum {
+    AP_DIFFER_ANY,
+    AP_DIFFER_SEEDS, /* keys that are a seed: run.seed … */
+    AP_DIFFER_OTHERS /* all but seeds; of two paths the file's own name, of tokenizers nothing */
+} ap_difference_kind;
 /* Which of those values differ, for a message: "align.kl is 0.05 there and 0.02 here"; a is there,
  * b is here. "" when none does. */
 ap_status ap_recipe_differences(const struct ap_recipe *a, const struct ap_recipe *b,
-                                struct ap_buffer *out, struct ap_error *err);
-/* Every value, in whatever section, whether or not the recipe has it: "align.kl", as YAML. harmless:
- * it is not in the fingerprint. */
+                                ap_difference_kind kind, struct ap_buffer *out,
+                                struct ap_error *err);
+/* Its seeds, as a reader needs them: "run.seed 1, align.seed 2". */
+ap_status ap_recipe_seeds(const struct ap_recipe *recipe, struct ap_buffer *out,
+                          struct ap_error *err);
+/* Every value, in whatever section, whether or not the recipe has it: "align.kl", as YAML.
+ * harmless: it is not in the fingerprint. */
 typedef ap_status (*ap_value_fn)(void *context, const char *key, const char *value, bool harmless,
                                  struct ap_error *err);
 ap_status ap_recipe_each_value(const struct ap_recipe *recipe, ap_value_fn fn, void *context,

@@ -77,6 +77,25 @@ static ap_status derive_rl(struct ap_rl_settings *rl, struct ap_error *err)
     return ap_setting_set_text(&rl->keep, rl->valid_every > 0 ? "best" : "last", err);
 }
 
+/* A file's name without what stands behind its first dot. */
+static ap_status set_stem(char **label, const char *path, struct ap_error *err)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    char stem[128];
+    snprintf(stem, sizeof(stem), "%.*s", (int)(1 + strcspn(*name ? name + 1 : name, ".")), name);
+    return ap_setting_set_text(label, stem, err);
+}
+
+static ap_status derive_labels(struct ap_settings *s, struct ap_error *err)
+{
+    ap_status status = s->label.data[0] ? AP_OK : set_stem(&s->label.data, s->data.path, err);
+    if (status == AP_OK && !s->label.prompter[0])
+        status = ap_setting_set_text(&s->label.prompter, s->prompter.model, err);
+    if (status == AP_OK && !s->label.target[0])
+        status = ap_setting_set_text(&s->label.target, s->target.model, err);
+    return status;
+}
+
 ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
 {
     struct ap_settings *s = &recipe->settings;
@@ -91,6 +110,8 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
     for (int i = 0; i < s->n_models && status == AP_OK; i++)
         if (s->models[i].config[0] && !s->models[i].init[0])
             status = ap_setting_set_text(&s->models[i].init, "random", err);
+    if (status == AP_OK)
+        status = derive_labels(s, err);
     if (status != AP_OK)
         return status;
     derive_adapter(&s->prompter.adapter);

@@ -1,6 +1,6 @@
 /* A recipe written out: the resolved text kept with a run, its fingerprint, and what differs in
  * another. Entry points: ap_recipe_resolved, ap_recipe_fingerprint, ap_recipe_differences,
- * ap_recipe_has. */
+ * ap_recipe_seeds, ap_recipe_has. */
 #include "store/recipe_inner.h"
 
 #include "base/random.h"
@@ -228,15 +228,48 @@ uint64_t ap_recipe_fingerprint(const struct ap_recipe *recipe)
     return sum;
 }
 
-static ap_status add_difference(const char *key, const char *a, const char *b, int *n,
-                                struct ap_buffer *out, struct ap_error *err)
+struct differences {
+    ap_difference_kind kind;
+    int n;
+    struct ap_buffer *out;
+    struct ap_error *err;
+};
+
+static bool is_seed(const char *key)
 {
-    if (!strcmp(a, b))
+    size_t n = strlen(key);
+    return n > 5 && strcmp(key + n - 5, ".seed") == 0;
+}
+
+/* Of a file in quotes, its own name: copies of a recipe stand in folders of their own. */
+static const char *file_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+/* row: NULL for what is no key. */
+static bool counts(const struct differences *d, const char *key, const struct ap_setting *row,
+                   const char *a, const char *b)
+{
+    if (d->kind == AP_DIFFER_ANY)
+        return true;
+    if (is_seed(key) != (d->kind == AP_DIFFER_SEEDS))
+        return false;
+    if (!row || row->type != AP_SETTING_PATH)
+        return true;
+    return strcmp(row->key, "tokenizer") != 0 && strcmp(file_name(a), file_name(b)) != 0;
+}
+
+static ap_status add_difference(struct differences *d, const char *key,
+                                const struct ap_setting *row, const char *a, const char *b)
+{
+    if (!strcmp(a, b) || !counts(d, key, row, a, b))
         return AP_OK;
-    if (++*n > 4)
+    if (++d->n > 4)
         return AP_OK;
-    return ap_buffer_printf(out, err, "%s%s is %.60s there and %.60s here", *n > 1 ? ", " : "", key,
-                            a[0] ? a : "absent", b[0] ? b : "absent");
+    return ap_buffer_printf(d->out, d->err, "%s%s is %.60s there and %.60s here",
+                            d->n > 1 ? ", " : "", key, a[0] ? a : "absent", b[0] ? b : "absent");
 }
 
 /* The item of `other` that has the name of a's i-th, or −1. */
@@ -248,8 +281,8 @@ static int same_name(const struct ap_named_section *section, const struct ap_set
 }
 
 /* Names that one of them lacks. */
-static ap_status name_differences(const struct ap_settings *a, const struct ap_settings *b, int *n,
-                                  struct ap_buffer *out, struct ap_error *err)
+static ap_status name_differences(struct differences *d, const struct ap_settings *a,
+                                  const struct ap_settings *b)
 {
     ap_status status = AP_OK;
     size_t n_sections;
@@ -257,19 +290,18 @@ static ap_status name_differences(const struct ap_settings *a, const struct ap_s
     for (size_t k = 0; k < n_sections; k++, x++) {
         for (int i = 0; i < *ap_named_count(x, a); i++)
             if (same_name(x, a, i, b) < 0)
-                AP_TRY(add_difference(x->prefix, ap_named_item_name(x, a, i), "", n, out, err));
+                AP_TRY(add_difference(d, x->prefix, NULL, ap_named_item_name(x, a, i), ""));
         for (int i = 0; i < *ap_named_count(x, b); i++)
             if (same_name(x, b, i, a) < 0)
-                AP_TRY(add_difference(x->prefix, "", ap_named_item_name(x, b, i), n, out, err));
+                AP_TRY(add_difference(d, x->prefix, NULL, "", ap_named_item_name(x, b, i)));
     }
 out:
     return status;
 }
 
 /* One row, of every item that both have. */
-static ap_status row_differences(const struct ap_recipe *a, const struct ap_recipe *b,
-                                 const struct ap_setting_ref *ref, int *n, struct ap_buffer *out,
-                                 struct ap_error *err)
+static ap_status row_differences(struct differences *d, const struct ap_recipe *a,
+                                 const struct ap_recipe *b, const struct ap_setting_ref *ref)
 {
     struct ap_buffer x = {0}, y = {0};
     const struct ap_named_section *named = ref->group->named;
@@ -280,9 +312,9 @@ static ap_status row_differences(const struct ap_recipe *a, const struct ap_reci
         int other = named ? same_name(named, &a->settings, i, &b->settings) : 0;
         if (other < 0)
             continue;
-        AP_TRY(value_text(a, ref, i, key, &x, err));
-        AP_TRY(value_text(b, ref, other, key, &y, err));
-        AP_TRY(add_difference(key, x.data, y.data, n, out, err));
+        AP_TRY(value_text(a, ref, i, key, &x, d->err));
+        AP_TRY(value_text(b, ref, other, key, &y, d->err));
+        AP_TRY(add_difference(d, key, ref->row, x.data, y.data));
     }
 out:
     ap_buffer_free(&x);
@@ -291,22 +323,45 @@ out:
 }
 
 ap_status ap_recipe_differences(const struct ap_recipe *a, const struct ap_recipe *b,
-                                struct ap_buffer *out, struct ap_error *err)
+                                ap_difference_kind kind, struct ap_buffer *out,
+                                struct ap_error *err)
 {
     struct ap_setting_ref ref;
     const struct ap_settings *x = &a->settings, *y = &b->settings;
-    int n = 0;
+    struct differences d = {.kind = kind, .out = out, .err = err};
     ap_status status;
     AP_TRY(ap_buffer_puts(out, "", err));
     for (size_t i = 0; i < AP_LEN(whole_sections); i++)
-        AP_TRY(add_difference(whole_sections[i], has_section(x, whole_sections[i]) ? "present" : "",
-                              has_section(y, whole_sections[i]) ? "present" : "", &n, out, err));
-    AP_TRY(name_differences(x, y, &n, out, err));
+        AP_TRY(add_difference(&d, whole_sections[i], NULL,
+                              has_section(x, whole_sections[i]) ? "present" : "",
+                              has_section(y, whole_sections[i]) ? "present" : ""));
+    AP_TRY(name_differences(&d, x, y));
     for (size_t i = 0; ap_setting_at(i, &ref); i++)
         if (has_section(x, ref.group->prefix) == has_section(y, ref.group->prefix))
-            AP_TRY(row_differences(a, b, &ref, &n, out, err));
-    if (n > 4)
-        AP_TRY(ap_buffer_printf(out, err, " and %d more", n - 4));
+            AP_TRY(row_differences(&d, a, b, &ref));
+    if (d.n > 4)
+        AP_TRY(ap_buffer_printf(out, err, " and %d more", d.n - 4));
 out:
+    return status;
+}
+
+ap_status ap_recipe_seeds(const struct ap_recipe *recipe, struct ap_buffer *out,
+                          struct ap_error *err)
+{
+    struct ap_setting_ref ref;
+    struct ap_buffer value = {0};
+    ap_status status;
+    AP_TRY(ap_buffer_puts(out, "", err));
+    for (size_t i = 0; ap_setting_at(i, &ref); i++) {
+        char key[AP_KEY_MAX];
+        if (ref.group->named || strcmp(ref.row->key, "seed") != 0)
+            continue;
+        AP_TRY(value_text(recipe, &ref, 0, key, &value, err));
+        if (value.len > 0 && strcmp(value.data, "auto") != 0)
+            AP_TRY(
+                ap_buffer_printf(out, err, "%s%s %s", out->len > 0 ? ", " : "", key, value.data));
+    }
+out:
+    ap_buffer_free(&value);
     return status;
 }

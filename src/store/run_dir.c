@@ -88,7 +88,7 @@ static ap_status refuse_recipe(const struct ap_run_dir *dir, const struct ap_rec
                                const struct ap_recipe *recipe, struct ap_error *err)
 {
     struct ap_buffer keys = {0};
-    ap_status status = ap_recipe_differences(kept, recipe, &keys, err);
+    ap_status status = ap_recipe_differences(kept, recipe, AP_DIFFER_ANY, &keys, err);
     if (status == AP_OK)
         status = ap_fail(err, AP_INVALID,
                          "%s: was made by another recipe: %s; choose another run.dir, or remove "

@@ -196,6 +196,11 @@ struct ap_monitor_settings {
     } limits[AP_MONITOR_COUNT];
 };
 
+/* The cell of a comparison of runs that a run belongs to. */
+struct ap_label_settings {
+    char *data, *prompter, *target;
+};
+
 struct ap_run_settings {
     char *dir;
     int64_t seed;
@@ -203,12 +208,12 @@ struct ap_run_settings {
     char *dtype; /* f32 | bf16 */
     int context; /* 0: auto */
     int checkpoint_every;
-    int max_bad_steps; /* NaN or Inf steps in a row that stop a run */
-    int batch;         /* sequences decoded at once */
-    bool tensorboard;  /* event files beside run.db */
+    int max_bad_steps;       /* NaN or Inf steps in a row that stop a run */
+    int batch;               /* sequences decoded at once */
+    bool tensorboard;        /* event files beside run.db */
     char *from[AP_LIST_MAX]; /* run directories whose finished stages are taken over */
     int n_from;
-    int64_t memory;    /* bytes that the process may have at its peak; 0: what the machine has */
+    int64_t memory; /* bytes that the process may have at its peak; 0: what the machine has */
 };
 
 struct ap_settings {
@@ -230,6 +235,7 @@ struct ap_settings {
     struct ap_eval_settings eval;
     struct ap_guard_settings guard;
     struct ap_monitor_settings monitor;
+    struct ap_label_settings label;
     char *template_name, *date, *special_in_content; /* text: */
     struct ap_run_settings run;
 };

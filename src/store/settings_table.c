@@ -353,6 +353,17 @@ static const struct ap_setting monitor_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_label_settings
+static const struct ap_setting label_rows[] = {
+    ROW("data", TEXT, data, "auto", FLAGS(AP_SETTING_AUTO | AP_SETTING_HARMLESS),
+        HELP("name of the data set in a comparison of runs; auto is the name of data.path")),
+    ROW("prompter", TEXT, prompter, "auto", FLAGS(AP_SETTING_AUTO | AP_SETTING_HARMLESS),
+        HELP("name of the prompter there; auto is prompter.model")),
+    ROW("target", TEXT, target, "auto", FLAGS(AP_SETTING_AUTO | AP_SETTING_HARMLESS),
+        HELP("name of the target there; auto is target.model")),
+};
+#undef OWNER
+
 #define OWNER struct ap_settings
 static const struct ap_setting text_rows[] = {
     ROW("template", TEXT, template_name, "auto",
@@ -519,6 +530,11 @@ static const struct ap_setting_group groups[] = {
      .help = "numbers that tell of reward hacking, at which align and rlhf warn and stop",
      ROWS(monitor_rows),
      AT(monitor),
+     .optional = true},
+    {.prefix = "label",
+     .help = "which cell of a comparison the run belongs to: alignpro report --compare",
+     ROWS(label_rows),
+     AT(label),
      .optional = true},
     {.prefix = "text", .help = "how chats become text", ROWS(text_rows), .base = 0},
     {.prefix = "run", .help = "the run itself", ROWS(run_rows), AT(run)},

@@ -68,8 +68,7 @@ static void test_rows_to_statistics(void **state)
     assert_int_equal(align->n_seed, 2);
     check_near(bare->mean.value, 2.5, 1e-12, 0);
     check_near(align->delta_bare.value, 0, 1e-12, 0); /* +1 +2 | 0 −3 */
-    check_near(align->delta_bare.low, -1.5, 1e-12, 0);
-    check_near(align->delta_bare.high, 1.5, 1e-12, 0);
+    assert_true(isnan(align->delta_bare.low));        /* two prompts */
     check_near(align->win_bare.value, 2.5 / 4, 1e-12, 0);
     check_near(align->variance.value, (0.5 + 4.5) / 2, 1e-12, 0);
     check_near(align->kl.value, 2.5, 1e-12, 0);
@@ -157,9 +156,11 @@ static void by_hand(struct ap_evaluation *e)
             s->mean = (struct ap_interval){a - 0.7, a - 0.8, a - 0.6};
             s->variance = (struct ap_interval){1.14 - 0.2 * a, 1.04 - 0.2 * a, 1.24 - 0.2 * a};
             s->delta_bare = (struct ap_interval){a, a - 0.15, a + 0.15};
+            s->delta_rlhf = (struct ap_interval){a - 4, a - 4.1, a - 3.9};
             s->win_bare = (struct ap_interval){0.89, 0.86, 0.92};
             s->win_instruct = (struct ap_interval){0.71, 0.66, 0.75};
             s->share_bare = (struct ap_interval){0.85, 0.80, 0.91};
+            s->share_instruct = (struct ap_interval){0.61, 0.50, 0.70};
             s->answer_ended = s->rewrite_ended = ended;
         }
     e->arms[0][3].kl = (struct ap_interval){3, 2.8, 3.2};
@@ -189,12 +190,12 @@ static void test_sentences_of_a_gain(void **state)
     struct ap_buffer text = sentences_of(&e);
     check_holds(text.data, "Judged by reward, the reward that training maximised:\n");
     check_holds(text.data, "200 test prompts, 3 seeds; higher is better");
-    check_holds(text.data,
-                "Align-Pro beats bare by 3.00 [2.85, 3.15] on average (2.30 against -0.70) "
-                "and wins 89% [86, 92] of the comparisons");
+    check_holds(text.data, "Align-Pro beats bare by 3.00 ± 0.15; RLHF is ahead by 1.00 ± 0.10; "
+                           "85% [80, 91] of the gap is closed.\n");
+    check_holds(text.data, "Align-Pro scores 2.30 on average and bare -0.70; it wins 89% [86, 92]");
     check_holds(text.data, "(instruct) it wins 71% [66, 75].");
     check_holds(text.data, "(sft) gains +2.00 [1.85, 2.15] against bare.");
-    check_holds(text.data, "Align-Pro closes 85% [80, 91] of the gap from bare to rlhf");
+    check_holds(text.data, "Of the gap from instruct to RLHF it closes 61% [50, 70].\n");
     check_holds(text.data, "from prompt to prompt is lower: 0.54 [0.44, 0.64] against bare's 1.14");
     check_holds(text.data, "3.00 [2.80, 3.20] nats (KL)");
     check_lacks(text.data, "Caution");
@@ -211,25 +212,26 @@ static void test_sentences_of_doubt(void **state)
     by_hand(&e);
     e.arms[1][3].delta_bare = (struct ap_interval){0.1, -0.1, 0.3};
     e.arms[1][2].delta_bare = (struct ap_interval){-0.5, -0.7, -0.3};
+    e.arms[1][3].delta_rlhf = (struct ap_interval){0.5, 0.3, 0.7};
     e.arms[1][3].share_bare.value = NAN;
     e.arms[0][4].answer_ended.value = 0.88;
     e.n_dropped[1] = 12;
     struct ap_buffer text = sentences_of(&e);
     check_holds(text.data,
-                "Align-Pro and bare cannot be told apart: the difference is +0.10 [-0.10, 0.30]");
+                "Align-Pro and bare cannot be told apart (+0.10 ± 0.20); RLHF is behind by 0.50 ± "
+                "0.20; RLHF does not clearly beat bare, so there is no gap to close.\n");
     check_holds(
         text.data,
         "Caution: Align-Pro gains over bare under reward, but shows no clear gain under world");
     check_holds(text.data, "Caution: sft gains over bare under reward, but loses under world");
     check_holds(text.data, "(sft) loses -0.50 [-0.70, -0.30] against bare");
-    check_holds(text.data, "there is no gap to close");
-    check_holds(text.data, "rlhf: 12% of the answers were cut at the length limit");
+    check_holds(text.data, "RLHF: 12% of the answers were cut at the length limit");
     check_holds(text.data, "Under world, 12 pairs of prompt and seed were left out");
     ap_buffer_free(&text);
 
     e.arms[0][3].delta_bare = (struct ap_interval){-0.4, -0.6, -0.2};
     text = sentences_of(&e);
-    check_holds(text.data, "Align-Pro loses to bare by 0.40 [0.20, 0.60]");
+    check_holds(text.data, "Align-Pro loses to bare by 0.40 ± 0.20; ");
     ap_buffer_free(&text);
 }
 
@@ -244,8 +246,9 @@ static void test_sentences_of_one_prompt(void **state)
     check_ok(ap_evaluate(&e, db, two_arms, 2, one_judge, 1, 50, 1, &err), err);
     struct ap_buffer text = sentences_of(&e);
     check_holds(text.data,
-                "1 test prompt, 1 seed; higher is better; one prompt gives no intervals");
-    check_holds(text.data, "cannot be told apart: the difference is +1.00 on average");
+                "1 test prompt, 1 seed; higher is better; fewer than 10 prompts give no intervals");
+    check_holds(text.data, "cannot be told apart (+1.00); without an RLHF arm the share of the gap "
+                           "is n/a.\n");
     check_lacks(text.data, "nan");
     check_lacks(text.data, "[");
     ap_buffer_free(&text);
@@ -298,11 +301,11 @@ static void test_noise_beside_the_arms(void **state)
     static struct ap_evaluation e;
     struct ap_buffer text = {0};
     const double noise[] = {0, 0.05, 0.2};
-    for (uint64_t record = 1; record <= 4; record++) {
+    for (uint64_t record = 1; record <= 20; record++) {
         put(db, "bare", 4, record, -1, 1);
         put(db, "align", 4, record, -1, 2);
         put(db, "bare@0.05", 4, record, -1, 0.5);
-        put(db, "align@0.05", 4, record, -1, record < 3 ? 1 : 2);
+        put(db, "align@0.05", 4, record, -1, record % 2 ? 1 : 2);
         put(db, "bare@0.2", 4, record, -1, 0);
     }
     check_ok(ap_evaluate(&e, db, two_arms, 2, one_judge, 1, 200, 1, &err), err);
@@ -437,8 +440,8 @@ static void test_csv(void **state)
     strcpy(e.judges[1], "my \"own\"");
     check_ok(ap_evaluation_csv(&e, &text, &err), err);
     check_holds(text.data, "judge,arm,prompts,seeds,mean,mean_low,mean_high,variance,");
-    check_holds(text.data,
-                "\n\"reward\",\"align\",200,3,2.3,2.2,2.4,0.54,0.44,0.64,3,2.85,3.15,,,,0.89,");
+    check_holds(text.data, "\n\"reward\",\"align\",200,3,2.3,2.2,2.4,0.54,0.44,0.64,3,2.85,3.15,,,,"
+                           "-1,-1.1,-0.9,0.89,");
     check_holds(text.data, "\n\"my \"\"own\"\"\",\"bare\",");
     int n = 0;
     for (const char *line = text.data; *line; line = strchr(line, '\n') + 1, n++)

@@ -240,7 +240,7 @@ static void several_rewards_differ(void **state)
                                "rewards.new.rule=match", "rewards.new.pattern=y"};
     struct ap_recipe *a = must_parse(REWARDS, NULL, 0), *b = must_parse(REWARDS, set, AP_LEN(set));
     assert_true(ap_recipe_fingerprint(a) != ap_recipe_fingerprint(b));
-    check_ok(ap_recipe_differences(a, b, &text, &err), err);
+    check_ok(ap_recipe_differences(a, b, AP_DIFFER_ANY, &text, &err), err);
     check_holds(text.data, "rewards is absent there and new here");
     check_holds(text.data, "rewards.taught.adapter.rank is 4 there and 8 here");
     check_holds(text.data, "rewards.own.weight is -1 there and 3 here");
@@ -253,7 +253,7 @@ static void several_rewards_differ(void **state)
     b = must_parse(orders[1], NULL, 0);
     assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(b));
     ap_buffer_clear(&text);
-    check_ok(ap_recipe_differences(a, b, &text, &err), err);
+    check_ok(ap_recipe_differences(a, b, AP_DIFFER_ANY, &text, &err), err);
     assert_string_equal(text.data, "");
     ap_recipe_close(a);
     ap_recipe_close(b);
@@ -290,7 +290,7 @@ static void check_round_trip(const char *text, const char *const *set, size_t n)
     check_ok(
         ap_recipe_parse(&again, first.data, first.len, "recipe.yaml", "/elsewhere", NULL, 0, &err),
         err);
-    check_ok(ap_recipe_differences(recipe, again, &differences, &err), err);
+    check_ok(ap_recipe_differences(recipe, again, AP_DIFFER_ANY, &differences, &err), err);
     assert_string_equal(differences.data, "");
     assert_true(ap_recipe_fingerprint(recipe) == ap_recipe_fingerprint(again));
     check_ok(ap_recipe_resolved(again, &second, &err), err);
@@ -399,12 +399,12 @@ static void sections_that_may_lack(void **state)
         assert_int_equal(s->has_rlhf + s->has_dpo + s->has_ift, 1);
         assert_true(ap_recipe_fingerprint(a) != ap_recipe_fingerprint(b));
         assert_true(ap_recipe_fingerprint(b) != ap_recipe_fingerprint(c));
-        check_ok(ap_recipe_differences(a, b, &out, &err), err);
+        check_ok(ap_recipe_differences(a, b, AP_DIFFER_ANY, &out, &err), err);
         char want[64];
         snprintf(want, sizeof(want), "%s is absent there and present here", sections[i]);
         assert_string_equal(out.data, want);
         ap_buffer_clear(&out);
-        check_ok(ap_recipe_differences(b, c, &out, &err), err);
+        check_ok(ap_recipe_differences(b, c, AP_DIFFER_ANY, &out, &err), err);
         check_holds(out.data, "lr is 0.0001 there and 0.5 here");
         ap_buffer_free(&out);
         ap_recipe_close(a);

@@ -1,0 +1,144 @@
+#!/bin/sh
+# report RUN and report --compare: what they write, what they refuse and in which words. The runs are copies of
+# one tiny run whose kept recipe is edited.
+#   test_report.sh ALIGNPRO          from the source folder
+set -u
+alignpro=$1
+source=$(pwd)
+where=${TMPDIR:-/tmp}
+[ -w /dev/shm ] && where=/dev/shm
+tmp=$(mktemp -d "$where/alignpro-report-XXXXXX") || exit 1
+trap 'rm -rf "$tmp"' EXIT
+export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
+failed=0 passed=0
+
+try() {
+    code=0
+    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || code=$?
+}
+note() {
+    if [ "$1" = 0 ]; then passed=$((passed + 1)); else
+        failed=$((failed + 1))
+        echo "FAILED: $2"
+        sed 's/^/  out: /' "$tmp/out" | head -5
+        sed 's/^/  err: /' "$tmp/err" | tail -5
+    fi
+}
+exits() { [ "$code" = "$1" ]; note $? "$2: exit code $code, expected $1"; }
+file_has() { grep -qF -- "$2" "$tmp/$1"; note $? "$3: $1 without: $2"; }
+one_line() { [ "$(wc -l <"$tmp/err")" -eq 1 ]; note $? "$1: standard error is not one line"; }
+refused() { exits "$1" "$3"; file_has err "$2" "$3"; one_line "$3"; }
+absent() { [ ! -e "$tmp/$1" ]; note $? "$2: $1 was written"; }
+
+# -- a run, and copies of it --
+cat >"$tmp/model.json" <<'END'
+{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 600, "hidden_size": 32,
+ "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+ "intermediate_size": 48, "hidden_act": "silu", "max_position_embeddings": 128, "rope_theta": 10000.0,
+ "rms_norm_eps": 1e-05, "initializer_range": 0.1, "tie_word_embeddings": true, "bos_token_id": 0,
+ "eos_token_id": 1, "torch_dtype": "float32"}
+END
+i=0
+while [ $i -lt 40 ]; do
+    i=$((i + 1))
+    echo "{\"prompt\": \"fox $i\", \"chosen\": \"A fox.\", \"rejected\": \"No $i\"}" >>"$tmp/pairs.jsonl"
+    echo "{\"prompt\": \"the <b>otter</b> $i\"}" >>"$tmp/test.jsonl"
+done
+head -4 "$tmp/test.jsonl" >"$tmp/few.jsonl"
+cat >"$tmp/recipe.yaml" <<END
+models:
+  m: {config: model.json, init: random, tokenizer: $source/examples/demo}
+prompter: {model: m, adapter: {rank: 2}, meta_prompt: "{prompt}", max_new_tokens: 6}
+target: {model: m, adapter: {rank: 2}, max_new_tokens: 6}
+reward: {rule: length, length: 9}
+data: {path: pairs.jsonl, split: {train: 0.6, valid: 0.2, test: 0.2}}
+sft: {source: none}
+align: {prompts: 2, rewrites: 2, answers: 1, steps: 1}
+rlhf: {}
+eval: {arms: [bare, instruct, align, rlhf], bootstrap: 50, path: test.jsonl, seeds: [1, 2]}
+run: {dir: one, batch: 8}
+END
+try "$alignpro" align "$tmp/recipe.yaml"; exits 0 "align"
+try "$alignpro" report "$tmp/one"; refused 1 "has no evaluation yet; \`alignpro eval $tmp/one/recipe.yaml\` makes it" "a run without eval"
+try "$alignpro" report --compare "$tmp/one" --out "$tmp/never"; refused 1 "has no evaluation yet" "comparing a run without eval"
+absent never "comparing a run without eval"
+try "$alignpro" run "$tmp/recipe.yaml"; exits 0 "run"
+copy() { # NAME 's/of/recipe.yaml/'…
+    cp -r "$tmp/one" "$tmp/$1"
+    name=$1
+    shift
+    for edit; do sed -i "$edit" "$tmp/$name/recipe.yaml"; done
+}
+seed() { printf '/^run:/,$s/^  seed: 1/  seed: %s/' "$1"; }
+label() { echo "label: $2" >>"$tmp/$1/recipe.yaml"; }
+copy two "$(seed 2)"
+
+# -- arguments --
+try "$alignpro" report; refused 2 "no run directory, expected one" "report without a run"
+try "$alignpro" report a b; refused 2 "--compare takes more" "report of two runs"
+try "$alignpro" report --compare; refused 2 "no run directory" "--compare of nothing"
+try "$alignpro" report --compare "$tmp/one"; refused 2 "--out is missing" "--compare without --out"
+try "$alignpro" report "$tmp/one" --out "$tmp/x"; refused 2 "--out is an option of --compare" "--out alone"
+try "$alignpro" report --frobnicate a; refused 2 "frobnicate" "an unknown option"
+try "$alignpro" report "$tmp/nowhere"; refused 1 "is no run directory" "report of nothing"
+try "$alignpro" report --help; exits 0 "report --help"; file_has out "usage: alignpro report RUN" "report --help"
+
+# -- one run anew --
+cp "$tmp/one/eval.json" "$tmp/eval.json"
+rm "$tmp/one/report.html" "$tmp/one/eval.json" "$tmp/one/eval.csv" "$tmp/one/eval.tex"
+try "$alignpro" report "$tmp/one"; exits 0 "report"; file_has out "Judged by reward" "report"
+cmp -s "$tmp/one/eval.json" "$tmp/eval.json"; note $? "report: eval.json is not what eval wrote"
+file_has one/report.html "In the paper's layout" "report"
+file_has one/eval.csv "judge,arm,prompts,seeds" "report"
+file_has one/eval.tex "\\begin{tabular}" "report"
+cp "$tmp/one/report.html" "$tmp/again.html"
+try "$alignpro" report "$tmp/one"
+cmp -s "$tmp/one/report.html" "$tmp/again.html"; note $? "report: twice is another page"
+
+# -- several --
+try "$alignpro" report --compare "$tmp/one" "$tmp/two" --out "$tmp/a/b"; exits 0 "compare"
+file_has out "pairs, m and m (40 prompts, 2 runs)" "compare"
+file_has a/b/compare.json '"seeds": "run.seed 2"' "compare"
+file_has a/b/compare.csv '"pairs","m","m",2,"reward","align",40,2,' "compare"
+file_has a/b/compare.tex "pairs & m -- m &" "compare"
+file_has a/b/report.html "Runs side by side" "compare"
+copy other
+label other '{data: "HelpSteer & <b>_%", prompter: P2}'
+try "$alignpro" report --compare "$tmp/one" "$tmp/two" "$tmp/other" --out "$tmp/c"; exits 0 "two cells"
+file_has out "On average over 2 cells" "two cells"
+file_has c/compare.tex 'HelpSteer \& \textless{}b\textgreater{}\_\% & P2 -- m' "two cells"
+file_has c/report.html 'HelpSteer &amp; &lt;b&gt;_%' "two cells"
+copy paper
+label paper '{data: HelpSteer}'
+try "$alignpro" report --compare "$tmp/paper" --out "$tmp/d"; exits 0 "the paper's data set"
+file_has d/report.html 'the paper: HelpSteer<small>P2-F2' "the paper's data set"
+
+# -- what would be a wrong mean --
+refuse() { # WHAT PATTERN RUN…
+    what=$1 pattern=$2
+    shift 2
+    try "$alignpro" report --compare "$@" --out "$tmp/never"
+    refused 1 "$pattern" "$what"
+    absent never "$what"
+}
+refuse "a run twice" "is named twice" "$tmp/one" "$tmp/two/../one"
+copy same
+refuse "a copy" "with the same seed" "$tmp/one" "$tmp/same"
+copy else "$(seed 3)" '/^align:/,/^rlhf:/s/^  kl: .*/  kl: 0.2/'
+refuse "another kl" "align.kl is 0.05 there and 0.2 here" "$tmp/one" "$tmp/else"
+copy fewer "$(seed 3)" 's/^  arms: .*/  arms: [bare, instruct, align]/'
+refuse "another arm" "eval.arms has 'rlhf' and that of $tmp/fewer has not" "$tmp/one" "$tmp/fewer"
+copy lone "$(seed 3)" 's/^  seeds: .*/  seeds: [1]/'
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.seed=3 --set eval.seeds=1 --set run.dir="$tmp/lone3"; exits 0 "eval with one seed"
+refuse "fewer sampling seeds" "1 sampling seed" "$tmp/one" "$tmp/lone3"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.seed=4 --set eval.path=few.jsonl --set run.dir="$tmp/few"; exits 0 "eval of four prompts"
+refuse "other test prompts" "its test prompts are not those of $tmp/one" "$tmp/one" "$tmp/few"
+refuse "no run" "is no run directory" "$tmp/one" "$tmp/a"
+
+# -- too small a test set --
+try "$alignpro" report "$tmp/few"; exits 0 "four prompts"
+file_has out "fewer than 10 prompts give no intervals" "four prompts"
+file_has few/eval.json '"low": null' "four prompts"
+
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
