@@ -126,6 +126,31 @@ static void put_training(struct ap_page *page, const struct ap_curves *curves)
     ap_html_watch(page, curves);
 }
 
+static void put_hashes(struct ap_page *page, const struct ap_report_source *source)
+{
+    if (source->fingerprint)
+        ap_page_printf(page,
+                       "<p>Recipe %016" PRIx64 ": a hash of every value that changes results. ",
+                       source->fingerprint);
+    if (source->n_hash == 0) {
+        ap_page_put(page, source->fingerprint ? "</p>\n" : "");
+        return;
+    }
+    ap_page_put(page, source->fingerprint ? "" : "<p>");
+    ap_page_put(page, "Files by SHA-256, as sha256sum prints it:</p>\n"
+                      "<div class=\"scroll\" tabindex=\"0\"><table class=\"files\">\n<tbody>\n");
+    for (int i = 0; i < source->n_hash; i++) {
+        ap_page_put(page, "<tr><th scope=\"row\">");
+        ap_html_text(page, source->hashes[i].what);
+        ap_page_put(page, "</th><td>");
+        ap_html_text(page, source->hashes[i].path);
+        ap_page_put(page, "</td><td>");
+        ap_html_text(page, source->hashes[i].hash);
+        ap_page_put(page, "</td></tr>\n");
+    }
+    ap_page_put(page, "</tbody></table></div>\n");
+}
+
 static void put_origin(struct ap_page *page, const struct ap_report_source *source)
 {
     const struct ap_evaluation *e = source->evaluation;
@@ -135,6 +160,11 @@ static void put_origin(struct ap_page *page, const struct ap_report_source *sour
         ap_html_text(page, source->version);
         ap_page_put(page, ". ");
     }
+    if (source->seeds) {
+        ap_page_put(page, "Seeds of training: ");
+        ap_html_text(page, source->seeds);
+        ap_page_put(page, ". ");
+    }
     if (e) {
         ap_page_printf(page, "Sampling seed%s of the evaluation: ", e->n_seed == 1 ? "" : "s");
         for (int i = 0; i < e->n_seed; i++)
@@ -142,6 +172,7 @@ static void put_origin(struct ap_page *page, const struct ap_report_source *sour
         ap_page_printf(page, ". Bootstrap resamples: %d. ", e->n_bootstrap);
     }
     ap_page_put(page, "All answers and scores are in run.db beside this page.</p>\n");
+    put_hashes(page, source);
     if (source->recipe) {
         ap_page_put(page, "<details><summary>The recipe, resolved</summary>\n<pre>");
         ap_html_text(page, source->recipe);

@@ -47,6 +47,7 @@ const char ap_html_style[] =
     "overflow-wrap:anywhere}table.layout th small{display:block;font-weight:400}\n"
     "table.layout thead tr+tr th:first-child{position:static;text-align:right;max-width:none;"
     "min-width:64px}table.layout th[colspan]{text-align:center}\n"
+    "table.files td{text-align:left;font-size:.8rem}\n"
     "tr.theirs td,tr.theirs th{color:var(--soft);font-style:italic;font-weight:400}\n"
     /* plots */
     ".plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(330px,100%),1fr));"

@@ -100,6 +100,13 @@ ap_status ap_evaluation_json(const struct ap_evaluation *e, struct ap_buffer *ou
 ap_status ap_evaluation_csv(const struct ap_evaluation *e, struct ap_buffer *out,
                             struct ap_error *err);
 
+/* A file that the run was made of, or made, and what it held. */
+#define AP_REPORT_HASH_MAX 72
+struct ap_report_hash {
+    char what[64], *path;
+    char hash[AP_REPORT_HASH_MAX]; /* SHA-256, or why there is none */
+};
+
 struct ap_comparison; /* compare.h */
 struct ap_report_source {
     struct ap_database *db;
@@ -111,6 +118,10 @@ struct ap_report_source {
     const struct ap_monitor_settings *monitor; /* NULL for none */
     const char *const *unasked;                /* judges of the evaluation that no training asked */
     int n_unasked;
+    const char *seeds;    /* of training: "run.seed 1"; NULL for none */
+    uint64_t fingerprint; /* of the recipe; 0 for none */
+    const struct ap_report_hash *hashes;
+    int n_hash;
 };
 /* One self-contained HTML page (nothing from elsewhere; one script, which searches the prompts and
  * without which they are all there), readable at 390 and 1280 pixels, light and dark. What comes

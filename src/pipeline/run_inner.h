@@ -83,6 +83,14 @@ struct ap_owned_role {
 };
 void ap_owned_role_free(struct ap_owned_role *r);
 
+/* ---- run_hashes.c ---- */
+
+/* Data files and weights; allocated, also after an error. */
+struct ap_report_hash;
+ap_status ap_run_hashes(const struct ap_run *run, struct ap_report_hash **out, int *n,
+                        struct ap_error *err);
+void ap_run_hashes_free(struct ap_report_hash *hashes, int n);
+
 /* ---- run.c ---- */
 
 /* Whether one of its rewards is trained by the run. */

@@ -102,7 +102,9 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     ap_status status = AP_OK;
     struct ap_evaluation *evaluation = NULL;
     struct ap_comparison alone;
-    struct ap_buffer recipe = {0}, page = {0};
+    struct ap_buffer recipe = {0}, page = {0}, seeds = {0};
+    struct ap_report_hash *hashes = NULL;
+    int n_hash = 0;
 
     if (ap_stage_done(&run->dir, "eval")) {
         if (!(evaluation = ap_calloc(1, sizeof(*evaluation)))) {
@@ -113,6 +115,8 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     }
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     const struct unasked unasked = find_unasked(run->s);
+    AP_TRY(ap_recipe_seeds(run->recipe, &seeds, err));
+    AP_TRY(ap_run_hashes(run, &hashes, &n_hash, err));
     alone = one_cell(run, evaluation);
     struct ap_report_source source = {.db = run->db,
                                       .evaluation = evaluation,
@@ -122,7 +126,11 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
                                       .version = ap_version(),
                                       .monitor = &run->s->monitor,
                                       .unasked = unasked.names,
-                                      .n_unasked = unasked.n};
+                                      .n_unasked = unasked.n,
+                                      .seeds = seeds.data,
+                                      .fingerprint = ap_recipe_fingerprint(run->recipe),
+                                      .hashes = hashes,
+                                      .n_hash = n_hash};
     AP_TRY(ap_report_html(&source, &page, err));
     AP_TRY(write_page(run, "report.html", &page, err));
     if (evaluation)
@@ -130,6 +138,8 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
 out:
     ap_buffer_free(&recipe);
     ap_buffer_free(&page);
+    ap_buffer_free(&seeds);
+    ap_run_hashes_free(hashes, n_hash);
     ap_free(evaluation);
     return status;
 }
