@@ -4,6 +4,7 @@
 #include "eval/svg.h"
 
 #include "base/file.h"
+#include "base/memory.h"
 #include "eval/synthetic_run.h"
 
 #include <ctype.h>
@@ -299,6 +300,123 @@ static void test_nothing_from_elsewhere(void **state)
     ap_buffer_free(&page);
 }
 
+/* ---- all prompts ---- */
+
+static void check_diff(const char *from, const char *to, const char *want)
+{
+    struct ap_error err = {0};
+    struct ap_buffer text = {0};
+    struct ap_page page = {.out = &text, .err = &err};
+    check_ok(ap_buffer_puts(&text, "", &err), err);
+    ap_html_diff(&page, from, to);
+    check_ok(page.status, err);
+    assert_string_equal(text.data, want);
+    ap_buffer_free(&text);
+}
+
+static void test_diff(void **state)
+{
+    (void)state;
+    check_diff("", "", "");
+    check_diff("a b", "a b", "a b");
+    check_diff("a  b\n", "a b", "a b"); /* white space is no change */
+    check_diff("", "a <b>", "<ins>a &lt;b&gt;</ins>");
+    check_diff("a & b", "", "<del>a &amp; b</del>");
+    check_diff("the cat sat", "the dog sat", "the <del>cat </del> <ins>dog </ins>sat");
+    check_diff("a b c d", "b c x d", "<del>a </del>b c <ins>x </ins>d");
+    check_diff("x y", "y x", "<del>x </del>y <ins>x</ins>");
+    check_diff(" lead", "lead", "<del> lead</del> <ins>lead</ins>");
+}
+
+/* Of a diff without its <del> parts there is left the new text, without <ins> the old one: random
+ * words, and texts past every bound. */
+static void test_diff_holds_both(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 60; round++) {
+        struct ap_random r;
+        struct ap_error err = {0};
+        struct ap_buffer text[2] = {{0}}, diff = {0}, left[2] = {{0}};
+        struct ap_page page = {.out = &diff, .err = &err};
+        int most = round < 50 ? 12 : 1500;
+        ap_random_init(&r, &(struct ap_stream){.seed = 12, .record = (uint64_t)round});
+        for (int t = 0; t < 2; t++)
+            for (int n = (int)ap_random_below(&r, (uint32_t)most) + 1; n > 0; n--)
+                check_ok(ap_buffer_printf(&text[t], &err, "%c ", 'a' + (int)ap_random_below(&r, 5)),
+                         err);
+        ap_html_diff(&page, text[0].data, text[1].data);
+        check_ok(page.status, err);
+        for (int t = 0; t < 2; t++) {
+            bool shown = true;
+            for (const char *c = diff.data; *c; c++) {
+                if (*c == '<') {
+                    bool closes = c[1] == '/', del = c[1 + closes] == 'd';
+                    shown = closes || del == (t == 0);
+                    c = strchr(c, '>');
+                } else if (shown && *c != ' ') {
+                    check_ok(ap_buffer_printf(&left[t], &err, "%c ", *c), err);
+                }
+            }
+            assert_string_equal(left[t].data, text[t].data);
+        }
+        for (int t = 0; t < 2; t++) {
+            ap_buffer_free(&text[t]);
+            ap_buffer_free(&left[t]);
+        }
+        ap_buffer_free(&diff);
+    }
+}
+
+static void test_all_prompts(void **state)
+{
+    (void)state;
+    struct ap_buffer page = make_page(60, 2);
+    assert_int_equal(times(page.data, "<details class=\"prompt\" data-gain=\""), 60);
+    assert_int_equal(times(page.data, "<blockquote dir=\"auto\" class=\"diff\">"), 60 * 4);
+    check_holds(page.data, "data-gain=\"-8\"><summary><span class=\"number\">7</span>");
+    check_holds(page.data, "script-src 'sha256-");
+    check_absent(page.data, "more test prompts are left out");
+    const char *list = strstr(page.data, "<div id=\"prompts\">");
+    assert_non_null(list);
+    assert_true(strstr(list, "number\">8</span>") < strstr(list, "number\">59</span>"));
+    ap_buffer_free(&page);
+}
+
+/* What would make the page too large to open is left out, and said to be. */
+static void test_prompts_past_the_ceiling(void **state)
+{
+    (void)state;
+    struct ap_error err = {0};
+    struct ap_buffer out = {0};
+    struct ap_page page = {.out = &out, .err = &err};
+    static struct ap_evaluation e;
+    struct ap_prompt_rows rows = {.n = 3000, .n_more = 5};
+    char *answer = ap_strdup("&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&&");
+    struct ap_database *db = synthetic_run(3, 1);
+    synthetic_evaluation(&e, db);
+    rows.items = ap_calloc(rows.n, sizeof(*rows.items));
+    struct ap_buffer text = {0};
+    while (text.len < 1900)
+        check_ok(ap_buffer_puts(&text, answer, &err), err);
+    for (size_t i = 0; i < rows.n; i++) { /* borrowed texts */
+        rows.items[i].prompt = answer;
+        for (int a = 0; a < SYNTHETIC_ARMS; a++)
+            rows.items[i].arms[a].answer = text.data;
+    }
+    ap_html_prompts(&page, &e, &rows);
+    check_ok(page.status, err);
+    assert_in_range(out.len, AP_PROMPTS_BYTES_MAX, AP_PROMPTS_BYTES_MAX + (1 << 18));
+    size_t shown = times(out.data, "<details");
+    char note[64];
+    snprintf(note, sizeof(note), ">%zu more test prompts are left out", 3000 - shown + 5);
+    check_holds(out.data, note);
+    ap_free(rows.items);
+    ap_free(answer);
+    ap_buffer_free(&text);
+    ap_buffer_free(&out);
+    ap_database_close(db);
+}
+
 /* A run that has only begun, and one without the two arms of the examples. */
 static void test_partial_runs(void **state)
 {
@@ -404,6 +522,10 @@ int main(void)
         cmocka_unit_test(test_texts_and_cautions),
         cmocka_unit_test(test_hostile_text_is_text),
         cmocka_unit_test(test_nothing_from_elsewhere),
+        cmocka_unit_test(test_diff),
+        cmocka_unit_test(test_diff_holds_both),
+        cmocka_unit_test(test_all_prompts),
+        cmocka_unit_test(test_prompts_past_the_ceiling),
         cmocka_unit_test(test_partial_runs),
         cmocka_unit_test(test_few_examples),
         cmocka_unit_test(test_full_buffer),
