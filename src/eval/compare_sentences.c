@@ -56,7 +56,9 @@ static void say_average_share(struct ap_page *page, const struct ap_average *ave
         return;
     ap_page_printf(page, " Of the gap from %s to RLHF it closes %s", from,
                    ap_percent_with_range(*ap_statistic_at(&align, which)).text);
-    ap_page_printf(page, n < average->n_cell ? " (the mean of the %d cells with a gap)." : ".", n);
+    if (n < average->n_cell)
+        ap_page_printf(page, " (in the %d cell%s with a gap)", n, n == 1 ? "" : "s");
+    ap_page_put(page, ".");
 }
 
 static void say_average(struct ap_page *page, const struct ap_comparison *c,

@@ -248,6 +248,19 @@ static ap_status write_file(const char *dir, const char *name, const struct ap_b
     return status;
 }
 
+/* A run's own page would be written over. */
+static ap_status check_out(const char *dir, struct ap_error *err)
+{
+    char *recipe = ap_path_join(dir, "recipe.yaml");
+    bool is_run = recipe && ap_file_exists(recipe);
+    ap_free(recipe);
+    return is_run ? ap_fail(err, AP_INVALID,
+                            "%s: is a run directory, expected a folder of its own for the "
+                            "comparison; name another one",
+                            dir)
+                  : AP_OK;
+}
+
 /* All texts are made before the first is written. */
 static ap_status write_files(const struct ap_comparison *c, const char *dir, struct ap_error *err)
 {
@@ -282,6 +295,8 @@ ap_status ap_report_compare(const char *const *run_dirs, size_t n, const char *o
     if (n < 1 || n > AP_REPORT_RUNS_MAX)
         return ap_fail(err, AP_INVALID, "report: %zu runs, expected 1 to %d", n,
                        AP_REPORT_RUNS_MAX);
+    if ((status = check_out(out_dir, err)) != AP_OK)
+        return status;
     c = ap_calloc(1, sizeof(*c));
     runs = ap_calloc(n, sizeof(*runs));
     members = ap_calloc(n, sizeof(*members));

@@ -121,6 +121,8 @@ refuse() { # WHAT PATTERN RUN…
     refused 1 "$pattern" "$what"
     absent never "$what"
 }
+try "$alignpro" report --compare "$tmp/one" --out "$tmp/two"; refused 1 "two: is a run directory" "--out into a run"
+try "$alignpro" report --compare "$tmp/one" --out "$tmp/pairs.jsonl"; refused 1 "pairs.jsonl" "--out is a file"
 refuse "a run twice" "is named twice" "$tmp/one" "$tmp/two/../one"
 copy same
 refuse "a copy" "with the same seed" "$tmp/one" "$tmp/same"
@@ -133,6 +135,12 @@ try "$alignpro" eval "$tmp/recipe.yaml" --set run.seed=3 --set eval.seeds=1 --se
 refuse "fewer sampling seeds" "1 sampling seed" "$tmp/one" "$tmp/lone3"
 try "$alignpro" eval "$tmp/recipe.yaml" --set run.seed=4 --set eval.path=few.jsonl --set run.dir="$tmp/few"; exits 0 "eval of four prompts"
 refuse "other test prompts" "its test prompts are not those of $tmp/one" "$tmp/one" "$tmp/few"
+copy torn
+printf 'SQLite format 3' >"$tmp/torn/run.db"; rm -f "$tmp/torn/run.db-wal" "$tmp/torn/run.db-shm"
+try "$alignpro" report "$tmp/torn"; refused 1 "torn/run.db" "a torn run.db"
+refuse "a torn run.db among others" "torn/run.db" "$tmp/one" "$tmp/torn"
+echo "align: {kl: banana}" >"$tmp/torn/recipe.yaml"
+refuse "a torn recipe" "torn/recipe.yaml" "$tmp/one" "$tmp/torn"
 refuse "no run" "is no run directory" "$tmp/one" "$tmp/a"
 
 # -- too small a test set --

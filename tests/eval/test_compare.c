@@ -127,7 +127,7 @@ static void test_mean_without_a_gap(void **state)
                ap_cell_arm(&c.cells[0], "reward", "align")->share_bare.value, 1e-12, 0);
     assert_true(isnan(all->arms[1].mean.low)); /* one of the two has none */
     check_ok(ap_comparison_sentences(&c, &text, &err), err);
-    check_holds(text.data, "(the mean of the 1 cells with a gap)");
+    check_holds(text.data, "(in the 1 cell with a gap).");
     check_holds(text.data, "y: fewer than 10 prompts give no intervals");
     ap_buffer_free(&text);
     ap_comparison_free(&c);
