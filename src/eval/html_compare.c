@@ -1,8 +1,12 @@
 /* The page of a comparison: sentences, the table in the paper's layout, every cell's own table, and
  * which runs it was made of. Entry point: ap_comparison_html. */
 #include "eval/html_compare.h"
+#include "eval/svg.h"
 
 #include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
 
 static void put_sentences(struct ap_page *page, const struct ap_comparison *c)
 {
@@ -24,6 +28,66 @@ static void put_sentences(struct ap_page *page, const struct ap_comparison *c)
     ap_buffer_free(&text);
 }
 
+/* ---- plots: a row a cell, by the number that the table has ---- */
+
+struct plot_rows {
+    struct ap_svg_row items[AP_CELLS_MAX + 1];
+    char labels[AP_CELLS_MAX + 1][16];
+    struct ap_number texts[AP_CELLS_MAX + 1];
+    int n;
+};
+
+static void add_row(struct plot_rows *rows, const char *label, const struct ap_arm_statistics *arm,
+                    int which)
+{
+    struct ap_arm_statistics copy = *arm;
+    struct ap_interval x = *ap_statistic_at(&copy, which);
+    bool percent = which == AP_AT_share_bare;
+    int i = rows->n;
+    if (isnan(x.value))
+        return;
+    rows->texts[i] = percent ? ap_percent_with_range(x) : ap_with_range(x, 2, true);
+    if (percent)
+        x = (struct ap_interval){100 * x.value, 100 * x.low, 100 * x.high};
+    snprintf(rows->labels[i], sizeof(rows->labels[i]), "%s", label);
+    rows->items[i] = (struct ap_svg_row){
+        .label = rows->labels[i], .name = "align", .mark = x, .text = rows->texts[i].text};
+    rows->n++;
+}
+
+static void put_plot(struct ap_page *page, const struct ap_comparison *c, const char *judge,
+                     int which, const struct ap_svg_chart *chart)
+{
+    static const char *const all = "mean of all";
+    struct plot_rows rows = {.n = 0};
+    for (int i = 0; i < c->n_cell; i++) {
+        const struct ap_arm_statistics *align = ap_cell_arm(&c->cells[i], judge, "align");
+        char label[16];
+        snprintf(label, sizeof(label), "cell %d", i + 1);
+        if (align)
+            add_row(&rows, label, align, which);
+    }
+    for (int k = 0; k < c->n_average; k++)
+        for (int a = 0; a < c->averages[k].n_arm; a++)
+            if (!c->averages[k].data && strcmp(c->averages[k].judge, judge) == 0 &&
+                strcmp(c->averages[k].arms[a].name, "align") == 0)
+                add_row(&rows, all, &c->averages[k].arms[a], which);
+    if (rows.n > 1)
+        ap_svg_intervals(page, chart, rows.items, rows.n);
+}
+
+static void put_plots(struct ap_page *page, const struct ap_comparison *c, const char *judge)
+{
+    ap_page_put(page, "<div class=\"plots\">\n");
+    put_plot(page, c, judge, AP_AT_delta_bare,
+             &(struct ap_svg_chart){.title = "Align-Pro's gain over bare",
+                                    .x_label = "difference of mean scores, 95% interval"});
+    put_plot(page, c, judge, AP_AT_share_bare,
+             &(struct ap_svg_chart){.title = "Share of the gap from bare to RLHF that it closes",
+                                    .x_label = "%, 95% interval"});
+    ap_page_put(page, "</div>\n");
+}
+
 static void put_layouts(struct ap_page *page, const struct ap_comparison *c)
 {
     const char *judge;
@@ -33,6 +97,7 @@ static void put_layouts(struct ap_page *page, const struct ap_comparison *c)
         ap_html_text(page, judge);
         ap_page_put(page, "</h3>\n");
         ap_html_layout(page, c, judge);
+        put_plots(page, c, judge);
     }
 }
 

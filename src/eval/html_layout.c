@@ -54,10 +54,14 @@ static void put_shares(struct ap_page *page, const struct ap_arm_statistics *ali
     ap_page_put(page, "</tr>\n");
 }
 
-static void put_ours(struct ap_page *page, const struct ap_cell *cell, const char *judge)
+/* number: what plots call the cell; 0 where it is the only one. */
+static void put_ours(struct ap_page *page, const struct ap_cell *cell, int number,
+                     const char *judge)
 {
     int decimals = ap_score_decimals(cell->evaluation, ap_judge_find(cell->evaluation, judge));
     ap_page_put(page, "<tr class=\"main\"><th scope=\"row\">");
+    if (number > 0)
+        ap_page_printf(page, "<span class=\"number\">%d</span> ", number);
     ap_html_text(page, cell->data);
     ap_page_put(page, "<small>");
     ap_html_text(page, cell->prompter);
@@ -146,7 +150,7 @@ void ap_html_layout(struct ap_page *page, const struct ap_comparison *c, const c
     for (int i = 0; i < c->n_cell; i++) {
         if (ap_judge_find(c->cells[i].evaluation, judge) < 0)
             continue;
-        put_ours(page, &c->cells[i], judge);
+        put_ours(page, &c->cells[i], c->n_cell > 1 ? i + 1 : 0, judge);
         n_paper += put_paper(page, c, i);
     }
     for (int k = 0; k < c->n_average; k++)

@@ -230,6 +230,9 @@ static void test_texts(void **state)
         check_ok(ap_file_write(getenv("COMPARE_HTML"), page.data, page.len, &err), err);
     check_holds(page.data, "&lt;i&gt;&amp;%$#_{}~^\\&quot;|");
     check_holds(page.data, "the paper: HelpSteer<small>P2-F1</small>");
+    check_holds(page.data, "<span class=\"number\">5</span> &lt;i&gt;");
+    check_holds(page.data, ">cell 5</text>");
+    check_holds(page.data, ">mean of all</text>");
     assert_null(strstr(page.data, "<i>&"));
     assert_null(strstr(page.data, "<script"));
     assert_null(strstr(page.data, "nan"));
