@@ -464,6 +464,32 @@ out:
     return status;
 }
 
+#define LABEL_MAX 100
+
+/* They stand in tables, on terminals and in sentences. */
+static ap_status check_labels(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_label_settings *label = &recipe->settings.label;
+    const struct {
+        const char *key, *text;
+    } rows[] = {{"label.data", label->data},
+                {"label.prompter", label->prompter},
+                {"label.target", label->target}};
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        const char *c = rows[i].text;
+        while (*c && (unsigned char)*c >= 0x20 && *c != 0x7F)
+            c++;
+        if (!*c && strlen(rows[i].text) <= LABEL_MAX)
+            continue;
+        ap_fail(err, AP_INVALID,
+                "%s has a control character or over %d bytes, expected a short name on one line; "
+                "set it",
+                rows[i].key, LABEL_MAX);
+        return refuse(recipe, rows[i].key, err);
+    }
+    return AP_OK;
+}
+
 static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
@@ -564,6 +590,7 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     AP_TRY(check_arms(recipe, err));
     AP_TRY(check_seeds_and_judges(recipe, err));
     AP_TRY(check_noise(recipe, err));
+    AP_TRY(check_labels(recipe, err));
     AP_TRY(check_context(recipe, err));
     AP_TRY(check_roles(recipe, err));
     AP_TRY(check_data(recipe, err));

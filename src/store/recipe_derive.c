@@ -83,7 +83,7 @@ static ap_status set_stem(char **label, const char *path, struct ap_error *err)
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
     char stem[128];
     snprintf(stem, sizeof(stem), "%.*s", (int)(1 + strcspn(*name ? name + 1 : name, ".")), name);
-    return ap_setting_set_text(label, stem, err);
+    return ap_setting_set_text(label, stem[0] ? stem : "data", err);
 }
 
 static ap_status derive_labels(struct ap_settings *s, struct ap_error *err)

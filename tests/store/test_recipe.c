@@ -230,6 +230,61 @@ static void several_rewards(void **state)
     ap_recipe_close(recipe);
 }
 
+static void check_difference(const struct ap_recipe *a, const struct ap_recipe *b,
+                             ap_difference_kind kind, const char *want)
+{
+    struct ap_error err = {0};
+    struct ap_buffer text = {0};
+    check_ok(ap_recipe_differences(a, b, kind, &text, &err), err);
+    assert_string_equal(text.data, want);
+    ap_buffer_free(&text);
+}
+
+/* Seeds apart from all else; of a path the name alone, of a tokenizer nothing. */
+static void differences_by_kind(void **state)
+{
+    (void)state;
+    struct ap_error err = {0};
+    struct ap_buffer text = {0};
+    const char *const seed[] = {"run.seed=7"},
+                      *const moved[] = {"data.path=/else/where/pairs.jsonl",
+                                        "models.m.tokenizer=/else/tokens"},
+                      *const other[] = {"data.path=/else/where/others.jsonl", "run.seed=7"};
+    const char *recipe = "run: {dir: o, seed: 5}\ndata: {path: /here/pairs.jsonl}\n"
+                         "models: {m: {path: x}}\n";
+    struct ap_recipe *a = must_parse(recipe, NULL, 0), *b = must_parse(recipe, seed, 1),
+                     *c = must_parse(recipe, moved, 2), *d = must_parse(recipe, other, 2);
+    check_difference(a, b, AP_DIFFER_SEEDS, "run.seed is 5 there and 7 here");
+    check_difference(a, b, AP_DIFFER_OTHERS, "");
+    check_difference(a, c, AP_DIFFER_SEEDS, "");
+    check_difference(a, c, AP_DIFFER_OTHERS, "");
+    check_difference(a, d, AP_DIFFER_OTHERS,
+                     "data.path is \"/here/pairs.jsonl\" there and \"/else/where/others.jsonl\" "
+                     "here");
+    check_ok(ap_recipe_seeds(b, &text, &err), err);
+    assert_string_equal(text.data, "run.seed 7");
+    ap_buffer_free(&text);
+    ap_recipe_close(a);
+    ap_recipe_close(b);
+    ap_recipe_close(c);
+    ap_recipe_close(d);
+}
+
+/* Left out they follow from other keys, and they change nothing that is trained. */
+static void labels(void **state)
+{
+    (void)state;
+    const char *recipe = "run: {dir: o}\ndata: {path: /here/HelpSteer.v2.jsonl.gz}\n";
+    const char *const set[] = {"label.data=Help Steer"};
+    struct ap_recipe *a = must_parse(recipe, NULL, 0), *b = must_parse(recipe, set, 1);
+    assert_string_equal(ap_recipe_settings(a)->label.data, "HelpSteer");
+    assert_string_equal(ap_recipe_settings(a)->label.target, "");
+    assert_string_equal(ap_recipe_settings(b)->label.data, "Help Steer");
+    assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(b));
+    ap_recipe_close(a);
+    ap_recipe_close(b);
+}
+
 /* What differs is named in full; the order of names is no difference. */
 static void several_rewards_differ(void **state)
 {
@@ -491,6 +546,8 @@ int main(void)
         cmocka_unit_test(commands),
         cmocka_unit_test(several_rewards),
         cmocka_unit_test(several_rewards_differ),
+        cmocka_unit_test(differences_by_kind),
+        cmocka_unit_test(labels),
         cmocka_unit_test(variables_in_paths),
         cmocka_unit_test(resolved_reads_back),
         cmocka_unit_test(resolved_says_origins),

@@ -69,6 +69,9 @@ static void types_and_ranges(void **state)
 {
     (void)state;
     static const struct bad_case cases[] = {
+        {"label: {data: \"a\\tb\"}\n",
+         NULL,
+         {"r.yaml:1:15: ", "label.data has a control character", "a short name on one line"}},
         {"align: {kl: much}\n",
          NULL,
          {"r.yaml:1:13: ", "align.kl is 'much'", "expected a number from 0 to 1000"}},
