@@ -6,7 +6,8 @@
  *   run_valid.c  valid prompts and judges of the stages that learn from reward
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
- *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c
+ *   run_hashes.c what it was made of and what it made, by SHA-256
+ *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c, report_runs.c
  *   stage_share.c, stage_take.c   what a stage depends on; stages of other runs (stage_share.h)
  *   sweep*.c     several runs of one recipe (sweep_inner.h)
  *   plan*.c      the memory that a run will take, before it takes any (plan.h)

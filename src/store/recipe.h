@@ -19,7 +19,8 @@ uint64_t ap_recipe_fingerprint(const struct ap_recipe *recipe);
 typedef enum {
     AP_DIFFER_ANY,
     AP_DIFFER_SEEDS, /* keys that are a seed: run.seed … */
-    AP_DIFFER_OTHERS /* all but seeds; of two paths the file's own name, of tokenizers nothing */
+    AP_DIFFER_OTHERS /* all but seeds, and what an evaluation depends on; of two paths the file's
+                        own name, of tokenizers nothing */
 } ap_difference_kind;
 /* Which of those values differ, for a message: "align.kl is 0.05 there and 0.02 here"; a is there,
  * b is here. "" when none does. */

@@ -162,16 +162,16 @@ static void key_of(const struct ap_recipe *recipe, const struct ap_setting_ref *
 }
 
 /* Text of one value, "" for a key that plays no part; key gets its full name. item: of a named
- * section. */
+ * section; harmless: keys that change no result of training play a part, too. */
 static ap_status value_text(const struct ap_recipe *recipe, const struct ap_setting_ref *ref,
-                            int item, char key[AP_KEY_MAX], struct ap_buffer *out,
+                            int item, bool harmless, char key[AP_KEY_MAX], struct ap_buffer *out,
                             struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
     bool absent = !has_section(s, ref->group->prefix);
     ap_buffer_clear(out);
     key_of(recipe, ref, item, key);
-    if (absent || (ref->row->flags & AP_SETTING_HARMLESS))
+    if (absent || (!harmless && (ref->row->flags & AP_SETTING_HARMLESS)))
         return ap_buffer_puts(out, "", err);
     return ap_setting_write(ref->row, ap_recipe_owner(s, ref, item), out, err);
 }
@@ -207,7 +207,7 @@ static uint64_t hash_value(const struct ap_recipe *recipe, const struct ap_setti
     struct ap_buffer value = {0};
     uint64_t hash = 0;
     ap_buffer_clear(line);
-    if (value_text(recipe, ref, item, key, &value, NULL) == AP_OK && value.len &&
+    if (value_text(recipe, ref, item, false, key, &value, NULL) == AP_OK && value.len &&
         ap_buffer_printf(line, NULL, "%s=%s", key, value.data) == AP_OK)
         hash = ap_hash(line->data, line->len);
     ap_buffer_free(&value);
@@ -299,6 +299,22 @@ out:
     return status;
 }
 
+/* Keys that change what an evaluation finds, though nothing that is trained. What is compared by
+ * what run.db holds is not among them, nor what is of one's own choice. */
+static bool scores_depend(const struct ap_setting_ref *ref)
+{
+    static const char *const not_those[] = {"arms", "judges", "seeds",
+                                            "path", "noise",  "bootstrap"};
+    const char *prefix = ref->group->prefix;
+    if (strcmp(prefix, "eval") != 0 && strcmp(prefix, "guard") != 0 &&
+        strncmp(prefix, "judges", strlen("judges")) != 0)
+        return false;
+    for (size_t i = 0; i < AP_LEN(not_those); i++)
+        if (strcmp(ref->row->key, not_those[i]) == 0)
+            return false;
+    return true;
+}
+
 /* One row, of every item that both have. */
 static ap_status row_differences(struct differences *d, const struct ap_recipe *a,
                                  const struct ap_recipe *b, const struct ap_setting_ref *ref)
@@ -306,14 +322,15 @@ static ap_status row_differences(struct differences *d, const struct ap_recipe *
     struct ap_buffer x = {0}, y = {0};
     const struct ap_named_section *named = ref->group->named;
     ap_status status = AP_OK;
+    bool harmless = d->kind == AP_DIFFER_OTHERS && scores_depend(ref);
     int n_items = named ? *ap_named_count(named, &a->settings) : 1;
     for (int i = 0; i < n_items; i++) {
         char key[AP_KEY_MAX];
         int other = named ? same_name(named, &a->settings, i, &b->settings) : 0;
         if (other < 0)
             continue;
-        AP_TRY(value_text(a, ref, i, key, &x, d->err));
-        AP_TRY(value_text(b, ref, other, key, &y, d->err));
+        AP_TRY(value_text(a, ref, i, harmless, key, &x, d->err));
+        AP_TRY(value_text(b, ref, other, harmless, key, &y, d->err));
         AP_TRY(add_difference(d, key, ref->row, x.data, y.data));
     }
 out:
@@ -356,7 +373,7 @@ ap_status ap_recipe_seeds(const struct ap_recipe *recipe, struct ap_buffer *out,
         char key[AP_KEY_MAX];
         if (ref.group->named || strcmp(ref.row->key, "seed") != 0)
             continue;
-        AP_TRY(value_text(recipe, &ref, 0, key, &value, err));
+        AP_TRY(value_text(recipe, &ref, 0, false, key, &value, err));
         if (value.len > 0 && strcmp(value.data, "auto") != 0)
             AP_TRY(
                 ap_buffer_printf(out, err, "%s%s %s", out->len > 0 ? ", " : "", key, value.data));

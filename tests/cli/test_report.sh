@@ -128,6 +128,8 @@ copy same
 refuse "a copy" "with the same seed" "$tmp/one" "$tmp/same"
 copy else "$(seed 3)" '/^align:/,/^rlhf:/s/^  kl: .*/  kl: 0.2/'
 refuse "another kl" "align.kl is 0.05 there and 0.2 here" "$tmp/one" "$tmp/else"
+copy cooler "$(seed 3)" '/^eval:/,/^[a-z]*:$/s/^  temperature: .*/  temperature: 0.5/'
+refuse "another temperature of eval" "eval.temperature is 1 there and 0.5 here" "$tmp/one" "$tmp/cooler"
 copy fewer "$(seed 3)" 's/^  arms: .*/  arms: [bare, instruct, align]/'
 refuse "another arm" "eval.arms has 'rlhf' and that of $tmp/fewer has not" "$tmp/one" "$tmp/fewer"
 copy lone "$(seed 3)" 's/^  seeds: .*/  seeds: [1]/'
