@@ -57,7 +57,8 @@ static void say_average_share(struct ap_page *page, const struct ap_average *ave
     ap_page_printf(page, " Of the gap from %s to RLHF it closes %s", from,
                    ap_percent_with_range(*ap_statistic_at(&align, which)).text);
     if (n < average->n_cell)
-        ap_page_printf(page, " (in the %d cell%s with a gap)", n, n == 1 ? "" : "s");
+        ap_page_printf(page, " (in %d of %d cells; the others have no such gap)", n,
+                       average->n_cell);
     ap_page_put(page, ".");
 }
 

@@ -140,7 +140,7 @@ static const char about_the_paper[] =
     "figure "
     "of arXiv 2501.03486 (±0.005). They come from other models and another reward: their absolute "
     "numbers do not compare with those above them. P1 and P2 are its prompters, F1 and F2 its "
-    "targets, matched by the order of prompters and targets here where there are two of "
+    "targets, matched by the order of prompters and targets here where a data set has two of "
     "each.</p>\n";
 
 void ap_html_layout(struct ap_page *page, const struct ap_comparison *c, const char *judge)

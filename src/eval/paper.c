@@ -38,14 +38,18 @@ static const char *name_of(const struct ap_cell *cell, bool target)
     return target ? cell->target : cell->prompter;
 }
 
-/* The place of the cell's name among the names in the order met; *n of them. */
+/* The place of the cell's name among those of its data set, in the order met; *n of them. */
 static int place_of(const struct ap_comparison *c, int cell, bool target, int *n)
 {
     int place = -1;
     *n = 0;
+    const char *data = c->cells[cell].data;
     for (int i = 0, k; i < c->n_cell; i++) {
+        if (strcmp(c->cells[i].data, data) != 0)
+            continue;
         for (k = 0; k < i; k++)
-            if (strcmp(name_of(&c->cells[k], target), name_of(&c->cells[i], target)) == 0)
+            if (strcmp(c->cells[k].data, data) == 0 &&
+                strcmp(name_of(&c->cells[k], target), name_of(&c->cells[i], target)) == 0)
                 break;
         if (k < i)
             continue;

@@ -16,7 +16,7 @@ extern const int ap_n_paper_cells;
  * stands for any, and the first counts. NULL where it has none. */
 const struct ap_paper_cell *ap_paper_find(const char *data, int prompter, int target);
 /* The one that stands beside a cell: prompters and targets are matched in the order in which the
- * comparison meets them, where it has two of each; NULL otherwise. */
+ * comparison meets them, where the cell's data set has two of each; NULL otherwise. */
 const struct ap_paper_cell *ap_comparison_paper(const struct ap_comparison *c, int cell);
 /* The share of the gap closed, from its means. */
 double ap_paper_share(const struct ap_paper_cell *cell);

@@ -127,7 +127,7 @@ static void test_mean_without_a_gap(void **state)
                ap_cell_arm(&c.cells[0], "reward", "align")->share_bare.value, 1e-12, 0);
     assert_true(isnan(all->arms[1].mean.low)); /* one of the two has none */
     check_ok(ap_comparison_sentences(&c, &text, &err), err);
-    check_holds(text.data, "(in the 1 cell with a gap).");
+    check_holds(text.data, "(in 1 of 2 cells; the others have no such gap).");
     check_holds(text.data, "y: fewer than 10 prompts give no intervals");
     ap_buffer_free(&text);
     ap_comparison_free(&c);
@@ -261,6 +261,29 @@ static void test_texts(void **state)
     ap_database_close(db);
 }
 
+/* A second prompter on another data set is no P2 of this one: all four cells are shown. */
+static void test_one_cell_of_the_papers(void **state)
+{
+    (void)state;
+    struct ap_database *db = make_run(1, 12, 1, 0.5);
+    const struct ap_evaluated_run run = {"a", db};
+    static struct ap_comparison c;
+    struct ap_error err = {0};
+    struct ap_buffer page = {0};
+    c = (struct ap_comparison){.n_bootstrap = 20};
+    check_ok(add(&c, "orca", "p", "t", &run, 1, &err), err);
+    check_ok(add(&c, "x", "q", "u", &run, 1, &err), err);
+    check_ok(ap_comparison_finish(&c, &err), err);
+    assert_null(ap_comparison_paper(&c, 0));
+    assert_null(ap_comparison_paper(&c, 1));
+    check_ok(ap_comparison_html(&c, NULL, &page, &err), err);
+    check_holds(page.data, "the paper: Orca<small>P1-F1</small>");
+    check_holds(page.data, "the paper: Orca<small>P2-F2</small>");
+    ap_buffer_free(&page);
+    ap_comparison_free(&c);
+    ap_database_close(db);
+}
+
 /* math.md section 4: 67% on average; UltraFeedback 82%, HelpSteer 77%, Orca 41%; the lowest
  * variance in 10 of 12. */
 static void test_the_papers_own(void **state)
@@ -293,8 +316,11 @@ static void test_the_papers_own(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cells_and_means), cmocka_unit_test(test_mean_without_a_gap),
-        cmocka_unit_test(test_refusals),        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_cells_and_means),
+        cmocka_unit_test(test_mean_without_a_gap),
+        cmocka_unit_test(test_refusals),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_one_cell_of_the_papers),
         cmocka_unit_test(test_the_papers_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
