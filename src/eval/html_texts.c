@@ -62,9 +62,9 @@ static void put_cautions(struct ap_page *page, const struct ap_report_source *so
         if (!(end = strchr(line, '\n')))
             break;
         *end = '\0';
-        ap_page_put(page, "<p><strong>");
+        ap_page_put(page, "<p class=\"caution\">");
         ap_html_text(page, line);
-        ap_page_put(page, "</strong></p>\n");
+        ap_page_put(page, "</p>\n");
     }
     ap_buffer_free(&text);
 }

@@ -252,7 +252,7 @@ static void test_texts_and_cautions(void **state)
     check_ok(ap_report_html(&source, &page, &err), err);
     check_tags(page.data);
     check_holds(page.data, "<h2>How the texts look</h2>");
-    check_holds(page.data, "<p><strong>Caution: Align-Pro gains +");
+    check_holds(page.data, "<p class=\"caution\">Caution: Align-Pro gains +");
     check_holds(page.data, "Align-Pro on valid prompts, by judge");
     check_holds(page.data, "&lt;b&gt;");
     check_holds(page.data, "Reward ahead of the held-out judge");
