@@ -234,7 +234,19 @@ static ap_status check_valid(struct ap_run *run, const char *stage, const struct
     const struct ap_valid_source from = ap_run_valid_source(s);
     char what[96];
     snprintf(what, sizeof(what), "a valid prompt; set data.split.valid or %s.valid_path", stage);
-    return s->valid_every > 0 ? need(run, from.path, from.split, any, what, err) : AP_OK;
+    size_t n, n_meta;
+    ap_status status =
+        s->valid_every > 0 ? need(run, from.path, from.split, any, what, err) : AP_OK;
+    if (status != AP_OK || s->valid_every == 0 || strcmp(s->valid_judge, "world") != 0)
+        return status;
+    status = count(run, from.path, from.split, has_meta, &n, &n_meta, err);
+    if (status == AP_OK && n_meta < n)
+        status =
+            ap_fail(err, AP_INVALID,
+                    "%s.valid_judge: world scores the bundled world's prompts only; %zu of %zu "
+                    "valid prompts have no meta; name another judge",
+                    stage, n - n_meta, n);
+    return status;
 }
 
 static ap_status check_data(struct ap_run *run, struct ap_error *err)

@@ -201,6 +201,9 @@ ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
     AP_TRY(ap_evaluation_table(evaluation, &out, err));
     AP_TRY(ap_buffer_puts(&out, "\n", err));
     AP_TRY(ap_evaluation_sentences(evaluation, &out, err));
+    const struct unasked unasked = find_unasked(run->s);
+    AP_TRY(
+        ap_evaluation_cautions(evaluation, &run->s->monitor, unasked.names, unasked.n, &out, err));
     *text = out.data;
     out = (struct ap_buffer){0};
 out:

@@ -147,8 +147,7 @@ ap_status ap_run_valid_judges(struct ap_run *run, const struct ap_rl_settings *s
     for (env->picks = 0; env->picks < env->n_judge; env->picks++)
         if (strcmp(env->judges[env->picks].name, picked) == 0)
             return AP_OK;
-    return ap_fail(err, AP_INVALID,
-                   "%s.valid_judge: %s scores the bundled world's prompts only, and some of the "
-                   "valid prompts have no meta; name another judge",
-                   env->stage, picked);
+    return ap_fail(err, AP_INVALID, "%s.valid_judge: %s judges no valid prompts; name another",
+                   env->stage,
+                   picked); /* recipe_check.c and run_check.c let none of these through */
 }

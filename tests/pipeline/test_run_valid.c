@@ -151,6 +151,7 @@ static void test_what_cannot_be_validated_is_refused(void **state)
             program_run(&p, *state, "align", recipe, "--set", cases[i].set[0], "--set",
                         cases[i].set[1], "--set", i == 0 ? "data.split.test=0.4" : "run.threads=1");
         check_refused(&p, code, code == 2 ? 2 : 1, cases[i].part, cases[i].other);
+        assert_true(access(in_folder(*state, "run"), F_OK) != 0); /* before anything is trained */
     }
 }
 
