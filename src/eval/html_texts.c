@@ -137,6 +137,7 @@ static void put_validation(struct ap_page *page, const struct ap_curves *curves,
     for (size_t i = 0; i < curves->n && n < AP_LEN(looks); i++) {
         const struct ap_curve *c = &curves->items[i];
         if (strcmp(c->stage, stage) != 0 || c->n == 0 || strcmp(c->name, "valid_kl") == 0 ||
+            strcmp(c->name, AP_VALID_PREFIX) == 0 ||
             strncmp(c->name, AP_VALID_PREFIX, strlen(AP_VALID_PREFIX)) != 0)
             continue;
         struct ap_page label = {.out = &labels[n], .err = page->err};
