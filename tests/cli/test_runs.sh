@@ -218,6 +218,15 @@ try "$alignpro" demo --help; exits 0 "demo --help"; out_has "--dir" "demo --help
 try "$alignpro" demo --seed x; refused 2 "got 'x'" "demo with a word for a seed"
 try "$alignpro" demo --seed -1; refused 2 "got '-1'" "demo with a negative seed"
 try "$alignpro" demo here; refused 2 "'here' is not expected" "demo with an argument"
+try "$alignpro" demo --shape alpaca --data-only --dir "$tmp/shape"; refused 1 "got 'alpaca', expected ultrafeedback" "demo of an unknown shape"
+try "$alignpro" demo --data-only --rewrites 0; refused 2 "got '0'" "demo without rewrites"
+try "$alignpro" demo --data-only --set align.kl=1; refused 2 "--data-only" "demo with a key and no recipe"
+for shape in helpsteer orca; do # in the schema of the data set, read by its reader
+    try "$alignpro" demo --data-only --shape $shape --rewrites 50 --dir "$tmp/$shape"; exits 0 "demo --data-only --shape $shape"
+    [ ! -e "$tmp/$shape/recipe.yaml" ]; note $? "demo --data-only: a recipe was written"
+    [ "$(wc -l <"$tmp/$shape/data/rewrites.jsonl")" -eq 50 ]; note $? "demo --rewrites 50: other than 50 lines"
+    try "$alignpro" inspect "$tmp/$shape/data/preferences.jsonl"; out_has "schema      $shape" "inspect of $shape's preferences"
+done
 try "$alignpro" demo --dir "$tmp/file/demo"; refused 1 "file" "demo below a file"
 try "$alignpro" demo --dir "$tmp/demo" --set align.klx=1; refused 1 "align.kl" "demo with an unknown key"
 
