@@ -39,7 +39,7 @@ static const char *escape_of(uint32_t cp)
     case '|':
         return "\\textbar{}";
     case '"':
-        return "\\textquotedbl{}";
+        return "''"; /* \\textquotedbl would need another font encoding */
     default:
         return NULL;
     }
@@ -142,11 +142,12 @@ static void put_averages(struct ap_page *page, const struct ap_comparison *c, co
 }
 
 static const char head[] =
-    "\\begin{tabular}{llrrrrrrrrr}\n\\toprule\n"
+    "\\begingroup\\small\\setlength{\\tabcolsep}{4pt}\n\\begin{tabular}{llrrrrrrrrr}\n\\toprule\n"
     " & & \\multicolumn{3}{c}{mean} & \\multicolumn{3}{c}{variance} & wins & "
     "\\multicolumn{2}{c}{gap closed from} \\\\\n"
     "\\cmidrule(lr){3-5}\\cmidrule(lr){6-8}\\cmidrule(lr){10-11}\n"
-    "data & prompter -- target & none & Align-Pro & RLHF & none & Align-Pro & RLHF & over bare & "
+    "data & prompter -- target & none & Align-Pro & RLHF & none & Align-Pro & RLHF & "
+    "over bare & "
     "bare & instruct \\\\\n\\midrule\n";
 
 ap_status ap_comparison_tex(const struct ap_comparison *c, struct ap_buffer *out,
@@ -165,7 +166,7 @@ ap_status ap_comparison_tex(const struct ap_comparison *c, struct ap_buffer *out
         for (int k = 0; k < c->n_cell; k++)
             put_row(&page, &c->cells[k], judge);
         put_averages(&page, c, judge);
-        ap_page_put(&page, "\\bottomrule\n\\end{tabular}\n");
+        ap_page_put(&page, "\\bottomrule\n\\end{tabular}\n\\endgroup\n");
     }
     return page.status;
 }

@@ -219,9 +219,8 @@ static void test_texts(void **state)
 
     check_ok(ap_comparison_tex(&c, &tex, &err), err);
     check_tex(tex.data);
-    check_holds(tex.data,
-                "\\textless{}i\\textgreater{}\\&\\%\\$\\#\\_\\{\\}\\textasciitilde{}"
-                "\\textasciicircum{}\\textbackslash{}\\textquotedbl{}\\textbar{}?? & phi");
+    check_holds(tex.data, "\\textless{}i\\textgreater{}\\&\\%\\$\\#\\_\\{\\}\\textasciitilde{}"
+                          "\\textasciicircum{}\\textbackslash{}''\\textbar{}?? & phi");
     check_ok(ap_comparison_csv(&c, &csv, &err), err);
     check_holds(csv.data, "data,prompter,target,runs,judge,arm,prompts,seeds,mean,");
     check_holds(csv.data, "\n\"helpSTEER\",\"phi\",\"small\",1,\"reward\",\"align\",20,1,");
