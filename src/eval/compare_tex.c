@@ -39,7 +39,7 @@ static const char *escape_of(uint32_t cp)
     case '|':
         return "\\textbar{}";
     case '"':
-        return "''"; /* \\textquotedbl would need another font encoding */
+        return "''"; /* \textquotedbl would need another font encoding */
     default:
         return NULL;
     }

@@ -58,7 +58,9 @@ static void put_shares(struct ap_page *page, const struct ap_arm_statistics *ali
 static void put_ours(struct ap_page *page, const struct ap_cell *cell, int number,
                      const char *judge)
 {
-    int decimals = ap_score_decimals(cell->evaluation, ap_judge_find(cell->evaluation, judge));
+    int j = ap_judge_find(cell->evaluation, judge),
+        decimals = ap_score_decimals(cell->evaluation, j);
+    int64_t n_prompt = cell->evaluation->arms[j][0].n_prompt;
     ap_page_put(page, "<tr class=\"main\"><th scope=\"row\">");
     if (number > 0)
         ap_page_printf(page, "<span class=\"number\">%d</span> ", number);
@@ -69,6 +71,9 @@ static void put_ours(struct ap_page *page, const struct ap_cell *cell, int numbe
     ap_html_text(page, cell->target);
     if (cell->n_run > 1)
         ap_page_printf(page, ", %d runs", cell->n_run);
+    if (n_prompt < AP_PROMPTS_LEAST)
+        ap_page_printf(page, ", %lld prompt%s: too few for intervals", (long long)n_prompt,
+                       n_prompt == 1 ? "" : "s");
     ap_page_put(page, "</small></th>");
     for (int a = 0; a < N_LAYOUT_ARMS; a++)
         put_cell(page, ap_cell_arm(cell, judge, layout_arms[a]), AP_AT_mean, decimals, false);

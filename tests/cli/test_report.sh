@@ -149,6 +149,16 @@ refuse "no run" "is no run directory" "$tmp/one" "$tmp/a"
 try "$alignpro" report "$tmp/few"; exits 0 "four prompts"
 file_has out "fewer than 10 prompts give no intervals" "four prompts"
 file_has few/eval.json '"low": null' "four prompts"
+file_has few/report.html "4 prompts: too few for intervals" "four prompts"
+
+# -- arms that are not there --
+try "$alignpro" eval "$tmp/recipe.yaml" --set eval.arms=bare,align --set run.dir="$tmp/one"; exits 0 "two arms"
+file_has out "without an RLHF arm the share of the gap is n/a" "two arms"
+file_has one/report.html "n/a" "two arms"
+file_has one/eval.tex "n/a & n/a" "two arms"
+try "$alignpro" eval "$tmp/recipe.yaml" --set eval.arms=instruct,rlhf --set run.dir="$tmp/one"; exits 0 "neither bare nor align"
+try "$alignpro" report --compare "$tmp/one" --out "$tmp/e"; exits 0 "neither bare nor align"
+file_has out "Align-Pro and bare are not both among the arms: n/a" "neither bare nor align"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
