@@ -91,6 +91,19 @@ static int n_cells_of(const struct ap_comparison *c, const char *judge)
     return n;
 }
 
+/* docs/report.md: such intervals hold 70 to 90% where runs lie far apart. */
+static void say_few_runs(struct ap_page *page, const struct ap_comparison *c)
+{
+    int n = 0;
+    for (int i = 0; i < c->n_cell; i++)
+        n += c->cells[i].n_run > 1 && c->cells[i].n_run < 5;
+    if (n > 0)
+        ap_page_printf(page,
+                       "%d cell%s two to four runs: where runs lie far apart such intervals are "
+                       "too narrow.\n",
+                       n, n == 1 ? " has" : "s have");
+}
+
 void ap_comparison_sentences_of(struct ap_page *page, const struct ap_comparison *c,
                                 const char *judge)
 {
@@ -99,6 +112,7 @@ void ap_comparison_sentences_of(struct ap_page *page, const struct ap_comparison
     ap_page_printf(page, "Judged by %s%s%s:\n", judge, meaning[0] ? ", " : "", meaning);
     ap_page_printf(page, "%d cell%s; higher is better; ± and brackets: 95%% intervals.\n", n,
                    n == 1 ? "" : "s");
+    say_few_runs(page, c);
     for (int i = 0; i < c->n_average; i++)
         if (!c->averages[i].data && strcmp(c->averages[i].judge, judge) == 0)
             say_average(page, c, &c->averages[i]);

@@ -98,6 +98,7 @@ cmp -s "$tmp/one/report.html" "$tmp/again.html"; note $? "report: twice is anoth
 # -- several --
 try "$alignpro" report --compare "$tmp/one" "$tmp/two" --out "$tmp/a/b"; exits 0 "compare"
 file_has out "pairs, m and m (40 prompts, 2 runs)" "compare"
+file_has out "1 cell has two to four runs" "compare"
 file_has a/b/compare.json '"seeds": "run.seed 2"' "compare"
 file_has a/b/compare.csv '"pairs","m","m",2,"reward","align",40,2,' "compare"
 file_has a/b/compare.tex "pairs & m -- m &" "compare"
