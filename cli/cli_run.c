@@ -1,5 +1,5 @@
-/* alignpro run | pretrain | sft | reward | align | rlhf | dpo | ift | eval RECIPE [--set
- * key=value]… */
+/* alignpro run | pretrain | sft | reward | align | rlhf | dpo | ift | eval | bound RECIPE
+ * [--set key=value]… */
 #include "cli_run.h"
 
 #include "cli.h"
@@ -49,6 +49,17 @@ static int print_summary(struct ap_run *run)
     return cli_finish(CLI_OK);
 }
 
+static int print_bound(struct ap_run *run)
+{
+    struct ap_error err = {0};
+    char *text;
+    if (ap_run_bound_text(run, &text, &err) != AP_OK)
+        return fail(&err);
+    printf("\n%s\nAll numbers: %s/bound.json\n", text, ap_run_directory(run));
+    ap_text_free(text);
+    return cli_finish(CLI_OK);
+}
+
 int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage)
 {
     struct ap_error err = {0};
@@ -68,6 +79,8 @@ int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, con
         code = fail(&err);
     else if (!stage || strcmp(stage, "eval") == 0)
         code = print_summary(run);
+    else if (strcmp(stage, "bound") == 0)
+        code = print_bound(run);
     ap_run_close(run);
     ap_recipe_close(recipe);
     return code;
@@ -173,4 +186,9 @@ int cli_ift(int argc, char **argv)
 int cli_eval(int argc, char **argv)
 {
     return command("eval", "eval", argc, argv);
+}
+
+int cli_bound(int argc, char **argv)
+{
+    return command("bound", "bound", argc, argv);
 }

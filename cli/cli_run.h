@@ -14,12 +14,14 @@ int cli_dpo(int argc, char **argv);
 int cli_ift(int argc, char **argv);
 int cli_eval(int argc, char **argv);
 int cli_sweep(int argc, char **argv);
+int cli_bound(int argc, char **argv);
 int cli_demo(int argc, char **argv);
 int cli_rewrite(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_report(int argc, char **argv);
 
-/* stage NULL: all of the recipe. Prints the summary after eval. Returns the exit code. */
+/* stage NULL: all of the recipe. Prints the summary after eval and what
+ * bound found. Returns the exit code. */
 int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage);
 
 #endif

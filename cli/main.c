@@ -25,6 +25,7 @@ const struct cli_command cli_commands[] = {
     {"eval", cli_eval, "every arm on one test set: table, intervals, report.html"},
     {"sweep", cli_sweep, "a recipe for each value of a key: reward against KL, and the knee"},
     {"report", cli_report, "pages and tables of runs, one or several side by side"},
+    {"bound", cli_bound, "how far prompting can get on this target, from both sides"},
     {"rewrite", cli_rewrite, "one prompt in, its rewrite out"},
     {"export", cli_export, "the prompter, or a model, for peft, transformers or llama.cpp"},
     {"generate", cli_generate, "a model's continuations of ids, prompts or chats"},

@@ -1,6 +1,6 @@
 /* Runs: a recipe's stages, each skipped when its result exists, resumed where it stopped.
  *
- *   pretrain → reward → sft → align → rlhf → dpo → ift → eval
+ *   pretrain → reward → sft → align → rlhf → dpo → ift → eval → bound
  *
  * One process holds a run directory at a time. Operations bring their own threads (OpenMP): set
  * OMP_WAIT_POLICY=passive before the program starts where other work shares the processors. */
@@ -35,13 +35,17 @@ void ap_run_close(struct ap_run *run); /* NULL is fine */
 ap_status ap_run_plan(const struct ap_recipe *recipe, const char *stage, const struct ap_sink *sink,
                       char **text, struct ap_error *err);
 
-/* "pretrain", "sft", "reward", "align", "rlhf", "dpo", "ift" or "eval", with the stages that it
- * needs and that are not there yet; NULL: every stage of the recipe. AP_INTERRUPTED after a
+/* "pretrain", "sft", "reward", "align", "rlhf", "dpo", "ift", "eval" or "bound", with the stages
+ * that it needs and that are not there yet; NULL: every stage of the recipe (of bound: where it has
+ * that section). AP_INTERRUPTED after a
  * checkpoint was saved: the same call goes on from there. */
 ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *err);
 
 /* What eval found: sentences and table. Allocated (ap_text_free). AP_NOT_FOUND before eval. */
 ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err);
+/* How far prompting can get, math.md (5)-(7), in sentences. Allocated (ap_text_free). AP_NOT_FOUND
+ * before bound. */
+ap_status ap_run_bound_text(struct ap_run *run, char **text, struct ap_error *err);
 /* Borrowed. */
 const char *ap_run_directory(const struct ap_run *run);
 

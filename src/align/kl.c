@@ -1,4 +1,4 @@
-/* KL of texts (kl.h). */
+/* Sums over the tokens of texts (kl.h): packed, forwarded, added up. */
 #include "align/kl.h"
 
 #include "align/learner.h"
@@ -7,7 +7,7 @@
 #include "base/memory.h"
 
 struct kl {
-    const struct ap_role *policy, *reference;
+    const struct ap_role *policy, *reference; /* reference NULL: log-probabilities alone */
     double temperature;
     struct ap_tape *tape;
     struct ap_pack pack;
@@ -30,22 +30,22 @@ static ap_status sum_pack(struct kl *k, const struct ap_kl_item *items, double *
 {
     const float *a = k->logp, *b = k->logp_ref;
     ap_status status = logp_of(k, k->policy, k->logp, err);
-    if (status == AP_OK)
+    if (status == AP_OK && k->reference)
         status = logp_of(k, k->reference, k->logp_ref, err);
     if (status != AP_OK)
         return status;
     for (int s = 0; s < k->pack.n_seq; s++) {
         sum[s] = 0;
         for (int t = 0; t < items[s].n_answer; t++)
-            sum[s] += ap_kl_k3(*a++, *b++);
+            sum[s] += k->reference ? ap_kl_k3(*a++, *b++) : *a++;
     }
     ap_pack_clear(&k->pack);
     return AP_OK;
 }
 
-ap_status ap_kl_sums(const struct ap_role *policy, const struct ap_role *reference,
-                     const struct ap_kl_item *items, int n, double temperature, int batch_tokens,
-                     double *sum, struct ap_error *err)
+static ap_status sum_all(const struct ap_role *policy, const struct ap_role *reference,
+                         const struct ap_kl_item *items, int n, double temperature,
+                         int batch_tokens, double *sum, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct kl k = {.policy = policy, .reference = reference, .temperature = temperature};
@@ -56,11 +56,12 @@ ap_status ap_kl_sums(const struct ap_role *policy, const struct ap_role *referen
             max_row = items[i].n_prompt + items[i].n_answer;
     AP_TRY(ap_pack_init(&k.pack, max_row, err));
     AP_TRY(ap_tape_open(&k.tape, &policy->weights->config, max_row,
-                        ap_role_max_rank(policy, reference), AP_TAPE_FORWARD, err));
+                        ap_role_max_rank(policy, reference ? reference : policy), AP_TAPE_FORWARD,
+                        err));
     k.logp = ap_calloc((size_t)max_row, sizeof(*k.logp));
     k.logp_ref = ap_calloc((size_t)max_row, sizeof(*k.logp_ref));
     if (!k.logp || !k.logp_ref) {
-        status = ap_fail(err, AP_MEMORY, "KL of %d texts: out of memory", n);
+        status = ap_fail(err, AP_MEMORY, "log-probabilities of %d texts: out of memory", n);
         goto out;
     }
     for (int i = 0; i < n; i++) {
@@ -79,4 +80,17 @@ out:
     ap_free(k.logp);
     ap_free(k.logp_ref);
     return status;
+}
+
+ap_status ap_kl_sums(const struct ap_role *policy, const struct ap_role *reference,
+                     const struct ap_kl_item *items, int n, double temperature, int batch_tokens,
+                     double *sum, struct ap_error *err)
+{
+    return sum_all(policy, reference, items, n, temperature, batch_tokens, sum, err);
+}
+
+ap_status ap_logp_sums(const struct ap_role *role, const struct ap_kl_item *items, int n,
+                       double temperature, int batch_tokens, double *sum, struct ap_error *err)
+{
+    return sum_all(role, NULL, items, n, temperature, batch_tokens, sum, err);
 }

@@ -26,6 +26,11 @@ struct ap_target {
     /* n requests × n_samples answers, out[i·n_samples + k]; the caller frees the texts. */
     ap_status (*answer)(void *self, const struct ap_target_request *requests, int n, int n_samples,
                         struct ap_answer *out, struct ap_error *err);
+    /* Log-probabilities, nats, of n whole answers to as many requests as this target draws them:
+     * tokens up to the end token, stop text or limit where the answer ended. The answers may be
+     * another's of the same tokens. NULL: it gives none. */
+    ap_status (*logp)(void *self, const struct ap_target_request *requests,
+                      const struct ap_answer *answers, int n, double *out, struct ap_error *err);
     void (*free)(void *self);
 };
 void ap_target_free(struct ap_target *t);
@@ -35,13 +40,18 @@ struct ap_target_options {
     struct ap_sampling sampling;
     char *const *stop; /* stop strings; borrowed for the target's life */
     int n_stop;
-    int n_slot; /* sequences decoded at once */
+    int n_slot;       /* sequences decoded at once */
+    int batch_tokens; /* of log-probabilities at once; a longer text gets its own memory */
 };
 
 /* role on lm's text (its weights need not be lm's own); all borrowed. The prompter answers the same
  * way: its answer to x inside the meta-prompt is the rewrite. */
 ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, const struct ap_role *role,
                           const struct ap_target_options *options, struct ap_error *err);
+
+/* Why answers drawn so have log-probabilities that are not the model's own, one clause; NULL: they
+ * are, and the local target gives them. Static. */
+const char *ap_sampling_shapes(const struct ap_sampling *sampling);
 
 /* White space off both ends, in place; returns text. */
 char *ap_strip(char *text);

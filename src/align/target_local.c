@@ -1,6 +1,7 @@
 /* The local target: a frozen model decoded by our own generator (target.h). */
 #include "align/target.h"
 
+#include "align/kl.h"
 #include "align/learner.h"
 #include "base/memory.h"
 #include "text/sequence.h"
@@ -75,6 +76,16 @@ static ap_status on_generated(void *context, int request, int sample, const stru
     return AP_OK;
 }
 
+/* The prompt as the model sees it. */
+static ap_status make_prompt(const struct local *l, const struct ap_target_request *request,
+                             struct ap_sequence *out, struct ap_error *err)
+{
+    int room = l->lm->context - l->options.max_new_tokens;
+    bool fits;
+    return ap_sequence_make(out, l->lm->chat, request->context, request->n_context, request->prompt,
+                            NULL, room > 1 ? room : 1, AP_TOO_LONG_TRUNCATE, &fits, err);
+}
+
 static ap_status local_answer(void *self, const struct ap_target_request *requests, int n,
                               int n_samples, struct ap_answer *out, struct ap_error *err)
 {
@@ -83,7 +94,6 @@ static ap_status local_answer(void *self, const struct ap_target_request *reques
     struct collecting collecting = {l, out, n_samples, err};
     struct ap_sequence *prompts = ap_calloc((size_t)n, sizeof(*prompts));
     struct ap_gen_request *generate = ap_calloc((size_t)n, sizeof(*generate));
-    int room = l->lm->context - l->options.max_new_tokens;
 
     memset(out, 0, (size_t)n * (size_t)n_samples * sizeof(*out));
     if (!prompts || !generate) {
@@ -91,10 +101,7 @@ static ap_status local_answer(void *self, const struct ap_target_request *reques
         goto out;
     }
     for (int i = 0; i < n; i++) {
-        bool fits;
-        AP_TRY(ap_sequence_make(&prompts[i], l->lm->chat, requests[i].context,
-                                requests[i].n_context, requests[i].prompt, NULL,
-                                room > 1 ? room : 1, AP_TOO_LONG_TRUNCATE, &fits, err));
+        AP_TRY(make_prompt(l, &requests[i], &prompts[i], err));
         generate[i] = (struct ap_gen_request){.prompt = prompts[i].ids,
                                               .n_prompt = prompts[i].n,
                                               .n_samples = n_samples,
@@ -111,6 +118,49 @@ out:
     if (status != AP_OK)
         ap_answers_free(out, (size_t)n * (size_t)n_samples);
     return status;
+}
+
+static ap_status local_logp(void *self, const struct ap_target_request *requests,
+                            const struct ap_answer *answers, int n, double *out,
+                            struct ap_error *err)
+{
+    struct local *l = self;
+    ap_status status = AP_OK;
+    struct ap_sequence *prompts = ap_calloc((size_t)n, sizeof(*prompts));
+    struct ap_kl_item *items = ap_calloc((size_t)n, sizeof(*items));
+
+    if (!prompts || !items) {
+        status = ap_fail(err, AP_MEMORY, "%d answers of the target: out of memory", n);
+        goto out;
+    }
+    for (int i = 0; i < n; i++) {
+        AP_TRY(make_prompt(l, &requests[i], &prompts[i], err));
+        items[i] = (struct ap_kl_item){prompts[i].ids, answers[i].ids, (int)prompts[i].n,
+                                       answers[i].n_token};
+    }
+    AP_TRY(ap_logp_sums(&l->role, items, n, l->options.sampling.temperature,
+                        l->options.batch_tokens, out, err));
+out:
+    for (int i = 0; prompts && i < n; i++)
+        ap_sequence_free(&prompts[i]);
+    ap_free(prompts);
+    ap_free(items);
+    return status;
+}
+
+const char *ap_sampling_shapes(const struct ap_sampling *s)
+{
+    if (s->temperature <= 0)
+        return "its temperature is 0";
+    if (s->top_k > 0)
+        return "top_k cuts its distribution";
+    if (s->top_p < 1)
+        return "top_p cuts its distribution";
+    if (s->min_p > 0)
+        return "min_p cuts its distribution";
+    return s->repetition_penalty > 0 && s->repetition_penalty != 1
+               ? "repetition_penalty changes its distribution"
+               : NULL;
 }
 
 static void local_free(void *self)
@@ -143,6 +193,7 @@ ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, const s
         ap_free(l);
         return status;
     }
-    *out = (struct ap_target){l, local_answer, local_free};
+    *out = (struct ap_target){
+        l, local_answer, ap_sampling_shapes(&options->sampling) ? NULL : local_logp, local_free};
     return AP_OK;
 }

@@ -22,7 +22,17 @@ enum {
 };
 
 /* What a prompt gives. */
-enum { ROW_SFT, ROW_LOWER, ROW_PLUG_IN, ROW_REWARD, ROW_KL, ROW_LACKS, ROW_DISTURBS, N_ROW };
+enum {
+    ROW_SFT,
+    ROW_LOWER,
+    ROW_PLUG_IN,
+    ROW_REWARD,
+    ROW_KL,
+    ROW_STAR,
+    ROW_LACKS,
+    ROW_DISTURBS,
+    N_ROW
+};
 
 /* ---- one prompt ---- */
 
@@ -110,6 +120,7 @@ static void fill_rows(double *rows, const struct ap_bound_samples *s)
         rows[ROW_PLUG_IN] = ap_bound_plug_in(reward, n, K, s->kl);
         rows[ROW_REWARD] = s->trained_reward ? s->trained_reward[x] : NAN;
         rows[ROW_KL] = s->trained_kl ? s->trained_kl[x] : NAN;
+        rows[ROW_STAR] = s->star_reward ? s->star_reward[x] : NAN;
         rows[ROW_LACKS] = tv_of(&s->lacks, x);
         rows[ROW_DISTURBS] = tv_of(&s->disturbs, x);
     }
@@ -136,6 +147,7 @@ static void tell(const double *sum, const struct ap_bound_samples *s, double *to
     told[AT_share_plug_in] = share_of(told[AT_gain], told[AT_room_plug_in]);
     told[AT_lacks] = s->r_max * sum[ROW_LACKS] / n;
     told[AT_disturbs] = s->r_max * sum[ROW_DISTURBS] / n;
+    told[AT_gap] = (sum[ROW_STAR] - sum[ROW_REWARD]) / n;
     told[AT_sum] = told[AT_lacks] + told[AT_disturbs] - told[AT_wins_back];
 }
 
@@ -242,7 +254,8 @@ static ap_status check(const struct ap_bound_samples *s, int n_bootstrap, struct
             s->n_rewrite, s->n_answer);
     if (!all_finite(s->reward, (size_t)s->n_prompt * (size_t)s->n_rewrite * (size_t)s->n_answer) ||
         !all_finite(s->trained_reward, (size_t)s->n_prompt) ||
-        !all_finite(s->trained_kl, (size_t)s->n_prompt))
+        !all_finite(s->trained_kl, (size_t)s->n_prompt) ||
+        !all_finite(s->star_reward, (size_t)s->n_prompt))
         return ap_fail(err, AP_INVALID,
                        "bound: a reward or a KL is not a finite number; leave out "
                        "the prompt that it belongs to");

@@ -25,6 +25,7 @@ struct ap_bound_samples {
     const double *reward;    /* R̂ before its mean over answers: r(x, y) [X, n, K] */
     /* Of a trained prompter ρ_θ, means per prompt [X]; both NULL without one. */
     const double *trained_reward, *trained_kl; /* kl: math.md (13), nats */
+    const double *star_reward;      /* of π* (the RLHF arm), means per prompt; NULL without one */
     struct ap_bound_pairs lacks;    /* p = π* (the RLHF arm stands for it), q = π_F(·|x) */
     struct ap_bound_pairs disturbs; /* p = π_F(·|x'), q = π_F(·|x), x' ~ ρ_sft */
 };
@@ -39,6 +40,7 @@ struct ap_bound_samples {
  *   share_*         gain / room_*; NaN unless the interval of the room lies above zero
  *   lacks, disturbs, wins_back   the three terms of (6); the last is subtracted
  *   sum             lacks + disturbs − wins_back: what the gap to π* can at most be
+ *   gap             E r of π* less E r of ρ_θ, as it was seen
  */
 #define AP_BOUND_LIST(X)                                                                           \
     X(j_sft)                                                                                       \
@@ -53,7 +55,8 @@ struct ap_bound_samples {
     X(lacks)                                                                                       \
     X(disturbs)                                                                                    \
     X(wins_back)                                                                                   \
-    X(sum)
+    X(sum)                                                                                         \
+    X(gap)
 
 /* Whether J_λ(ρ_θ) ≥ J_λ(ρ_sft), which (6) rests on. */
 enum ap_bound_check {

@@ -29,7 +29,7 @@ enum ap_plan_part {
     AP_PLAN_PARTS
 };
 
-#define AP_PLAN_STAGES 10
+#define AP_PLAN_STAGES 11
 
 struct ap_plan_stage {
     const char *name; /* as in the run's log; best-of-n is sft's sampling */
@@ -45,7 +45,7 @@ struct ap_plan_texts {
 
 struct ap_plan_facts {
     struct ap_plan_texts pretrain, sft, pairs, align, rlhf, dpo, ift, best_of, eval_target,
-        eval_prompter;
+        eval_prompter, bound_target, bound_prompter;
     size_t process; /* bytes it has */
 };
 

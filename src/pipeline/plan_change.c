@@ -38,10 +38,10 @@ static const struct section {
     size_t optimiser;   /* in struct ap_settings */
 } sections[] = {
     {"pretrain", " pretrain ", offsetof(struct ap_settings, pretrain.optimiser)},
-    {"reward_train", " reward best-of-n align rlhf eval ",
+    {"reward_train", " reward best-of-n align rlhf eval bound ",
      offsetof(struct ap_settings, reward_train.optimiser)},
     {"sft", " sft ", offsetof(struct ap_settings, sft.optimiser)},
-    {"align", " align eval ", offsetof(struct ap_settings, align.optimiser)},
+    {"align", " align eval bound ", offsetof(struct ap_settings, align.optimiser)},
     {"rlhf", " rlhf ", offsetof(struct ap_settings, rlhf.optimiser)},
     {"dpo", " dpo ", offsetof(struct ap_settings, dpo.optimiser)},
     {"ift", " ift ", offsetof(struct ap_settings, ift.optimiser)},

@@ -313,6 +313,13 @@ static ap_status measure_rl(struct ap_run *run, const char *wanted, struct ap_pl
         AP_TRY(measure(run, &v, &out->rlhf, err));
         AP_TRY(add_valid(run, &s->rlhf, v, &out->rlhf, err));
     }
+    if (ap_run_includes(run, wanted, "bound")) {
+        int64_t n = s->bound.prompts;
+        struct view v = {s->eval.path, split, PROMPTS, t, NULL, answer, n};
+        AP_TRY(measure(run, &v, &out->bound_target, err));
+        v = (struct view){s->eval.path, split, PROMPTS, p, meta, room, n};
+        AP_TRY(measure(run, &v, &out->bound_prompter, err));
+    }
     if (ap_run_includes(run, wanted, "eval")) {
         struct view v = {s->eval.path, split, PROMPTS, t, NULL, answer, s->eval.prompts};
         AP_TRY(measure(run, &v, &out->eval_target, err));

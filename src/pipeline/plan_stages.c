@@ -286,6 +286,81 @@ out:
     return status;
 }
 
+/* ---- bound ---- */
+
+/* Samples in flight: one step's prompts with all of their answers. */
+static size_t bound_bytes(const struct ap_settings *s)
+{
+    const struct ap_bound_settings *b = &s->bound;
+    size_t n_rewrite = (size_t)ap_bound_step(s) * (size_t)b->rewrites;
+    size_t answer = sizeof(struct ap_answer) + sizeof(struct ap_scored) + 3 * sizeof(double) +
+                    (size_t)s->target.max_new_tokens * (sizeof(int32_t) + 8);
+    return n_rewrite * ((size_t)b->answers * answer +
+                        (size_t)s->prompter.max_new_tokens * (sizeof(int32_t) + 8));
+}
+
+/* One policy at a time: a rewriter and the target, or two targets; and who weighs their texts. */
+static ap_status plan_bound_pass(struct ap_planning *p, bool rlhf, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    int prompter = s->prompter.adapter.rank, target = rlhf ? s->target.adapter.rank : 0;
+    int rows = s->align.optimiser.batch_tokens, answer = s->target.max_new_tokens;
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_generator(p, s->target.model, 0, 0, err));
+    if (rlhf)
+        AP_TRY(ap_plan_generator(p, s->target.model, 0, target, err));
+    else
+        AP_TRY(ap_plan_generator(p, s->prompter.model, 0, prompter, err));
+    if (!rlhf && ap_run_bound_has_align(p->run))
+        AP_TRY(ap_plan_tape(
+            p, s->prompter.model,
+            larger(rows, p->facts->bound_prompter.longest + s->prompter.max_new_tokens), prompter,
+            AP_TAPE_FORWARD, err));
+    if (!ap_run_no_logp(p->run)) /* behind x, or behind a rewrite of it */
+        AP_TRY(ap_plan_tape(
+            p, s->target.model,
+            larger(rows, larger(p->facts->bound_target.longest,
+                                p->facts->bound_prompter.longest + s->prompter.max_new_tokens) +
+                             answer),
+            target, AP_TAPE_FORWARD, err));
+out:
+    return status;
+}
+
+static ap_status plan_bound(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    const struct ap_adapter_settings *a = &s->prompter.adapter, *t = &s->target.adapter;
+    struct ap_plan_stage roles, rewriting;
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, s->prompter.model, err));
+    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_rewards(p, err));
+    AP_TRY(ap_plan_role(p, s->prompter.model, a,
+                        (struct ap_plan_learner){.from = ap_run_sft_stage(p->run)}, err));
+    if (ap_run_bound_has_align(p->run))
+        AP_TRY(
+            ap_plan_role(p, s->prompter.model, a, (struct ap_plan_learner){.from = "align"}, err));
+    if (ap_run_bound_has_rlhf(p->run))
+        AP_TRY(ap_plan_role(p, s->target.model, t, (struct ap_plan_learner){.from = "rlhf"}, err));
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->bound_target.bytes);
+    ap_plan_add(p, AP_PLAN_DATA, p->facts->bound_prompter.bytes);
+    ap_plan_add(p, AP_PLAN_DATA, bound_bytes(s));
+    roles = *p->now;
+    AP_TRY(plan_bound_pass(p, false, err));
+    if (ap_run_bound_has_rlhf(p->run)) {
+        rewriting = *p->now;
+        *p->now = roles;
+        AP_TRY(plan_bound_pass(p, true, err));
+        sum_up(&rewriting);
+        sum_up(p->now);
+        if (rewriting.sum > p->now->sum)
+            *p->now = rewriting;
+    }
+out:
+    return status;
+}
+
 /* ---- all of them ---- */
 
 /* In the order of a run. `stage`: whose presence decides. */
@@ -302,6 +377,7 @@ static const struct row {
     {"dpo", "dpo", plan_dpo},
     {"ift", "ift", plan_ift},
     {"eval", "eval", plan_eval},
+    {"bound", "bound", plan_bound},
 };
 _Static_assert(AP_LEN(rows) <= AP_PLAN_STAGES, "AP_PLAN_STAGES");
 

@@ -58,6 +58,18 @@ static bool wants_ift(const struct ap_run *run)
     return run->s->has_ift;
 }
 
+/* Its prompter may be untrained, but the reward and both models must be there. */
+static bool wants_bound(const struct ap_run *run)
+{
+    return run->s->prompter.model[0] && run->s->target.model[0] &&
+           ap_recipe_has_reward(run->recipe);
+}
+
+bool ap_run_asks_bound(const struct ap_run *run, const char *wanted)
+{
+    return wanted ? strcmp(wanted, "bound") == 0 : run->s->has_bound && wants_bound(run);
+}
+
 static bool always(const struct ap_run *run)
 {
     (void)run;
@@ -74,6 +86,7 @@ static const struct stage_row stages[] = {
     {"dpo", ap_run_stage_dpo, wants_dpo},
     {"ift", ap_run_stage_ift, wants_ift},
     {"eval", ap_run_stage_eval, always},
+    {"bound", ap_run_stage_bound, wants_bound},
 };
 
 static const struct stage_row *find_stage(const char *name)
@@ -84,10 +97,18 @@ static const struct stage_row *find_stage(const char *name)
     return NULL;
 }
 
+/* The bound belongs to a run that asks for it, or has it. */
+static bool is_shown(const struct ap_run *run, const struct stage_row *row)
+{
+    bool asked =
+        row->fn != ap_run_stage_bound || run->s->has_bound || ap_stage_done(&run->dir, row->name);
+    return asked && row->wanted(run);
+}
+
 const char *ap_run_stage_at(const struct ap_run *run, size_t i)
 {
     for (size_t k = 0; k < AP_LEN(stages); k++)
-        if (stages[k].wanted(run) && i-- == 0)
+        if (is_shown(run, &stages[k]) && i-- == 0)
             return stages[k].name;
     return NULL;
 }
@@ -100,6 +121,10 @@ static bool needs(const struct ap_run *run, const char *wanted, const char *othe
     if (strcmp(wanted, "eval") == 0)
         return strcmp(other, "reward") == 0 || strcmp(other, "sft") == 0 ||
                ap_run_has_arm(run, other);
+    if (strcmp(wanted, "bound") == 0)
+        return strcmp(other, "reward") == 0 || strcmp(other, "sft") == 0 ||
+               (strcmp(other, "align") == 0 && ap_run_bound_has_align(run)) ||
+               (strcmp(other, "rlhf") == 0 && ap_run_bound_has_rlhf(run));
     if (strcmp(wanted, "sft") == 0)
         return strcmp(other, "reward") == 0 && strcmp(run->s->sft.source, "best-of-n") == 0;
     if (strcmp(wanted, "align") == 0)
@@ -110,10 +135,13 @@ static bool needs(const struct ap_run *run, const char *wanted, const char *othe
 bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *stage)
 {
     if (!find_stage(stage)->wanted(run) ||
+        (strcmp(stage, "bound") == 0 && !ap_run_asks_bound(run, wanted)) ||
         (wanted && strcmp(wanted, stage) != 0 && !needs(run, wanted, stage)))
         return false;
     if (!ap_stage_done(&run->dir, stage))
         return !ap_share_has(run, stage);
+    if (strcmp(stage, "bound") == 0)
+        return run->db && !ap_run_bound_done(run);
     return strcmp(stage, "eval") == 0 && run->db && !ap_run_eval_done(run);
 }
 
@@ -163,13 +191,14 @@ static ap_status check_wanted(const struct ap_run *run, const char *stage, struc
     const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
     if (stage && !wanted)
         return ap_fail(err, AP_INVALID,
-                       "'%s' is no stage, expected pretrain, reward, sft, align, rlhf, dpo, ift or "
-                       "eval",
+                       "'%s' is no stage, expected pretrain, reward, sft, align, rlhf, dpo, ift, "
+                       "eval or bound",
                        stage);
     if (wanted && !wanted->wanted(run))
         return ap_fail(err, AP_INVALID, "the recipe asks for no %s; %s", stage,
-                       strcmp(stage, "sft") == 0
-                           ? "set sft.source to file or best-of-n"
+                       strcmp(stage, "sft") == 0 ? "set sft.source to file or best-of-n"
+                       : strcmp(stage, "bound") == 0
+                           ? "the bound takes a prompter, a target and a reward"
                            : "see `alignpro help` for the keys of that section");
     return AP_OK;
 }
@@ -185,7 +214,7 @@ static ap_status prepare(struct ap_run *run, const char *wanted, struct ap_error
     if (status == AP_OK)
         status = read_data(run, err);
     if (status == AP_OK)
-        status = ap_run_check(run, err);
+        status = ap_run_check(run, wanted, err);
     if (status == AP_OK && !run->data_missing)
         run->n_position = ap_run_positions(run);
     return status;
@@ -299,11 +328,15 @@ static void announce_skip(const struct ap_run *run, const char *stage)
 static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct ap_error *err)
 {
     ap_status status;
-    bool taken, is_eval = row->fn == ap_run_stage_eval;
-    if (is_eval ? ap_run_eval_done(run) : ap_stage_done(&run->dir, row->name)) {
+    bool taken, is_eval = row->fn == ap_run_stage_eval, is_bound = row->fn == ap_run_stage_bound;
+    if (is_eval    ? ap_run_eval_done(run)
+        : is_bound ? ap_run_bound_done(run)
+                   : ap_stage_done(&run->dir, row->name)) {
         announce_skip(run, row->name);
-        /* its tables cost a second, and a kill or another eval.bootstrap may have left others */
-        return is_eval ? ap_run_report(run, err) : AP_OK;
+        if (is_bound && (status = ap_run_bound_write(run, err)) != AP_OK)
+            return status;
+        /* their tables cost a second, and a kill or another bootstrap may have left others */
+        return is_eval || is_bound ? ap_run_report(run, err) : AP_OK;
     }
     if (ap_sink_stopped(run->sink))
         return ap_fail(err, AP_INTERRUPTED,
@@ -332,6 +365,8 @@ ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *e
         return status;
     for (size_t i = 0; i < AP_LEN(stages); i++) {
         bool now = !wanted || &stages[i] == wanted || needs(run, stage, stages[i].name);
+        if (stages[i].fn == ap_run_stage_bound)
+            now = ap_run_asks_bound(run, stage);
         status = now && stages[i].wanted(run) ? run_one(run, &stages[i], err) : AP_OK;
         if (status != AP_OK)
             return status;

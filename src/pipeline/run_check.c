@@ -249,7 +249,20 @@ static ap_status check_valid(struct ap_run *run, const char *stage, const struct
     return status;
 }
 
-static ap_status check_data(struct ap_run *run, struct ap_error *err)
+static ap_status check_bound(struct ap_run *run, struct ap_error *err)
+{
+    const char *path = run->s->eval.path;
+    ap_split split = path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
+    ap_status status =
+        need(run, path, split, any, "a test prompt; set data.split.test or eval.path", err);
+    if (status == AP_OK && !(run->s->bound.kl > 0))
+        status = ap_fail(err, AP_INVALID,
+                         "bound.kl: auto is align.kl, which is 0, and without a leash there is no "
+                         "ceiling; set bound.kl above 0");
+    return status == AP_OK ? status : ap_fail_prefix(err, status, "bound");
+}
+
+static ap_status check_data(struct ap_run *run, const char *wanted, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
     ap_status status = AP_OK;
@@ -280,14 +293,16 @@ static ap_status check_data(struct ap_run *run, struct ap_error *err)
                     err));
     if (ap_recipe_has(run->recipe, "eval"))
         AP_TRY(check_eval_data(run, err));
+    if (ap_run_asks_bound(run, wanted))
+        AP_TRY(check_bound(run, err));
 out:
     return status;
 }
 
-ap_status ap_run_check(struct ap_run *run, struct ap_error *err)
+ap_status ap_run_check(struct ap_run *run, const char *wanted, struct ap_error *err)
 {
     ap_status status = check_values(run, err);
     if (status == AP_OK)
         status = check_models(run, err);
-    return status == AP_OK && !run->data_missing ? check_data(run, err) : status;
+    return status == AP_OK && !run->data_missing ? check_data(run, wanted, err) : status;
 }

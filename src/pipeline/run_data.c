@@ -115,3 +115,48 @@ out:
     ap_free(index);
     return status;
 }
+
+/* Keep the prompts that both sides have: one may be too long for one model only. Both are in file
+ * order. */
+static void keep_common(struct ap_prompts *a, struct ap_prompts *b)
+{
+    int n = 0, i = 0, k = 0;
+    while (i < a->n && k < b->n) {
+        if (a->items[i].record == b->items[k].record) {
+            struct ap_prompt swap_a = a->items[n], swap_b = b->items[n];
+            a->items[n] = a->items[i];
+            b->items[n] = b->items[k];
+            a->items[i++] = swap_a;
+            b->items[k++] = swap_b;
+            n++;
+        } else if (a->items[i].record < b->items[k].record)
+            i++;
+        else
+            k++;
+    }
+    for (i = n; i < a->n; i++)
+        ap_free(a->items[i].ids);
+    for (k = n; k < b->n; k++)
+        ap_free(b->items[k].ids);
+    a->n = b->n = n;
+}
+
+ap_status ap_run_test_prompts(struct ap_run *run, const struct ap_lm *target,
+                              const struct ap_lm *prompter, int64_t limit, struct ap_prompts *out,
+                              struct ap_prompts *rewriter, struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    ap_split split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
+    ap_status status = ap_run_prompts(run, s->eval.path, split, target, NULL,
+                                      s->target.max_new_tokens, limit, out, err);
+    if (status == AP_OK)
+        status = ap_run_prompts(run, s->eval.path, split, prompter, ap_run_meta_prompt(run),
+                                s->prompter.max_new_tokens, limit, rewriter, err);
+    if (status == AP_OK)
+        keep_common(out, rewriter);
+    if (status == AP_OK && out->n == 0)
+        status = ap_fail(err, AP_INVALID,
+                         "no test prompt fits both the prompter's and the target's context; raise "
+                         "run.context");
+    return status;
+}

@@ -96,6 +96,8 @@ void ap_run_hashes_free(struct ap_report_hash *hashes, int n);
 
 /* Whether one of its rewards is trained by the run. */
 bool ap_run_learns_reward(const struct ap_run *run);
+/* Whether ap_run_stage(wanted) comes to `bound`: its section, or its command. */
+bool ap_run_asks_bound(const struct ap_run *run, const char *wanted);
 /* Whether eval.arms names it. */
 bool ap_run_has_arm(const struct ap_run *run, const char *name);
 
@@ -108,7 +110,7 @@ bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *s
 
 /* Settings, models and data, as far as they can be refused before anything is trained. Reads the
  * data sets. */
-ap_status ap_run_check(struct ap_run *run, struct ap_error *err);
+ap_status ap_run_check(struct ap_run *run, const char *wanted, struct ap_error *err);
 
 /* ---- run_memory.c ---- */
 
@@ -154,6 +156,11 @@ ap_status ap_run_lm_start(struct ap_run *run, const char *name, struct ap_lm **o
 ap_status ap_run_role(struct ap_run *run, struct ap_lm *lm,
                       const struct ap_adapter_settings *adapter, const char *stage,
                       struct ap_owned_role *out, struct ap_error *err);
+/* The same for a stage that has been run; where its result is gone the message begins with `who`
+ * and names the command that makes it. */
+ap_status ap_run_trained_role(struct ap_run *run, struct ap_lm *lm,
+                              const struct ap_adapter_settings *adapter, const char *who,
+                              const char *stage, struct ap_owned_role *out, struct ap_error *err);
 /* A role to train that starts there: its adapter (fresh, B = 0, when stage is NULL), or its own
  * copy of all weights. */
 ap_status ap_run_policy(struct ap_run *run, struct ap_lm *lm,
@@ -165,6 +172,9 @@ ap_status ap_run_finish(struct ap_run *run, const char *stage, const struct ap_l
 /* The target behind its interface, on a role. */
 ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
                         struct ap_target *out, struct ap_error *err);
+/* Why no log-probabilities of the target's answers can be had, one clause; NULL: they can. Static.
+ */
+const char *ap_run_no_logp(const struct ap_run *run);
 /* The prompter behind the same interface: its answer to x inside the meta-prompt is the rewrite. */
 ap_status ap_run_rewriter(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
                           double temperature, int n_slot, struct ap_target *out,
@@ -187,6 +197,12 @@ ap_too_long ap_run_too_long(const struct ap_run *run);
 ap_status ap_run_prompts(struct ap_run *run, const char *path, ap_split split,
                          const struct ap_lm *lm, const char *meta_prompt, int max_new_tokens,
                          int64_t limit, struct ap_prompts *out, struct ap_error *err);
+
+/* The test prompts that both models can take, as each sees them: of eval.path, or the test split;
+ * at most limit (0: all). Both are freed by the caller, also after an error. */
+ap_status ap_run_test_prompts(struct ap_run *run, const struct ap_lm *target,
+                              const struct ap_lm *prompter, int64_t limit, struct ap_prompts *out,
+                              struct ap_prompts *rewriter, struct ap_error *err);
 
 /* ---- run_reward.c ---- */
 
@@ -251,6 +267,22 @@ bool ap_run_eval_done(const struct ap_run *run);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);
+/* ---- run_bound.c, stage_bound.c ---- */
+
+struct ap_bound_told; /* eval/bound_told.h */
+
+ap_status ap_run_stage_bound(struct ap_run *run, struct ap_error *err);
+/* Whether the samples are there under the settings of this recipe: bound.* may change. */
+bool ap_run_bound_done(const struct ap_run *run);
+/* Which policies it samples beside ρ_sft. */
+bool ap_run_bound_has_align(const struct ap_run *run);
+bool ap_run_bound_has_rlhf(const struct ap_run *run);
+/* Prompts in one transaction. */
+int ap_bound_step(const struct ap_settings *s);
+/* What the samples say, under bound.kl; and RUN/bound.json with it. */
+ap_status ap_run_bound_tell(struct ap_run *run, struct ap_bound_told *out, struct ap_error *err);
+ap_status ap_run_bound_write(struct ap_run *run, struct ap_error *err);
+
 /* report.html anew from what run.db holds. */
 ap_status ap_run_report(struct ap_run *run, struct ap_error *err);
 /* The mean of each arm under each judge as eval/JUDGE/ARM in a new event file of tb/eval. What

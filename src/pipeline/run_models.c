@@ -225,6 +225,21 @@ ap_status ap_run_role(struct ap_run *run, struct ap_lm *lm,
     return status;
 }
 
+ap_status ap_run_trained_role(struct ap_run *run, struct ap_lm *lm,
+                              const struct ap_adapter_settings *adapter, const char *who,
+                              const char *stage, struct ap_owned_role *out, struct ap_error *err)
+{
+    char *final = ap_run_dir_path(&run->dir, stage, "final");
+    ap_status status = final ? AP_OK : ap_fail(err, AP_MEMORY, "%s: %s: out of memory", who, stage);
+    if (status == AP_OK && !ap_file_exists(final))
+        status = ap_fail(err, AP_NOT_FOUND,
+                         "%s: %s has no checkpoint: %s is missing; `alignpro %s RECIPE` makes it, "
+                         "once %s/%s is removed",
+                         who, stage, final, stage, run->dir.path, stage);
+    ap_free(final);
+    return status == AP_OK ? ap_run_role(run, lm, adapter, stage, out, err) : status;
+}
+
 ap_status ap_run_policy(struct ap_run *run, struct ap_lm *lm,
                         const struct ap_adapter_settings *adapter, const char *stage,
                         struct ap_owned_role *out, struct ap_error *err)
@@ -305,16 +320,28 @@ out:
 
 /* ---- targets ---- */
 
+static struct ap_sampling target_sampling(const struct ap_target_settings *t)
+{
+    return (struct ap_sampling){t->temperature, t->top_k, t->top_p, t->min_p,
+                                t->repetition_penalty};
+}
+
+const char *ap_run_no_logp(const struct ap_run *run)
+{
+    struct ap_sampling sampling = target_sampling(&run->s->target);
+    return ap_sampling_shapes(&sampling);
+}
+
 ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
                         struct ap_target *out, struct ap_error *err)
 {
     const struct ap_target_settings *t = &run->s->target;
-    struct ap_target_options options = {
-        .max_new_tokens = t->max_new_tokens,
-        .sampling = {t->temperature, t->top_k, t->top_p, t->min_p, t->repetition_penalty},
-        .stop = t->stop,
-        .n_stop = t->n_stop,
-        .n_slot = run->s->run.batch};
+    struct ap_target_options options = {.max_new_tokens = t->max_new_tokens,
+                                        .sampling = target_sampling(t),
+                                        .stop = t->stop,
+                                        .n_stop = t->n_stop,
+                                        .n_slot = run->s->run.batch,
+                                        .batch_tokens = run->s->align.optimiser.batch_tokens};
     return ap_target_local(out, lm, role, &options, err);
 }
 

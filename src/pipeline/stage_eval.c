@@ -39,50 +39,6 @@ static void eval_free(struct eval *e)
     ap_owned_role_free(&e->ift);
 }
 
-/* Keep the prompts that both sides have: one may be too long for one model only. Both are in file
- * order. */
-static void keep_common(struct ap_prompts *a, struct ap_prompts *b)
-{
-    int n = 0, i = 0, k = 0;
-    while (i < a->n && k < b->n) {
-        if (a->items[i].record == b->items[k].record) {
-            struct ap_prompt swap_a = a->items[n], swap_b = b->items[n];
-            a->items[n] = a->items[i];
-            b->items[n] = b->items[k];
-            a->items[i++] = swap_a;
-            b->items[k++] = swap_b;
-            n++;
-        } else if (a->items[i].record < b->items[k].record)
-            i++;
-        else
-            k++;
-    }
-    for (i = n; i < a->n; i++)
-        ap_free(a->items[i].ids);
-    for (k = n; k < b->n; k++)
-        ap_free(b->items[k].ids);
-    a->n = b->n = n;
-}
-
-static ap_status open_prompts(struct eval *e, struct ap_error *err)
-{
-    const struct ap_settings *s = e->run->s;
-    ap_split split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
-    ap_status status = ap_run_prompts(e->run, s->eval.path, split, e->target, NULL,
-                                      s->target.max_new_tokens, s->eval.prompts, &e->prompts, err);
-    if (status == AP_OK)
-        status =
-            ap_run_prompts(e->run, s->eval.path, split, e->prompter, ap_run_meta_prompt(e->run),
-                           s->prompter.max_new_tokens, s->eval.prompts, &e->rewriter_prompts, err);
-    if (status == AP_OK)
-        keep_common(&e->prompts, &e->rewriter_prompts);
-    if (status == AP_OK && e->prompts.n == 0)
-        status = ap_fail(err, AP_INVALID,
-                         "eval: no test prompt fits both the prompter's and the target's context; "
-                         "raise run.context");
-    return status;
-}
-
 /* The sum, a member of it by its name, or NULL for the world. */
 static const struct ap_reward *judge_of(const struct ap_run_reward *r, const char *name)
 {
@@ -110,18 +66,9 @@ static ap_status open_trained(struct eval *e, const char *arm, struct ap_lm *lm,
                               const struct ap_adapter_settings *adapter, struct ap_owned_role *out,
                               struct ap_error *err)
 {
-    struct ap_run *run = e->run;
-    if (!ap_run_has_arm(run, arm))
+    if (!ap_run_has_arm(e->run, arm))
         return AP_OK;
-    char *final = ap_run_dir_path(&run->dir, arm, "final");
-    ap_status status = final ? AP_OK : ap_fail(err, AP_MEMORY, "eval: arm %s: out of memory", arm);
-    if (status == AP_OK && !ap_file_exists(final))
-        status = ap_fail(err, AP_NOT_FOUND,
-                         "eval.arms: %s has no checkpoint: %s is missing; `alignpro %s RECIPE` "
-                         "makes it, once %s/%s is removed",
-                         arm, final, arm, run->dir.path, arm);
-    ap_free(final);
-    return status == AP_OK ? ap_run_role(run, lm, adapter, arm, out, err) : status;
+    return ap_run_trained_role(e->run, lm, adapter, "eval.arms", arm, out, err);
 }
 
 static ap_status open_roles(struct eval *e, struct ap_error *err)
@@ -443,7 +390,8 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
 
     AP_TRY(ap_run_lm(run, run->s->prompter.model, &e.prompter, err));
     AP_TRY(ap_run_lm(run, run->s->target.model, &e.target, err));
-    AP_TRY(open_prompts(&e, err));
+    AP_TRY(ap_run_test_prompts(run, e.target, e.prompter, run->s->eval.prompts, &e.prompts,
+                               &e.rewriter_prompts, err));
     AP_TRY(open_judges(&e, err));
     AP_TRY(open_roles(&e, err));
     AP_TRY(renew_rows(run, err));

@@ -39,8 +39,8 @@ static const struct reach {
     {"reward", "reward_train.", ONE, PATH(reward_train.path)},
     {"normaliser", "align.path", ONE | TARGET, PATH(align.path)},
     {"sft", "sft.", PROMPTER | SAMPLES, PATH(sft.path)},
-    {"align", "align.", PROMPTER | SFT | TARGET | REWARDS, PATH(align.path)},
-    {"rlhf", "rlhf.", TARGET | REWARDS, PATH(rlhf.path)},
+    {"align", "align. monitor.", PROMPTER | SFT | TARGET | REWARDS, PATH(align.path)},
+    {"rlhf", "rlhf. monitor.", TARGET | REWARDS, PATH(rlhf.path)},
     {"dpo", "dpo.", TARGET, PATH(dpo.path)},
     {"ift", "ift.", TARGET, PATH(ift.path)},
 };

@@ -3,7 +3,7 @@
  *
  * WAL lets a user query while a run goes on; synchronous=FULL makes what was committed outlive a
  * power cut. Entry points: ap_database_open, _open_read, ap_database_begin, ap_database_metric,
- * _rollout, _evaluation, _score, _guard. */
+ * _rollout, _evaluation, _score, _guard, _bound. */
 #include "store/database_inner.h"
 
 #include "base/file.h"
@@ -18,12 +18,18 @@
 #define SCHEMA_VERSION 1
 #define BUSY_MS 10000
 
-/* A table that files of the same version may lack: made when one is opened to be written. */
+/* Tables that files of the same version may lack: made when one is opened to be written. */
 static const char guards_table[] =
     "CREATE TABLE IF NOT EXISTS guards("
     " arm TEXT NOT NULL, seed INTEGER NOT NULL, record INTEGER NOT NULL,"
     " sample INTEGER NOT NULL, guard TEXT NOT NULL, why TEXT,"
     " PRIMARY KEY(arm, seed, record, sample)) WITHOUT ROWID";
+
+static const char bounds_table[] =
+    "CREATE TABLE IF NOT EXISTS bounds("
+    " policy TEXT NOT NULL, record INTEGER NOT NULL, rewrite INTEGER NOT NULL,"
+    " answer INTEGER NOT NULL, reward REAL, kl REAL, logp REAL, logq REAL, ended INTEGER NOT NULL,"
+    " PRIMARY KEY(policy, record, rewrite, answer)) WITHOUT ROWID";
 
 static const char schema[] =
     "BEGIN IMMEDIATE;"
@@ -72,6 +78,10 @@ static const char *const statements[AP_SQL_COUNT] = {
     [AP_SQL_GUARD] = "INSERT OR REPLACE INTO guards VALUES(?1, ?2, ?3, ?4, ?5, ?6)",
     [AP_SQL_EACH_GUARD] = "SELECT arm, seed, record, sample, guard FROM guards "
                           "ORDER BY arm, seed, record, sample",
+    [AP_SQL_FORGET_BOUNDS] = "DELETE FROM bounds",
+    [AP_SQL_BOUND] = "INSERT OR REPLACE INTO bounds VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    [AP_SQL_EACH_BOUND] = "SELECT policy, record, rewrite, answer, reward, kl, logp, logq, ended "
+                          "FROM bounds ORDER BY policy, record, rewrite, answer",
 };
 
 ap_status ap_database_fail(const struct ap_database *db, const char *action, struct ap_error *err)
@@ -155,27 +165,34 @@ static ap_status prepare(struct ap_database *db, int from, int to, struct ap_err
     return AP_OK;
 }
 
-/* What asks for the table guards comes last in ap_statement: the others show first whether the file
+/* What asks for such tables comes last in ap_statement: the others show first whether the file
  * is a run's. */
 static ap_status prepare_all(struct ap_database *db, struct ap_error *err)
 {
     ap_status status;
     AP_TRY(prepare(db, 0, AP_SQL_FORGET_GUARDS, err));
     AP_TRY(run_sql(db, guards_table, "cannot make its tables", err));
+    AP_TRY(run_sql(db, bounds_table, "cannot make its tables", err));
     AP_TRY(prepare(db, AP_SQL_FORGET_GUARDS, AP_SQL_COUNT, err));
 out:
     return status;
 }
 
-/* Without that table there are no such rows, and their statements stay NULL. */
+static bool has_column(const struct ap_database *db, const char *table, const char *column)
+{
+    return sqlite3_table_column_metadata(db->handle, NULL, table, column, NULL, NULL, NULL, NULL,
+                                         NULL) == SQLITE_OK;
+}
+
+/* Without such a table there are no such rows, and their statements stay NULL. */
 static ap_status prepare_reading(struct ap_database *db, struct ap_error *err)
 {
     ap_status status;
-    bool has_guards = sqlite3_table_column_metadata(db->handle, NULL, "guards", "guard", NULL, NULL,
-                                                    NULL, NULL, NULL) == SQLITE_OK;
     AP_TRY(prepare(db, 0, AP_SQL_FORGET_GUARDS, err));
-    if (has_guards)
-        AP_TRY(prepare(db, AP_SQL_FORGET_GUARDS, AP_SQL_COUNT, err));
+    if (has_column(db, "guards", "guard"))
+        AP_TRY(prepare(db, AP_SQL_FORGET_GUARDS, AP_SQL_FORGET_BOUNDS, err));
+    if (has_column(db, "bounds", "logq"))
+        AP_TRY(prepare(db, AP_SQL_FORGET_BOUNDS, AP_SQL_COUNT, err));
 out:
     return status;
 }
@@ -445,4 +462,25 @@ ap_status ap_database_guard(struct ap_database *db, const char *arm, int64_t see
     bind_text(s, 5, guard);
     bind_text(s, 6, why);
     return execute(db, AP_SQL_GUARD, "cannot write a guard", err);
+}
+
+ap_status ap_database_bound(struct ap_database *db, const struct ap_bound_record *r,
+                            struct ap_error *err)
+{
+    sqlite3_stmt *s = db->statement[AP_SQL_BOUND];
+    bind_text(s, 1, r->policy);
+    bind_int(s, 2, (int64_t)r->record);
+    bind_int(s, 3, r->rewrite);
+    bind_int(s, 4, r->answer);
+    bind_real(s, 5, r->reward);
+    bind_real(s, 6, r->kl);
+    bind_real(s, 7, r->logp);
+    bind_real(s, 8, r->logq);
+    bind_int(s, 9, r->ended);
+    return execute(db, AP_SQL_BOUND, "cannot write a sample of the bound", err);
+}
+
+ap_status ap_database_forget_bounds(struct ap_database *db, struct ap_error *err)
+{
+    return execute(db, AP_SQL_FORGET_BOUNDS, "cannot drop old rows", err);
 }

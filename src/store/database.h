@@ -66,6 +66,20 @@ ap_status ap_database_score(struct ap_database *db, const char *arm, int64_t see
 ap_status ap_database_guard(struct ap_database *db, const char *arm, int64_t seed, uint64_t record,
                             int sample, const char *guard, const char *why, struct ap_error *err);
 
+/* bounds: one answer of a policy (sft and align: the target's to a rewrite of theirs; rlhf: its own
+ * to the prompt). NaN where there is none. */
+struct ap_bound_record {
+    const char *policy;
+    uint64_t record;
+    int rewrite, answer;
+    double reward, kl; /* kl: Σ k3 of the rewrite */
+    double logp, logq; /* of the answer as it was drawn, and from the bare prompt by the target */
+    bool ended;
+};
+ap_status ap_database_bound(struct ap_database *db, const struct ap_bound_record *r,
+                            struct ap_error *err);
+ap_status ap_database_forget_bounds(struct ap_database *db, struct ap_error *err); /* all */
+
 /* Rows back, in primary-key order; text pointers are valid during the call. Return AP_OK to go on.
  */
 typedef ap_status (*ap_metric_fn)(void *context, const char *stage, int64_t step, const char *name,
@@ -82,6 +96,9 @@ ap_status ap_database_each_score(struct ap_database *db, ap_score_fn fn, void *c
 typedef ap_status (*ap_guard_fn)(void *context, const char *arm, int64_t seed, uint64_t record,
                                  int sample, const char *guard);
 ap_status ap_database_each_guard(struct ap_database *db, ap_guard_fn fn, void *context,
+                                 struct ap_error *err);
+typedef ap_status (*ap_bound_fn)(void *context, const struct ap_bound_record *r);
+ap_status ap_database_each_bound(struct ap_database *db, ap_bound_fn fn, void *context,
                                  struct ap_error *err);
 /* Evaluations, scores and guards of one arm and seed, dropped before that pair is run again. */
 ap_status ap_database_forget(struct ap_database *db, const char *arm, int64_t seed,

@@ -23,6 +23,9 @@ typedef enum ap_statement {
     AP_SQL_FORGET_GUARDS, /* from here on: of the table guards */
     AP_SQL_GUARD,
     AP_SQL_EACH_GUARD,
+    AP_SQL_FORGET_BOUNDS, /* from here on: of the table bounds */
+    AP_SQL_BOUND,
+    AP_SQL_EACH_BOUND,
     AP_SQL_COUNT,
 } ap_statement;
 

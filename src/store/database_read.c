@@ -1,5 +1,6 @@
 /* Rows of run.db back, in the order of their primary keys.
- * Entry points: ap_database_each_metric, _each_evaluation, _each_score, _each_guard. */
+ * Entry points: ap_database_each_metric, _each_evaluation, _each_score, _each_guard,
+ * _each_bound. */
 #include "store/database_inner.h"
 
 #include <math.h>
@@ -99,5 +100,29 @@ ap_status ap_database_each_guard(struct ap_database *db, ap_guard_fn fn, void *c
 {
     return db->statement[AP_SQL_EACH_GUARD]
                ? each_row(db, AP_SQL_EACH_GUARD, guard_row, &fn, context, err)
+               : AP_OK;
+}
+
+static ap_status bound_row(sqlite3_stmt *s, const void *fn, void *context)
+{
+    const struct ap_bound_record r = {
+        .policy = text_at(s, 0),
+        .record = (uint64_t)sqlite3_column_int64(s, 1),
+        .rewrite = sqlite3_column_int(s, 2),
+        .answer = sqlite3_column_int(s, 3),
+        .reward = real_at(s, 4),
+        .kl = real_at(s, 5),
+        .logp = real_at(s, 6),
+        .logq = real_at(s, 7),
+        .ended = flag_at(s, 8),
+    };
+    return (*(const ap_bound_fn *)fn)(context, &r);
+}
+
+ap_status ap_database_each_bound(struct ap_database *db, ap_bound_fn fn, void *context,
+                                 struct ap_error *err)
+{
+    return db->statement[AP_SQL_EACH_BOUND]
+               ? each_row(db, AP_SQL_EACH_BOUND, bound_row, &fn, context, err)
                : AP_OK;
 }

@@ -506,6 +506,17 @@ static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *
     return refuse(recipe, "run.context", err);
 }
 
+static ap_status check_bound(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_bound_settings *b = &recipe->settings.bound;
+    if (b->scored <= b->answers)
+        return AP_OK;
+    ap_fail(err, AP_INVALID,
+            "bound.scored is %d, but a rewrite has bound.answers %d; expected as many at most",
+            b->scored, b->answers);
+    return refuse(recipe, "bound.scored", err);
+}
+
 /* ---- what a section that is there needs of others ---- */
 
 /* Whether an arm rewrites. */
@@ -591,6 +602,7 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     AP_TRY(check_seeds_and_judges(recipe, err));
     AP_TRY(check_noise(recipe, err));
     AP_TRY(check_labels(recipe, err));
+    AP_TRY(check_bound(recipe, err));
     AP_TRY(check_context(recipe, err));
     AP_TRY(check_roles(recipe, err));
     AP_TRY(check_data(recipe, err));

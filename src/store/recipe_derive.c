@@ -103,6 +103,7 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
     ap_status status = derive_rewards(recipe, err);
     s->has_rlhf = ap_recipe_section(recipe, "rlhf")->kind != AP_ORIGIN_DEFAULT;
     s->has_dpo = ap_recipe_section(recipe, "dpo")->kind != AP_ORIGIN_DEFAULT;
+    s->has_bound = ap_recipe_section(recipe, "bound")->kind != AP_ORIGIN_DEFAULT;
     s->has_ift = ap_recipe_section(recipe, "ift")->kind != AP_ORIGIN_DEFAULT;
     for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
         if (ref.group->inherits)
@@ -116,6 +117,8 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
         return status;
     derive_adapter(&s->prompter.adapter);
     derive_adapter(&s->target.adapter);
+    if (s->bound.kl == 0)
+        s->bound.kl = s->align.kl;
     status = derive_rl(&s->align, err);
     return status == AP_OK ? derive_rl(&s->rlhf, err) : status;
 }

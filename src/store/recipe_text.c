@@ -138,7 +138,7 @@ out:
 /* ---- fingerprint and differences ---- */
 
 /* Sections of which a recipe has all or nothing: without one its keys say nothing. */
-static const char *const whole_sections[] = {"rlhf", "dpo", "ift"};
+static const char *const whole_sections[] = {"rlhf", "dpo", "ift", "bound"};
 
 static bool has_section(const struct ap_settings *s, const char *prefix)
 {
@@ -146,6 +146,8 @@ static bool has_section(const struct ap_settings *s, const char *prefix)
         return s->has_dpo;
     if (!strcmp(prefix, "ift"))
         return s->has_ift;
+    if (!strcmp(prefix, "bound"))
+        return s->has_bound;
     return strcmp(prefix, "rlhf") != 0 || s->has_rlhf;
 }
 

@@ -166,6 +166,16 @@ struct ap_eval_settings {
     int n_noise;
 };
 
+/* How far prompting can get (eval/bound.h), on the test prompts of eval. */
+struct ap_bound_settings {
+    int64_t prompts;       /* most test prompts; 0 for all */
+    int rewrites, answers; /* n of each prompt, K ≥ 2 of each rewrite */
+    int scored;            /* of the K, those whose log-probabilities are taken */
+    double kl;             /* λ */
+    int64_t seed;
+    int bootstrap;
+};
+
 /* When a rewrite is not used (align/guard.h). */
 struct ap_guard_settings {
     char *protect[AP_LIST_MAX]; /* code, quote, url, number, bracket */
@@ -231,8 +241,9 @@ struct ap_settings {
     struct ap_rl_settings align, rlhf;
     struct ap_dpo_settings dpo;
     struct ap_ift_settings ift;
-    bool has_rlhf, has_dpo, has_ift; /* the recipe has that section */
+    bool has_rlhf, has_dpo, has_ift, has_bound; /* the recipe has that section */
     struct ap_eval_settings eval;
+    struct ap_bound_settings bound;
     struct ap_guard_settings guard;
     struct ap_monitor_settings monitor;
     struct ap_label_settings label;

@@ -311,6 +311,26 @@ static const struct ap_setting eval_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_bound_settings
+/* As eval's: those that change the samples make new ones. */
+static const struct ap_setting bound_rows[] = {
+    ROW("prompts", INT64, prompts, "50", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most test prompts (those of eval); 0 for all")),
+    ROW("rewrites", INT, rewrites, "8", RANGE(1, 4096), FLAGS(AP_SETTING_HARMLESS),
+        HELP("rewrites of each prompt before alignment, n in math.md (5); as many after it")),
+    ROW("answers", INT, answers, "16", RANGE(2, 4096), FLAGS(AP_SETTING_HARMLESS),
+        HELP("answers to each rewrite, K in math.md (5)")),
+    ROW("scored", INT, scored, "4", RANGE(1, 4096), FLAGS(AP_SETTING_HARMLESS),
+        HELP("answers to each rewrite whose log-probabilities are taken, math.md (7)")),
+    ROW("kl", REAL, kl, "auto", RANGE(1e-9, 1e3), FLAGS(AP_SETTING_AUTO | AP_SETTING_HARMLESS),
+        HELP("weight of the KL leash, lambda in math.md (5); auto is align.kl")),
+    ROW("seed", INT64, seed, "1", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
+        HELP("sampling seed")),
+    ROW("bootstrap", INT, bootstrap, "2000", RANGE(1, 1e5), FLAGS(AP_SETTING_HARMLESS),
+        HELP("resamples behind the 95% intervals")),
+};
+#undef OWNER
+
 #define OWNER struct ap_guard_settings
 /* Of rewriting and eval only: training is never guarded. */
 static const struct ap_setting guard_rows[] = {
@@ -520,6 +540,11 @@ static const struct ap_setting_group groups[] = {
      .help = "the comparison of arms",
      ROWS(eval_rows),
      AT(eval),
+     .optional = true},
+    {.prefix = "bound",
+     .help = "how far prompting can get, math.md (5)-(7)",
+     ROWS(bound_rows),
+     AT(bound),
      .optional = true},
     {.prefix = "guard",
      .help = "when a rewrite is not used: the target then gets the prompt as it is",

@@ -74,8 +74,8 @@ static void open_scene(struct scene *s, void **state)
     s->four = (struct ap_prompts){.items = s->prompts.prompts.items, .n = N};
     s->rewriter.tag = "rewrite";
     s->answerer.tag = "answer";
-    s->rewriter_target = (struct ap_target){&s->rewriter, speak, NULL};
-    s->target = (struct ap_target){&s->answerer, speak, NULL};
+    s->rewriter_target = (struct ap_target){&s->rewriter, speak, NULL, NULL};
+    s->target = (struct ap_target){&s->answerer, speak, NULL, NULL};
     s->reward = (struct ap_reward){NULL, longer_is_better, NULL, 2, 1};
     s->judge = (struct ap_judge){"reward", &s->reward};
     s->options = (struct ap_eval_options){.prompts = &s->four,
