@@ -199,6 +199,7 @@ ap_status ap_report_html(const struct ap_report_source *source, struct ap_buffer
     ap_html_head(&page, source->title ? source->title : "alignpro", e ? ap_html_script : NULL);
     if (e)
         put_evaluation(&page, source, &read);
+    ap_html_bound(&page, source->bound);
     put_training(&page, &curves);
     if (e) {
         ap_html_examples(&page, e, &read);

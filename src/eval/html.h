@@ -80,6 +80,8 @@ void ap_html_comparison(struct ap_page *page, const struct ap_evaluation *e,
 void ap_html_noise(struct ap_page *page, const struct ap_evaluation *e); /* nothing without noise */
 void ap_html_texts(struct ap_page *page, const struct ap_report_source *source);
 void ap_html_watch(struct ap_page *page, const struct ap_curves *curves);
+struct ap_bound_told;
+void ap_html_bound(struct ap_page *page, const struct ap_bound_told *t); /* nothing for NULL */
 void ap_html_examples(struct ap_page *page, const struct ap_evaluation *e,
                       const struct ap_answers_read *read);
 

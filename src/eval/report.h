@@ -108,9 +108,11 @@ struct ap_report_hash {
 };
 
 struct ap_comparison; /* compare.h */
+struct ap_bound_told;
 struct ap_report_source {
     struct ap_database *db;
     const struct ap_evaluation *evaluation; /* NULL: training curves only */
+    const struct ap_bound_told *bound;      /* bound_told.h; NULL: none */
     const struct ap_comparison *alone;      /* the run as one cell; NULL: no table in that layout */
     const char *title;
     const char *recipe;                        /* resolved recipe text; NULL for none */

@@ -6,6 +6,7 @@
 #include "alignpro/version.h"
 
 #include "base/memory.h"
+#include "eval/bound_told.h"
 #include "eval/compare.h"
 
 #include <stdio.h>
@@ -105,6 +106,8 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     struct ap_buffer recipe = {0}, page = {0}, seeds = {0};
     struct ap_report_hash *hashes = NULL;
     int n_hash = 0;
+    struct ap_bound_told bound;
+    bool has_bound = ap_run_bound_done(run);
 
     if (ap_stage_done(&run->dir, "eval")) {
         if (!(evaluation = ap_calloc(1, sizeof(*evaluation)))) {
@@ -113,6 +116,8 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
         }
         AP_TRY(ap_run_evaluation(run, evaluation, err));
     }
+    if (has_bound)
+        AP_TRY(ap_run_bound_tell(run, &bound, err));
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     const struct unasked unasked = find_unasked(run->s);
     AP_TRY(ap_recipe_seeds(run->recipe, &seeds, err));
@@ -121,6 +126,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     struct ap_report_source source = {.db = run->db,
                                       .evaluation = evaluation,
                                       .alone = &alone,
+                                      .bound = has_bound ? &bound : NULL,
                                       .title = short_name(run->dir.path),
                                       .recipe = recipe.data,
                                       .version = ap_version(),
