@@ -75,10 +75,11 @@ out:
     return status;
 }
 
-/* What the target is sent. */
+/* What the target is sent: as in training, x in place of a rewrite that is empty. */
 static const char *sent(const struct chunk *c, int rewrite)
 {
-    return c->rewrites ? c->rewrites[rewrite].text : prompt_of(c, rewrite)->x;
+    const char *text = c->rewrites ? c->rewrites[rewrite].text : "";
+    return text[0] ? text : prompt_of(c, rewrite)->x;
 }
 
 static ap_status answer(struct chunk *c, struct ap_error *err)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# run, pretrain, sft, reward, align, rlhf, dpo, ift, eval, rewrite, demo: good and bad arguments, recipes and data;
+# run, pretrain, sft, reward, align, rlhf, dpo, ift, eval, bound, rewrite, demo: good and bad arguments, recipes and data;
 # exit codes, errors of one line. On two layers of random weights, in memory where it can be.
 #   test_runs.sh ALIGNPRO          from the source folder
 set -u
@@ -212,6 +212,19 @@ try "$alignpro" eval "$recipe" --set eval.noise=5%,20%; exits 0 "fewer strengths
 err_has "eval      is there already" "fewer strengths are there already"
 try "$alignpro" eval "$recipe"; exits 0 "eval without noise"; err_has "eval      is there already" "eval without noise"
 cmp -s "$tmp/run/eval.json" "$tmp/before.json"; note $? "noise disturbs the evaluation without it"
+
+# -- bound --
+few="--set bound.rewrites=2 --set bound.answers=2 --set bound.scored=1"
+try "$alignpro" bound "$recipe" $few; exits 0 "bound"; out_has "prompting can reach between" "bound"
+out_has "not available: the recipe has no rlhf section" "bound without rlhf"
+grep -q '"check": "' "$tmp/run/bound.json"; note $? "bound.json without the check"
+grep -q "How far prompting can get" "$tmp/run/report.html"; note $? "report.html without the bound"
+try "$alignpro" bound "$recipe" $few --set bound.bootstrap=9; exits 0 "bound again"
+err_has "bound     is there already" "bound again"
+try "$alignpro" bound "$recipe" --set bound.answers=1; refused 1 "bound.answers" "bound with one answer"
+try "$alignpro" bound "$recipe" --dry-run; exits 0 "bound --dry-run"; out_has "bound" "bound --dry-run"
+try "$alignpro" run "$recipe"; exits 0 "run without a bound section"
+grep -q "^bound " "$tmp/err"; [ $? = 1 ]; note $? "run does not ask for a bound of its own"
 
 # -- demo --
 try "$alignpro" demo --help; exits 0 "demo --help"; out_has "--dir" "demo --help"

@@ -4,9 +4,8 @@
 #include "program.h"
 
 #include "base/json.h"
-#include "store/database.h"
-
 #include <math.h>
+#include <sqlite3.h>
 
 /* Seconds: few answers, and no other stage than it needs. */
 #define SMALL                                                                                      \
@@ -103,7 +102,7 @@ static void test_terms_that_cannot_be_had_are_named(void **state)
     json_decref(o);
 }
 
-static void copy_to_bound(void **state, struct program *p, const char *dir)
+static void train(void **state, struct program *p, const char *dir)
 {
     char set[64];
     snprintf(set, sizeof(set), "run.dir=%s", dir);
@@ -111,22 +110,38 @@ static void copy_to_bound(void **state, struct program *p, const char *dir)
     program_must(p, *state, "align", in_folder(*state, "recipe.yaml"), "--set", set);
 }
 
-/* Killed at its first prompts, gone on with another batch: the same numbers. */
+/* As if it had been killed there: the last prompts of one policy and all of another are missing. */
+static void take_away(const char *run)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(in_folder(run, "run.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db,
+                                  "DELETE FROM bounds WHERE policy = 'rlhf' OR (policy = 'align' "
+                                  "AND record > (SELECT min(record) FROM bounds))",
+                                  NULL, NULL, NULL),
+                     SQLITE_OK);
+    assert_true(sqlite3_changes(db) > 0);
+    sqlite3_close(db);
+    assert_int_equal(unlink(in_folder(run, "bound/DONE")), 0);
+    assert_int_equal(unlink(in_folder(run, "bound.json")), 0);
+}
+
+/* Killed where it stands, gone on with another batch: the same numbers. */
 static void test_a_kill_changes_no_byte(void **state)
 {
     struct program p = {0};
     struct tiny_recipe r = quick("");
-    char recipe[512];
+    char recipe[512], whole[600], part[600];
     put_recipe(*state, "recipe.yaml", &r);
     snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", (const char *)*state);
-    copy_to_bound(state, &p, "whole");
-    copy_to_bound(state, &p, "part");
+    train(state, &p, "whole");
+    train(state, &p, "part");
     program_must(&p, *state, "bound", recipe, SMALL, "--set", "run.dir=whole");
     for (int i = 0; i < 4; i++) {
         program_start(&p, *state,
                       (const char *const[]){"bound", recipe, SMALL, "--set", "run.dir=part",
                                             "--set", "run.batch=3", NULL});
-        if (program_says(&p, "bound")) {
+        if (program_says(&p, "for the ceiling")) {
             program_sleep(0.02 * i);
             kill(p.pid, SIGKILL);
         }
@@ -134,7 +149,17 @@ static void test_a_kill_changes_no_byte(void **state)
     }
     program_must(&p, *state, "bound", recipe, SMALL, "--set", "run.dir=part", "--set",
                  "run.batch=5");
-    check_same_file(in_folder(*state, "whole/bound.json"), in_folder(*state, "part/bound.json"));
+    snprintf(whole, sizeof(whole), "%s/whole/bound.json", (const char *)*state);
+    snprintf(part, sizeof(part), "%s/part/bound.json", (const char *)*state);
+    check_same_file(whole, part);
+    take_away(in_folder(*state, "part"));
+    program_must(&p, *state, "bound", recipe, SMALL, "--set", "run.dir=part");
+    check_same_file(whole, part);
+
+    /* other samples are asked for: they are drawn anew, and their number says so */
+    program_must(&p, *state, "bound", recipe, SMALL, "--set", "run.dir=part", "--set",
+                 "bound.rewrites=2");
+    check_holds(p.table, "With 2 rewrites of");
 }
 
 static void test_what_is_refused(void **state)
