@@ -20,7 +20,7 @@ struct bound {
     struct ap_prompts prompts, rewriter_prompts;
     struct ap_run_reward reward;
     struct ap_owned_role sft, aligned, base, rlhf;
-    int64_t done, all; /* prompts, of all policies together */
+    int64_t done, all; /* transactions, of all policies together */
     double began;
 };
 
@@ -160,10 +160,15 @@ static ap_status show_step(struct bound *b, enum ap_event_kind kind, struct ap_e
     ap_sink_event(b->run->sink, &event);
     if (kind == AP_EVENT_STEP && b->done < b->all && ap_sink_stopped(b->run->sink))
         return ap_fail(err, AP_INTERRUPTED,
-                       "bound: interrupted after %lld of %lld prompts; the same command goes on "
+                       "bound: interrupted after %lld of %lld steps; the same command goes on "
                        "from there",
                        (long long)b->done, (long long)b->all);
     return AP_OK;
+}
+
+static int n_steps(int n_prompt, int step)
+{
+    return (n_prompt + step - 1) / step;
 }
 
 static ap_status sample(struct bound *b, const struct ap_bound_pass *pass, struct ap_error *err)
@@ -172,11 +177,10 @@ static ap_status sample(struct bound *b, const struct ap_bound_pass *pass, struc
     struct counting there = {.policy = pass->policy};
     const int n = b->prompts.n, step = ap_bound_step(b->run->s);
     AP_TRY(ap_database_each_bound(b->run->db, count_prompts, &there, err));
-    b->done += there.n;
+    b->done += n_steps(there.n, step);
     for (int first = there.n; first < n; first += step) {
-        int n_now = n - first < step ? n - first : step;
-        AP_TRY(ap_bound_pass(pass, first, n_now, err));
-        b->done += n_now;
+        AP_TRY(ap_bound_pass(pass, first, n - first < step ? n - first : step, err));
+        b->done++;
         AP_TRY(show_step(b, AP_EVENT_STEP, err));
     }
 out:
@@ -243,7 +247,7 @@ ap_status ap_run_stage_bound(struct ap_run *run, struct ap_error *err)
     AP_TRY(open_roles(&b, err));
     AP_TRY(renew_rows(run, err));
     for (int i = 0; i < N_POLICY; i++)
-        b.all += has_policy(run, i) ? b.prompts.n : 0;
+        b.all += has_policy(run, i) ? n_steps(b.prompts.n, ap_bound_step(run->s)) : 0;
     AP_TRY(show_step(&b, AP_EVENT_BEGIN, err));
     for (int i = 0; i < N_POLICY; i++)
         if (has_policy(run, i))
