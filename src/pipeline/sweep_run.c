@@ -4,6 +4,7 @@
 #include "pipeline/sweep_inner.h"
 
 #include "base/memory.h"
+#include "eval/bound_told.h"
 #include "store/settings_value.h"
 
 #include <stdio.h>
@@ -91,6 +92,34 @@ static ap_status take_evaluation(struct ap_sweep *s, int point, struct ap_run *r
     return status;
 }
 
+/* Whether ρ_sft, target and reward are the same in every run, so that one frontier is all of theirs;
+ * and the arm is a prompter, of which it speaks. */
+static bool keeps_start(const struct ap_sweep *s)
+{
+    for (int i = 0; i < s->n_axis; i++)
+        if (strncmp(s->axes[i].key, "align.", strlen("align.")) != 0 ||
+            strcmp(s->axes[i].key, "align.path") == 0)
+            return false;
+    return strcmp(s->arm, "align") == 0;
+}
+
+/* From the samples of the first run that has some: a recipe with a bound section. */
+static ap_status take_frontier(struct ap_sweep *s, struct ap_run *run, struct ap_error *err)
+{
+    struct ap_bound_read read = {0};
+    ap_status status;
+    if (s->n_frontier > 0 || !ap_run_bound_done(run) || !keeps_start(s) ||
+        strcmp(s->judges[0], "reward") != 0)
+        return AP_OK;
+    AP_TRY(ap_bound_read(&read, run->db, err));
+    struct ap_frontier_samples samples = {read.n_prompt, read.n_rewrite, read.n_answer,
+                                          read.reward};
+    AP_TRY(ap_sweep_frontier(s, &samples, err));
+out:
+    ap_bound_read_free(&read);
+    return status;
+}
+
 static ap_status run_point(struct ap_sweep *s, int point, struct ap_error *err)
 {
     ap_status status;
@@ -100,6 +129,7 @@ static ap_status run_point(struct ap_sweep *s, int point, struct ap_error *err)
     AP_TRY(ap_run_open(&run, recipe, NULL, s->sink, err));
     AP_TRY(ap_run_stage(run, NULL, err));
     AP_TRY(take_evaluation(s, point, run, err));
+    AP_TRY(take_frontier(s, run, err));
 out:
     ap_run_close(run);
     ap_recipe_close(recipe);

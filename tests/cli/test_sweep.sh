@@ -125,6 +125,14 @@ counts 6 "taken from" "so the second run has all of the first"
 sweep 'prompter.meta_prompt=say {prompt},{prompt} "now, please"'; exits 0 "a text, with a comma in quotes"
 [ "$(ls -d "$s"/prompter.meta_prompt=* | wc -l)" -eq 2 ]; note $? "its folders"
 
+# -- the frontier --
+grep -q '"frontier": null' "$s/sweep.json"; note $? "no frontier without samples of a bound"
+sweep align.kl=0.1,0.5 --set bound.rewrites=2 --set bound.answers=4 --set run.dir=bounded; exits 0 "with a bound section"
+file_has "$tmp/bounded/sweep/sweep.json" '"rewrites": 2' "the frontier of a bound's samples"
+file_has "$tmp/bounded/sweep/report.html" "closed-form frontier" "its curve"
+sweep prompter.max_new_tokens=6,7 --set bound.rewrites=2 --set bound.answers=4 --set run.dir=moved; exits 0 "another start"
+grep -q '"frontier": null' "$tmp/moved/sweep/sweep.json"; note $? "runs that start apart share no frontier"
+
 # -- a value that fails --
 sweep target.max_new_tokens=7,500,6 --set run.dir=other
 refused 1 "target.max_new_tokens=500: target.max_new_tokens: got 500" "a value that cannot be run"
