@@ -45,12 +45,11 @@ static ap_status ask_target(struct ap_text_environment *e, int64_t step, struct 
 static void fill_row(struct ap_text_environment *e, struct ap_rollout_row *row, const double *score,
                      int n_score)
 {
-    bool empty = !row->text || !row->text[0];
     row->score = 0;
     for (int k = 0; k < n_score; k++)
         row->score += score[k] / n_score;
-    row->penalty = !row->ended || empty ? e->missing_end_penalty : 0;
-    e->n_empty += empty;
+    row->penalty = row->n_fault * e->missing_end_penalty;
+    e->n_empty += !row->text || !row->text[0];
 }
 
 /* The answers of a rollout as rewards take them, against x itself: K to a row, the row's own text

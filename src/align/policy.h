@@ -1,6 +1,7 @@
 /* The narrow waist between algorithms and models: log-probabilities (and values) out, gradients of
- * the loss with respect to them in. Implemented by the language model (policy_lm.c) and, for ground
- * truth, by tables over an enumerable world (tests). And the environment that scores what a policy
+ * the loss with respect to them in. Implemented by the language model (policy_lm.c), by several
+ * policies one after another (policy_chain.c) and, for ground truth, by tables over an enumerable
+ * world (tests). And the environment that scores what a policy
  * wrote. */
 #ifndef AP_ALIGN_POLICY_H
 #define AP_ALIGN_POLICY_H
@@ -41,6 +42,10 @@ struct ap_policy {
                        double *value, struct ap_error *err);
     ap_status (*value_backward)(void *self, const struct ap_rollout *r, const int32_t *rows,
                                 int n_rows, const double *dvalue, struct ap_error *err);
+    /* Whether the gradients that wait for an update are finite; bad, NULL or of 160 bytes: the
+     * name of the first tensor whose are not. And to forget them. */
+    bool (*finite)(void *self, char *bad);
+    void (*drop)(void *self);
     /* One optimiser step for the policy and, when it was used, the critic; gradients are zero
      * afterwards. update: number of the update since the stage began, from 0, skipped ones counted:
      * step·epochs·minibatches + … ; the schedule is as long as steps·epochs·minibatches. */

@@ -208,14 +208,25 @@ static ap_status lm_value_backward(void *self, const struct ap_rollout *r, const
 
 /* Both or none: a critic that learnt from a step that the policy skipped would be out of step with
  * it. */
-static bool both_finite(struct ap_lm_policy *p, struct ap_policy_update *out)
+static bool lm_finite(void *self, char *out)
 {
+    struct ap_lm_policy *p = self;
     char bad[AP_NAME_MAX];
     if (ap_optimiser_finite(p->policy.optimiser, bad) &&
         (!p->critic_used || ap_optimiser_finite(p->critic.optimiser, bad)))
         return true;
-    snprintf(out->bad, sizeof(out->bad), "%s", bad);
+    if (out)
+        snprintf(out, sizeof(((struct ap_policy_update *)0)->bad), "%s", bad);
     return false;
+}
+
+static void lm_drop(void *self)
+{
+    struct ap_lm_policy *p = self;
+    ap_learner_zero_grad(&p->policy);
+    if (p->critic_used)
+        ap_learner_zero_grad(&p->critic);
+    p->critic_used = false;
 }
 
 static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
@@ -223,12 +234,9 @@ static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
     struct ap_lm_policy *p = self;
     struct ap_update u;
     *out = (struct ap_policy_update){.grad_norm = NAN, .value_grad_norm = NAN};
-    if (!both_finite(p, out)) {
+    if (!lm_finite(p, out->bad)) {
         out->skipped = true;
-        ap_learner_zero_grad(&p->policy);
-        if (p->critic_used)
-            ap_learner_zero_grad(&p->critic);
-        p->critic_used = false;
+        lm_drop(p);
         return;
     }
     ap_optimiser_step(p->policy.optimiser, update, &u);
@@ -341,6 +349,8 @@ struct ap_policy ap_lm_policy(struct ap_lm_policy *p)
         .backward = lm_backward,
         .value = p->o.critic.weights ? lm_value : NULL,
         .value_backward = p->o.critic.weights ? lm_value_backward : NULL,
+        .finite = lm_finite,
+        .drop = lm_drop,
         .update = lm_update,
         .save = lm_save,
         .load = lm_load,

@@ -17,6 +17,7 @@ struct ap_rollout_row {
     size_t first;    /* first token in the columns */
     int n;           /* tokens, the end token included */
     bool ended;      /* has an end token */
+    int n_fault; /* times (15) that it has no end or no text: 0 or 1, of a chain up to its passes */
     char *text;      /* the rewrite as text, stripped; owned; NULL in a tabular world */
     char *answer;    /* the first of the K answers; owned; environment */
     int n_answer;    /* its tokens; environment; 0: not known */

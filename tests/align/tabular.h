@@ -23,6 +23,7 @@ struct tabular_adam {
 
 struct tabular {
     int n_world, arity, depth, n_state; /* prompts of the world, states of one of them */
+    int32_t *seen; /* of a later pass of a chain: prompt of the world by prompt; NULL: itself */
     int n_rewrite;
     struct tabular_adam logits, values; /* [n_world, n_state, arity]; [n_world, n_state] */
     double *ref;                        /* ρ_sft's logits */
@@ -84,6 +85,8 @@ static inline size_t tabular_state(const struct tabular *p, int32_t prompt, cons
         width *= (size_t)p->arity;
         code = code * (size_t)p->arity + (size_t)ids[k];
     }
+    if (p->seen)
+        prompt = p->seen[prompt];
     return (size_t)(prompt % p->n_world) * (size_t)p->n_state + base + code;
 }
 
@@ -291,6 +294,22 @@ static inline double tabular_norm(const struct tabular_adam *a)
     return sqrt(sum);
 }
 
+static inline bool tabular_finite(void *self, char *bad)
+{
+    struct tabular *p = self;
+    bool logits = isfinite(tabular_norm(&p->logits)), values = isfinite(tabular_norm(&p->values));
+    if (bad && !(logits && values))
+        snprintf(bad, 160, "%s", logits ? "table.values" : "table.logits");
+    return logits && values;
+}
+
+static inline void tabular_drop(void *self)
+{
+    struct tabular *p = self;
+    memset(p->logits.g, 0, p->logits.n * sizeof(double));
+    memset(p->values.g, 0, p->values.n * sizeof(double));
+}
+
 static inline void tabular_adam_step(struct tabular_adam *a, double lr, int64_t t,
                                      const struct ap_optimiser_settings *s)
 {
@@ -309,18 +328,14 @@ static inline void tabular_update(void *self, int64_t update, struct ap_policy_u
     *out = (struct ap_policy_update){.grad_norm = tabular_norm(&p->logits),
                                      .value_grad_norm = tabular_norm(&p->values),
                                      .lr = lr};
-    out->skipped = !isfinite(out->grad_norm) || !isfinite(out->value_grad_norm);
-    if (out->skipped) {
-        snprintf(out->bad, sizeof(out->bad), "%s",
-                 isfinite(out->grad_norm) ? "table.values" : "table.logits");
-    } else {
+    out->skipped = !tabular_finite(p, out->bad);
+    if (!out->skipped) {
         p->n_applied++;
         tabular_adam_step(&p->logits, lr, p->n_applied, &p->optimiser);
         tabular_adam_step(&p->values, p->value_lr * lr / p->optimiser.lr, p->n_applied,
                           &p->optimiser);
     }
-    memset(p->logits.g, 0, p->logits.n * sizeof(double));
-    memset(p->values.g, 0, p->values.n * sizeof(double));
+    tabular_drop(p);
     tabular_refresh(p);
 }
 
@@ -380,6 +395,8 @@ static inline struct ap_policy tabular_policy(struct tabular *p)
                               .backward = tabular_backward,
                               .value = tabular_value,
                               .value_backward = tabular_value_backward,
+                              .finite = tabular_finite,
+                              .drop = tabular_drop,
                               .update = tabular_update,
                               .save = tabular_save,
                               .load = tabular_load,
