@@ -41,6 +41,10 @@ bool ap_recipe_has(const struct ap_recipe *recipe, const char *section);
 /* The model named in the recipe, or AP_INVALID that lists the known names. */
 ap_status ap_settings_model(const struct ap_settings *s, const char *name,
                             const struct ap_model_settings **out, struct ap_error *err);
+/* The prompters in the order in which they rewrite: those of a list, else the one. */
+const struct ap_prompter_settings *ap_settings_prompters(const struct ap_settings *s, int *n);
+/* Whether several learn together. */
+bool ap_settings_joint(const struct ap_settings *s);
 /* The rewards whose weighted sum is the run's: those of rewards:, else the one of reward:. */
 const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s, int *n);
 /* Whether the recipe has a reward at all. */

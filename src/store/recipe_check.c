@@ -101,13 +101,65 @@ static ap_status check_reference(const struct ap_recipe *recipe, const char *key
     return refuse(recipe, key, err);
 }
 
+const struct ap_prompter_settings *ap_settings_prompters(const struct ap_settings *s, int *n)
+{
+    *n = s->n_prompters > 0 ? s->n_prompters : 1;
+    return s->n_prompters > 0 ? s->prompters : &s->prompter;
+}
+
+bool ap_settings_joint(const struct ap_settings *s)
+{
+    return s->n_prompters > 1 && is(s->align.prompters, "joint");
+}
+
+/* A list and the keys of one prompter beside it, which --set may bring. */
+static ap_status check_list(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    struct ap_setting_ref ref;
+    for (size_t i = 0; recipe->settings.n_prompters > 0 && ap_setting_at(i, &ref); i++) {
+        char key[AP_KEY_MAX];
+        if (ref.group->named || strncmp(ref.group->prefix, "prompter", strlen("prompter")) != 0 ||
+            recipe->origin[ref.index].kind == AP_ORIGIN_DEFAULT)
+            continue;
+        snprintf(key, sizeof(key), "%s.%s", ref.group->prefix, ref.row->key);
+        ap_fail(err, AP_INVALID,
+                "%s is given, but prompter is a list; say of which, as in prompter.1%s", key,
+                key + strlen("prompter"));
+        return ap_recipe_fail_at(recipe, &recipe->origin[ref.index], AP_INVALID, err);
+    }
+    return AP_OK;
+}
+
+static ap_status check_prompters(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    ap_status status = AP_OK;
+    char key[AP_KEY_MAX];
+    AP_TRY(check_list(recipe, err));
+    if (s->n_prompters == 0)
+        AP_TRY(check_reference(recipe, "prompter.model", s->prompter.model, err));
+    for (int i = 0; i < s->n_prompters; i++) {
+        snprintf(key, sizeof(key), "prompter.%s.model", s->prompters[i].name);
+        if (!s->prompters[i].model[0])
+            AP_TRY(need(recipe, key, "every prompter of the list has one", err));
+        AP_TRY(check_reference(recipe, key, s->prompters[i].model, err));
+    }
+    if (s->n_prompters < 2 && is(s->align.prompters, "joint")) {
+        ap_fail(err, AP_INVALID,
+                "align.prompters is joint, but there is one prompter; write prompter as a list");
+        status = refuse(recipe, "align.prompters", err);
+    }
+out:
+    return status;
+}
+
 static ap_status check_models(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
     ap_status status = AP_OK;
     for (int i = 0; i < s->n_models; i++)
         AP_TRY(check_one_model(recipe, i, err));
-    AP_TRY(check_reference(recipe, "prompter.model", s->prompter.model, err));
+    AP_TRY(check_prompters(recipe, err));
     AP_TRY(check_reference(recipe, "target.model", s->target.model, err));
     AP_TRY(check_reference(recipe, "pretrain.model", s->pretrain.model, err));
 out:
@@ -406,10 +458,24 @@ static ap_status check_monitor(const struct ap_recipe *recipe, struct ap_error *
     return AP_OK;
 }
 
+/* align-1, align-2 … are what is had after a pass that is not the last. */
+static ap_status check_pass(const struct ap_recipe *recipe, const char *arm, struct ap_error *err)
+{
+    int n, pass = !strncmp(arm, "align-", 6) ? arm[6] - '0' : 0;
+    ap_settings_prompters(&recipe->settings, &n);
+    if (pass == 0 || pass < n)
+        return AP_OK;
+    ap_fail(err, AP_INVALID, "eval.arms names %s, but there %s %d prompter%s: %s", arm,
+            n > 1 ? "are" : "is", n, n > 1 ? "s" : "",
+            n > 1 ? "what the last one makes is align" : "write align, or prompter as a list");
+    return refuse(recipe, "eval.arms", err);
+}
+
 static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
     const struct ap_eval_settings *e = &s->eval;
+    ap_status status = AP_OK;
     for (int i = 0; i < e->n_arms; i++) {
         for (int j = 0; j < i; j++) {
             if (!is(e->arms[i], e->arms[j]))
@@ -417,6 +483,7 @@ static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err
             ap_fail(err, AP_INVALID, "eval.arms names %s twice; keep one", e->arms[i]);
             return refuse(recipe, "eval.arms", err);
         }
+        AP_TRY(check_pass(recipe, e->arms[i], err));
         if ((is(e->arms[i], "rlhf") && !s->has_rlhf) || (is(e->arms[i], "dpo") && !s->has_dpo) ||
             (is(e->arms[i], "ift") && !s->has_ift)) {
             ap_fail(err, AP_INVALID,
@@ -426,7 +493,8 @@ static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err
             return refuse(recipe, "eval.arms", err);
         }
     }
-    return AP_OK;
+out:
+    return status;
 }
 
 static ap_status check_noise(const struct ap_recipe *recipe, struct ap_error *err)
@@ -493,8 +561,11 @@ static ap_status check_labels(const struct ap_recipe *recipe, struct ap_error *e
 static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
-    int most = s->prompter.max_new_tokens;
+    int n, most = 0;
+    const struct ap_prompter_settings *p = ap_settings_prompters(s, &n);
     const char *which = "prompter";
+    for (int i = 0; i < n; i++)
+        most = p[i].max_new_tokens > most ? p[i].max_new_tokens : most;
     if (s->target.max_new_tokens > most) {
         most = s->target.max_new_tokens;
         which = "target";

@@ -66,6 +66,44 @@ static ap_status derive_rewards(struct ap_recipe *recipe, struct ap_error *err)
     return status;
 }
 
+/* The first of a list is the one that code for one prompter goes by. */
+static ap_status derive_prompters(struct ap_recipe *recipe, struct ap_error *err)
+{
+    struct ap_settings *s = &recipe->settings;
+    struct ap_setting_ref one, of_list;
+    ap_status status = AP_OK;
+    derive_adapter(&s->prompter.adapter);
+    for (int i = 0; i < s->n_prompters; i++)
+        derive_adapter(&s->prompters[i].adapter);
+    for (size_t i = 0; s->n_prompters > 0 && ap_setting_at(i, &of_list); i++) {
+        if (!of_list.group->named || !of_list.group->named->numbered)
+            continue;
+        for (size_t k = i; status == AP_OK && ap_setting_at(k, &one); k++)
+            if (!one.group->named && one.row == of_list.row &&
+                !strncmp(one.group->prefix, "prompter", strlen("prompter")))
+                status = ap_setting_copy(one.row, ap_recipe_owner(s, &one, 0),
+                                         ap_recipe_owner(s, &of_list, 0), err);
+    }
+    return status;
+}
+
+/* So that every pass is evaluated where nobody said what is. */
+static ap_status derive_arms(struct ap_recipe *recipe, struct ap_error *err)
+{
+    struct ap_eval_settings *e = &recipe->settings.eval;
+    ap_status status = AP_OK;
+    if (ap_recipe_origin(recipe, "eval.arms")->kind != AP_ORIGIN_DEFAULT)
+        return AP_OK;
+    for (int i = 1; i < recipe->settings.n_prompters && status == AP_OK; i++) {
+        char arm[24];
+        snprintf(arm, sizeof(arm), "align-%d", i);
+        e->arms[e->n_arms] = e->arms[e->n_arms - 1]; /* align stays the last */
+        e->arms[e->n_arms++ - 1] = NULL;
+        status = ap_setting_set_text(&e->arms[e->n_arms - 2], arm, err);
+    }
+    return status;
+}
+
 static ap_status derive_rl(struct ap_rl_settings *rl, struct ap_error *err)
 {
     if (rl->epochs == 0)
@@ -112,13 +150,16 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
         if (s->models[i].config[0] && !s->models[i].init[0])
             status = ap_setting_set_text(&s->models[i].init, "random", err);
     if (status == AP_OK)
+        status = derive_prompters(recipe, err);
+    if (status == AP_OK)
         status = derive_labels(s, err);
     if (status != AP_OK)
         return status;
-    derive_adapter(&s->prompter.adapter);
     derive_adapter(&s->target.adapter);
     if (s->bound.kl == 0)
         s->bound.kl = s->align.kl;
     status = derive_rl(&s->align, err);
-    return status == AP_OK ? derive_rl(&s->rlhf, err) : status;
+    if (status == AP_OK)
+        status = derive_rl(&s->rlhf, err);
+    return status == AP_OK ? derive_arms(recipe, err) : status;
 }

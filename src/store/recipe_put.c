@@ -6,6 +6,7 @@
 #include "base/memory.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 ap_status ap_recipe_fail_at(const struct ap_recipe *recipe, const struct ap_origin *origin,
@@ -138,9 +139,13 @@ static ap_status check_new_item(const struct ap_recipe *recipe,
         return ap_fail(err, AP_INVALID,
                        "%s: '%.*s' is no name, expected at most %d letters, digits, _ and -",
                        named->prefix, (int)n, name, named->name_max);
-    if (*ap_named_count(named, &recipe->settings) == named->max)
-        return ap_fail(err, AP_LIMIT, "%s has more than %d names; remove those not used",
-                       named->prefix, named->max);
+    const int count = *ap_named_count(named, &recipe->settings);
+    if (count == named->max)
+        return ap_fail(err, AP_LIMIT, "%s has more than %d %s; remove those not used",
+                       named->prefix, named->max, named->numbered ? "elements" : "names");
+    if (named->numbered && atoi(name) != count + 1)
+        return ap_fail(err, AP_INVALID, "%s.%.*s: the list has %d elements, expected %d next",
+                       named->prefix, (int)n, name, count, count + 1);
     return AP_OK;
 }
 

@@ -218,6 +218,39 @@ static ap_status refuse_list(const struct reader *r, const char *key, struct ap_
     return fail_here(r, AP_INVALID, err);
 }
 
+/* The numbered section of that name; NULL: none. */
+static const struct ap_named_section *numbered_section(const char *key)
+{
+    size_t n;
+    const struct ap_named_section *sections = ap_named_sections(&n);
+    for (size_t i = 0; i < n; i++)
+        if (sections[i].numbered && !strcmp(sections[i].prefix, key))
+            return &sections[i];
+    return NULL;
+}
+
+/* "prompter: [{…}, {…}]" is prompter.1, prompter.2 … */
+static ap_status read_items(struct reader *r, const char *prefix, struct ap_error *err)
+{
+    for (int i = 1;; i++) {
+        char key[AP_KEY_MAX];
+        ap_status status = next(r, err);
+        if (status != AP_OK || r->event->type == FYET_SEQUENCE_END)
+            return status;
+        snprintf(key, sizeof(key), "%.*s.%d", AP_KEY_MAX - 16, prefix, i);
+        if (r->event->type != FYET_MAPPING_START) {
+            ap_fail(err, AP_INVALID, "%s is a value or a list, expected keys such as {model: NAME}",
+                    key);
+            return fail_here(r, AP_INVALID, err);
+        }
+        status = ap_recipe_enter(r->recipe, key, ap_setting_group_find(key), &r->at, err);
+        if (status == AP_OK)
+            status = read_mapping(r, key, err);
+        if (status != AP_OK)
+            return status;
+    }
+}
+
 /* A section without a value is an empty one. */
 static ap_status read_section(struct reader *r, const char *key,
                               const struct ap_setting_group *group, const struct ap_origin *at,
@@ -228,7 +261,7 @@ static ap_status read_section(struct reader *r, const char *key,
     if (status != AP_OK || r->event->type == FYET_MAPPING_START)
         return status == AP_OK ? read_mapping(r, key, err) : status;
     if (r->event->type == FYET_SEQUENCE_START)
-        return refuse_list(r, key, err);
+        return numbered_section(key) ? read_items(r, key, err) : refuse_list(r, key, err);
     AP_TRY(read_value(r, &raw, key, err));
     if (ap_raw_is(&raw, "") || ap_raw_is(&raw, "~") || ap_raw_is(&raw, "null"))
         goto out;

@@ -82,7 +82,9 @@ static ap_status write_named(const struct ap_recipe *recipe, struct ap_buffer *o
         if (n)
             AP_TRY(ap_buffer_printf(out, err, "%s:\n", sections[k].prefix));
         for (int i = 0; i < n; i++) {
-            AP_TRY(ap_buffer_printf(out, err, "  %s:\n", ap_named_item_name(&sections[k], s, i)));
+            AP_TRY(sections[k].numbered ? ap_buffer_puts(out, "  -\n", err)
+                                        : ap_buffer_printf(out, err, "  %s:\n",
+                                                           ap_named_item_name(&sections[k], s, i)));
             AP_TRY(write_item(recipe, &sections[k], i, out, err));
         }
     }
@@ -90,10 +92,19 @@ out:
     return status;
 }
 
+/* Of a list the elements stand for the section. */
+static bool is_in_list(const struct ap_settings *s, const char *prefix)
+{
+    return s->n_prompters > 0 &&
+           (!strcmp(prefix, "prompter") || !strcmp(prefix, "prompter.adapter"));
+}
+
 /* A section that says something by being there is left out when it is not. */
 static bool is_written(const struct ap_recipe *recipe, const struct ap_setting_group *group)
 {
     char parent[AP_KEY_MAX];
+    if (is_in_list(&recipe->settings, group->prefix))
+        return false;
     snprintf(parent, sizeof(parent), "%.*s", (int)strcspn(group->prefix, "."), group->prefix);
     return !group->optional || ap_recipe_has(recipe, parent);
 }
@@ -148,6 +159,8 @@ static bool has_section(const struct ap_settings *s, const char *prefix)
         return s->has_ift;
     if (!strcmp(prefix, "bound"))
         return s->has_bound;
+    if (is_in_list(s, prefix))
+        return false;
     return strcmp(prefix, "rlhf") != 0 || s->has_rlhf;
 }
 

@@ -9,6 +9,7 @@
 
 #define AP_MODELS_MAX 16
 #define AP_REWARDS_MAX 8
+#define AP_PROMPTERS_MAX 4
 #define AP_LIST_MAX 32
 
 struct ap_model_settings {
@@ -39,6 +40,7 @@ struct ap_optimiser_settings {
 };
 
 struct ap_prompter_settings {
+    char *name; /* "1", "2" … of a list; NULL for the one of prompter: */
     char *model;
     struct ap_adapter_settings adapter;
     char *meta_prompt; /* "default", or a text */
@@ -112,6 +114,7 @@ struct ap_reward_train_settings {
 
 struct ap_rl_settings {
     char *algorithm;              /* rloo | grpo | ppo */
+    char *prompters;              /* in-turn | joint: how a list of prompters learns; not of rlhf */
     char *path;                   /* prompts; "" for data.path */
     double kl;                    /* λ, the first one where it adapts */
     char *kl_loss;                /* grpo: k2 | k3, math.md (13) */
@@ -229,7 +232,9 @@ struct ap_run_settings {
 struct ap_settings {
     struct ap_model_settings models[AP_MODELS_MAX];
     int n_models;
-    struct ap_prompter_settings prompter;
+    struct ap_prompter_settings prompter; /* the first of several, too */
+    struct ap_prompter_settings prompters[AP_PROMPTERS_MAX];
+    int n_prompters; /* 0: `prompter` it is; ap_settings_prompters looks at both */
     struct ap_target_settings target;
     struct ap_reward_settings reward; /* when there is but one */
     struct ap_reward_settings rewards[AP_REWARDS_MAX];

@@ -61,6 +61,8 @@ const struct ap_named_section *ap_setting_name(const char *key, const char **nam
             continue;
         *name = key + skip + 1;
         *n = strcspn(*name, ".");
+        if (sections[i].numbered && strspn(*name, "0123456789") != *n)
+            continue; /* a key of the one that is no list */
         return &sections[i];
     }
     return NULL;
@@ -110,7 +112,7 @@ const struct ap_setting_group *ap_setting_group_find(const char *prefix)
     size_t n_groups;
     const struct ap_setting_group *groups = ap_setting_groups(&n_groups);
     for (size_t g = 0; g < n_groups && groups[g].named; g++)
-        if (!strcmp(prefix, groups[g].named->prefix))
+        if (!groups[g].named->numbered && !strcmp(prefix, groups[g].named->prefix))
             return &groups[g];
     if (!table_key(prefix, wanted))
         return NULL;

@@ -257,6 +257,13 @@ static const struct ap_setting rl_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_rl_settings
+static const struct ap_setting chain_rows[] = {
+    ROW("prompters", CHOICE, prompters, "in-turn", CHOICES("in-turn|joint"),
+        HELP("how a list of prompters learns: each after those before it, or all together")),
+};
+#undef OWNER
+
 #define OWNER struct ap_dpo_settings
 static const struct ap_setting dpo_rows[] = {
     ROW("path", PATH, path, "", HELP("preference pairs; empty for data.path")),
@@ -288,7 +295,8 @@ static const struct ap_setting ift_rows[] = {
 /* None of them changes what was trained: a run whose eval.* changed only evaluates again. */
 static const struct ap_setting eval_rows[] = {
     ROW("arms", CHOICE_LIST, arms, "bare,sft,align", LIST(n_arms),
-        CHOICES("bare|instruct|sft|align|rlhf|dpo|ift|best-of-n|best-of-n-answers"),
+        CHOICES("bare|instruct|sft|align-1|align-2|align-3|align|rlhf|dpo|ift|best-of-n|"
+                "best-of-n-answers"),
         FLAGS(AP_SETTING_HARMLESS), HELP("what is compared, math.md (16)-(22)")),
     ROW("seeds", INT64_LIST, seeds, "1", LIST(n_seeds), RANGE(0, INT64_MOST),
         FLAGS(AP_SETTING_HARMLESS), HELP("sampling seeds, the same for every arm")),
@@ -430,10 +438,13 @@ static const struct ap_setting run_rows[] = {
 static const struct ap_named_section named[] = {
     {"models", offsetof(struct ap_settings, models), sizeof(struct ap_model_settings),
      offsetof(struct ap_settings, n_models), offsetof(struct ap_model_settings, name),
-     AP_MODELS_MAX, 64},
+     AP_MODELS_MAX, 64, false},
     {"rewards", offsetof(struct ap_settings, rewards), sizeof(struct ap_reward_settings),
      offsetof(struct ap_settings, n_rewards), offsetof(struct ap_reward_settings, name),
-     AP_REWARDS_MAX, 24}, /* a stage and a judge are called by it */
+     AP_REWARDS_MAX, 24, false}, /* a stage and a judge are called by it */
+    {"prompter", offsetof(struct ap_settings, prompters), sizeof(struct ap_prompter_settings),
+     offsetof(struct ap_settings, n_prompters), offsetof(struct ap_prompter_settings, name),
+     AP_PROMPTERS_MAX, 1, true},
 };
 
 static const struct ap_setting_group groups[] = {
@@ -450,6 +461,16 @@ static const struct ap_setting_group groups[] = {
      ROWS(adapter_rows),
      .base = offsetof(struct ap_reward_settings, adapter),
      .named = &named[1],
+     .none = true},
+    {.prefix = "prompter.NAME",
+     .help = "of a list of prompters, which rewrite one after another; NAME counts them from 1",
+     ROWS(prompter_rows),
+     .named = &named[2]},
+    {.prefix = "prompter.NAME.adapter",
+     .help = "its LoRA adapter, or none",
+     ROWS(adapter_rows),
+     .base = offsetof(struct ap_prompter_settings, adapter),
+     .named = &named[2],
      .none = true},
     {.prefix = "prompter",
      .help = "the model that rewrites",
@@ -512,6 +533,7 @@ static const struct ap_setting_group groups[] = {
      ROWS(rl_rows),
      AT(align),
      .optional = true},
+    {.prefix = "align", ROWS(chain_rows), AT(align), .optional = true},
     {.prefix = "align", ROWS(optimiser_rows), AT(align.optimiser), .optional = true},
     {.prefix = "rlhf",
      .help = "the same on the target, for comparison; missing keys are taken from align",
@@ -565,7 +587,9 @@ static const struct ap_setting_group groups[] = {
     {.prefix = "run", .help = "the run itself", ROWS(run_rows), AT(run)},
 };
 _Static_assert(AP_LEN(groups) <= AP_GROUPS_MAX, "AP_GROUPS_MAX");
-_Static_assert(AP_LEN(model_rows) + AP_LEN(reward_rows) + AP_LEN(adapter_rows) <= AP_NAMED_KEYS_MAX,
+_Static_assert(AP_LEN(model_rows) + AP_LEN(reward_rows) + AP_LEN(prompter_rows) +
+                       2 * AP_LEN(adapter_rows) <=
+                   AP_NAMED_KEYS_MAX,
                "AP_NAMED_KEYS_MAX");
 _Static_assert(AP_MODELS_MAX <= AP_NAMED_ITEMS_MAX && AP_REWARDS_MAX <= AP_NAMED_ITEMS_MAX,
                "AP_NAMED_ITEMS_MAX");

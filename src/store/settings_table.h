@@ -5,7 +5,8 @@
  * A group is a prefix ("align", "data.split") with rows relative to a struct inside ap_settings; a
  * struct that occurs twice (adapter, optimiser, rl) has one array of rows. "models.NAME" and
  * "rewards.NAME" are relative to an item of a list of structs, each under a name of the user's
- * choice. Not here: values as text (settings_value.h). */
+ * choice, and so is "prompter.NAME", whose names are numbers. Not here: values as text
+ * (settings_value.h). */
 #ifndef AP_STORE_SETTINGS_TABLE_H
 #define AP_STORE_SETTINGS_TABLE_H
 
@@ -53,6 +54,7 @@ struct ap_named_section {
     size_t n_items;       /* of its length, an int, in ap_settings */
     size_t name;          /* of the char * in an item */
     int max, name_max;    /* items; bytes of a name */
+    bool numbered; /* names are 1, 2 …: a list in YAML; one such section stands beside it */
 };
 
 struct ap_setting_group {
@@ -68,10 +70,10 @@ struct ap_setting_group {
 };
 
 #define AP_GROUPS_MAX 32
-#define AP_SETTINGS_MAX 384
+#define AP_SETTINGS_MAX 512
 #define AP_NAMED_ITEMS_MAX 16 /* of one section */
 #define AP_NAMED_KEYS_MAX 40  /* rows of all named groups */
-#define AP_NAMED_GROUPS_MAX 3
+#define AP_NAMED_GROUPS_MAX 5
 #define AP_KEY_MAX 160 /* bytes of a whole key, with its terminator */
 
 /* Groups in the order in which they are written; those of named sections come first. */
