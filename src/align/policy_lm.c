@@ -86,7 +86,8 @@ static ap_status lm_sample(void *self, const int32_t *prompts, int n, int n_each
                                               .stream = {.seed = p->o.seed,
                                                          .stage = ap_stream_stage(p->o.stage),
                                                          .step = (uint32_t)step,
-                                                         .record = prompt->record}};
+                                                         .record = prompt->record,
+                                                         .sample = (uint32_t)prompt->sample}};
     }
     AP_TRY(
         ap_generate(p->generator, &p->o.policy, &sampling, requests, n, on_generated, &call, err));
@@ -267,8 +268,8 @@ static ap_status lm_load(void *self, const char *folder, struct ap_error *err)
 
 static int longest_row(const struct ap_lm_policy_options *o)
 {
-    int longest = 0;
-    for (int i = 0; i < o->prompts->n; i++)
+    int longest = o->max_prompt;
+    for (int i = 0; i < o->prompts->n && !o->max_prompt; i++)
         if (o->prompts->items[i].n > longest)
             longest = o->prompts->items[i].n;
     return longest + o->max_new_tokens;
@@ -290,16 +291,19 @@ static ap_status open_learners(struct ap_lm_policy *p, int max_row, struct ap_er
 
 static ap_status open_memory(struct ap_lm_policy *p, struct ap_error *err)
 {
-    int longest = longest_row(&p->o), max_row = p->o.settings->optimiser.batch_tokens;
+    int longest = longest_row(&p->o), max_row = longest;
     struct ap_generator_options g = {.n_slot = p->o.n_slot,
                                      .context = longest,
                                      .end = p->o.lm->end,
                                      .n_end = p->o.lm->n_end,
                                      .max_rank = ap_role_max_rank(&p->o.policy, &p->o.policy)};
     ap_status status = AP_OK;
-    max_row = max_row > longest ? max_row : longest;
-    AP_TRY(ap_pack_init(&p->pack, max_row, err));
     AP_TRY(ap_generator_open(&p->generator, &p->o.policy.weights->config, &g, err));
+    if (p->o.frozen)
+        return AP_OK;
+    if (p->o.settings->optimiser.batch_tokens > longest)
+        max_row = p->o.settings->optimiser.batch_tokens;
+    AP_TRY(ap_pack_init(&p->pack, max_row, err));
     AP_TRY(open_learners(p, max_row, err));
     p->a = ap_calloc((size_t)max_row, sizeof(*p->a));
     p->b = ap_calloc((size_t)max_row, sizeof(*p->b));

@@ -16,6 +16,8 @@ struct ap_lm_policy_options {
         critic; /* PPO: frozen weights and an adapter with a zero head; weights NULL: none */
     const struct ap_rl_settings *settings;
     int64_t n_updates; /* optimiser steps of the whole stage: the schedule's length */
+    int max_prompt; /* most tokens of a prompt where prompts change from step to step; 0: as now */
+    bool frozen;    /* only samples: has no gradients, reference and settings are not looked at */
     int max_new_tokens, n_slot;
     double temperature; /* of the sampler and of every log-probability */
     uint64_t seed;

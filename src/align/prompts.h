@@ -6,7 +6,8 @@
 #include "text/sequence.h"
 
 struct ap_prompt {
-    uint64_t record;                  /* its own number: keys its random streams */
+    uint64_t record;                  /* its own number: keys its random streams, */
+    int sample;                       /* from this sample on; 0 but in a chain (pass_text.h) */
     const struct ap_message *context; /* borrowed from the data set, as is x and meta */
     size_t n_context;
     const char *x, *meta;

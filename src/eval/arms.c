@@ -26,6 +26,8 @@ struct pass {
     struct verdict *verdicts;             /* of the rewrites */
     double *scores;                       /* [n_judge][n_all] */
     double *kl;                           /* n_all; NaN where there is none */
+    double *more_kl;                      /* n_all: of the passes after the first, and */
+    int *n_more_token;                    /* n_all: the tokens they wrote */
 };
 
 static ap_status ask(const struct pass *p, struct ap_target *target, const char *stage,
@@ -81,6 +83,102 @@ out:
     ap_free(wrapped);
     return status;
 }
+
+/* ---- further passes ---- */
+
+/* What a pass was given and what it wrote to it, as the two roles see them. */
+static ap_status add_pass_kl(struct pass *p, const struct ap_arm_pass *pass,
+                             const struct ap_prompt *given, const struct ap_answer *written,
+                             struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct ap_kl_item *items = ap_calloc((size_t)p->n_all, sizeof(*items));
+    double *kl = ap_calloc((size_t)p->n_all, sizeof(*kl));
+    if (!items || !kl) {
+        status = ap_fail(err, AP_MEMORY, "KL of %d texts: out of memory", p->n_all);
+        goto out;
+    }
+    for (int i = 0; i < p->n_all; i++)
+        items[i] =
+            (struct ap_kl_item){given[i].ids, written[i].ids, given[i].n, written[i].n_token};
+    AP_TRY(ap_kl_sums(&pass->kl_policy, &pass->kl_reference, items, p->n_all,
+                      p->arm->kl_temperature, p->o->batch_tokens, kl, err));
+    for (int i = 0; i < p->n_all; i++)
+        p->more_kl[i] += kl[i];
+out:
+    ap_free(items);
+    ap_free(kl);
+    return status;
+}
+
+/* The rewrite is what the last pass wrote; one that wrote nothing hands on what it was given, and a
+ * rewrite has ended when every pass has. Tokens are those of all passes. Takes written's texts. */
+static void take_pass(struct pass *p, struct ap_answer *written)
+{
+    for (int i = 0; i < p->n_all; i++) {
+        struct ap_answer *r = &p->rewrites[i];
+        r->ended = r->ended && written[i].ended;
+        p->n_more_token[i] += written[i].n_token;
+        if (!written[i].text[0])
+            continue;
+        ap_free(r->text);
+        r->text = written[i].text;
+        written[i].text = NULL;
+    }
+}
+
+static ap_status rewrite_again(struct pass *p, int k, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_arm_pass *pass = &p->arm->more[k];
+    size_t n = (size_t)p->n_all;
+    struct ap_prompt *given = ap_calloc(n, sizeof(*given));
+    struct ap_answer *written = ap_calloc(n, sizeof(*written));
+    char **wrapped = ap_calloc(n, sizeof(*wrapped)), stage[32];
+
+    snprintf(stage, sizeof(stage), "eval.rewrite-%d", k + 2);
+    if (!given || !written || !wrapped) {
+        status = ap_fail(err, AP_MEMORY, "%d rewrites: out of memory", p->n_all);
+        goto out;
+    }
+    for (int i = 0; i < p->n_all; i++) {
+        const struct ap_prompt *x = &p->o->prompts->items[i / p->arm->n];
+        const char *text = p->rewrites[i].text[0] ? p->rewrites[i].text : seen(p, i / p->arm->n);
+        AP_TRY(ap_text_pass_prompt(&pass->text, x, text, &given[i], err));
+        if (!(wrapped[i] = ap_meta_prompt_apply(pass->text.meta_prompt, text)))
+            AP_TRY(ap_fail(err, AP_MEMORY, "%d rewrites: out of memory", p->n_all));
+    }
+    AP_TRY(ask(p, pass->rewriter, stage, wrapped, p->n_all, 1, written, err));
+    if (p->arm->kl_policy.weights)
+        AP_TRY(add_pass_kl(p, pass, given, written, err));
+    take_pass(p, written);
+out:
+    for (int i = 0; i < p->n_all; i++) {
+        if (given)
+            ap_free(given[i].ids);
+        if (wrapped)
+            ap_free(wrapped[i]);
+    }
+    ap_answers_free(written, n);
+    ap_free(given);
+    ap_free(written);
+    ap_free(wrapped);
+    return status;
+}
+
+static ap_status rewrite_on(struct pass *p, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    p->more_kl = ap_calloc((size_t)p->n_all, sizeof(*p->more_kl));
+    p->n_more_token = ap_calloc((size_t)p->n_all, sizeof(*p->n_more_token));
+    if (!p->more_kl || !p->n_more_token)
+        return ap_fail(err, AP_MEMORY, "%d rewrites: out of memory", p->n_all);
+    for (int k = 0; status == AP_OK && k < p->arm->n_more; k++)
+        status = rewrite_again(p, k, err);
+    return status;
+}
+
+/* ---- the target ---- */
 
 static ap_status guard_rewrites(struct pass *p, struct ap_error *err)
 {
@@ -189,6 +287,8 @@ static ap_status measure_kl(struct pass *p, struct ap_error *err)
     if (p->arm->kl_policy.weights)
         status = ap_kl_sums(&p->arm->kl_policy, &p->arm->kl_reference, items, p->n_all,
                             p->arm->kl_temperature, p->o->batch_tokens, p->kl, err);
+    for (int i = 0; p->rewrites && i < p->n_all; i++)
+        p->kl[i] += p->more_kl[i];
     ap_free(items);
     return status;
 }
@@ -204,7 +304,8 @@ static ap_status write_row(const struct pass *p, int i, int sample, struct ap_er
                                           .prompt = seen(p, i / p->arm->n),
                                           .rewrite = r ? r->text : NULL,
                                           .answer = p->answers[i].text,
-                                          .n_rewrite_tokens = r ? r->n_token : 0,
+                                          .n_rewrite_tokens =
+                                              r ? r->n_token + p->n_more_token[i] : 0,
                                           .n_answer_tokens = p->answers[i].n_token,
                                           .rewrite_ended = r ? r->ended : true,
                                           .answer_ended = p->answers[i].ended,
@@ -251,6 +352,7 @@ ap_status ap_eval_arm(const struct ap_eval_options *options, const struct ap_arm
     p.n_all = p.n * arm->n;
     if (arm->rewriter) {
         AP_TRY(rewrite(&p, err));
+        AP_TRY(rewrite_on(&p, err));
         AP_TRY(guard_rewrites(&p, err));
     }
     AP_TRY(answer(&p, err));
@@ -265,5 +367,7 @@ out:
     ap_free(p.answers);
     ap_free(p.scores);
     ap_free(p.kl);
+    ap_free(p.more_kl);
+    ap_free(p.n_more_token);
     return status;
 }

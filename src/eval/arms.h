@@ -3,6 +3,7 @@
 #ifndef AP_EVAL_ARMS_H
 #define AP_EVAL_ARMS_H
 
+#include "align/pass_text.h"
 #include "align/prompts.h"
 #include "align/reward.h"
 #include "align/target.h"
@@ -16,6 +17,13 @@ struct ap_judge {
     const struct ap_reward *reward; /* NULL: the world's true score */
 };
 
+/* A further rewriter of an arm, which rewrites what the one before it wrote. */
+struct ap_arm_pass {
+    struct ap_target *rewriter;
+    struct ap_text_pass text; /* how its prompts are made; `from` and `prompts` are not used */
+    struct ap_role kl_policy, kl_reference; /* adds to the arm's KL; as below */
+};
+
 struct ap_arm {
     const char *name;                          /* one of eval.arms */
     struct ap_target *rewriter;                /* NULL: the target sees x */
@@ -27,6 +35,8 @@ struct ap_arm {
     /* For the KL of rewrites, or of answers when there is no rewriter; weights NULL: none. */
     struct ap_role kl_policy, kl_reference;
     double kl_temperature;
+    const struct ap_arm_pass *more; /* the second rewriter and those after it; borrowed */
+    int n_more;
 };
 
 struct ap_eval_options {

@@ -29,7 +29,7 @@ enum ap_plan_part {
     AP_PLAN_PARTS
 };
 
-#define AP_PLAN_STAGES 11
+#define AP_PLAN_STAGES 18
 
 struct ap_plan_stage {
     const char *name; /* as in the run's log; best-of-n is sft's sampling */

@@ -38,10 +38,11 @@ static const struct section {
     size_t optimiser;   /* in struct ap_settings */
 } sections[] = {
     {"pretrain", " pretrain ", offsetof(struct ap_settings, pretrain.optimiser)},
-    {"reward_train", " reward best-of-n align rlhf eval bound ",
+    {"reward_train", " reward best-of-n align align-2 align-3 align-4 rlhf eval bound ",
      offsetof(struct ap_settings, reward_train.optimiser)},
-    {"sft", " sft ", offsetof(struct ap_settings, sft.optimiser)},
-    {"align", " align eval bound ", offsetof(struct ap_settings, align.optimiser)},
+    {"sft", " sft sft-2 sft-3 sft-4 ", offsetof(struct ap_settings, sft.optimiser)},
+    {"align", " align align-2 align-3 align-4 eval bound ",
+     offsetof(struct ap_settings, align.optimiser)},
     {"rlhf", " rlhf ", offsetof(struct ap_settings, rlhf.optimiser)},
     {"dpo", " dpo ", offsetof(struct ap_settings, dpo.optimiser)},
     {"ift", " ift ", offsetof(struct ap_settings, ift.optimiser)},
@@ -118,8 +119,10 @@ static int context_now(const struct changing *c)
 static int context_at(const struct changing *c, int level)
 {
     const struct ap_settings *s = c->run->s;
-    int answers = s->prompter.max_new_tokens > s->target.max_new_tokens ? s->prompter.max_new_tokens
-                                                                        : s->target.max_new_tokens;
+    int answers = s->target.max_new_tokens;
+    for (int i = 0; i < ap_run_n_passes(c->run); i++)
+        if (ap_run_prompter(c->run, i)->max_new_tokens > answers)
+            answers = ap_run_prompter(c->run, i)->max_new_tokens;
     int value = context_now(c) >> level, least = 2 * answers;
     least = least > CONTEXT_LEAST ? least : CONTEXT_LEAST;
     return value > least ? value : least;
@@ -128,6 +131,11 @@ static int context_at(const struct changing *c, int level)
 /* The i-th adapter of a recipe, and its section; NULL after the last. */
 static struct ap_adapter_settings *adapter_at(struct ap_settings *s, int i, char section[64])
 {
+    if (i < s->n_prompters) {
+        snprintf(section, 64, "prompter.%d", i + 1);
+        return &s->prompters[i].adapter;
+    }
+    i -= s->n_prompters > 0 ? s->n_prompters - 1 : 0;
     if (i == 0 || i == 1) {
         snprintf(section, 64, "%s", i == 0 ? "prompter" : "target");
         return i == 0 ? &s->prompter.adapter : &s->target.adapter;

@@ -248,13 +248,39 @@ out:
 
 /* ---- the stages ---- */
 
+static void take_larger(struct ap_plan_texts *out, const struct ap_plan_texts *t)
+{
+    out->bytes = t->bytes > out->bytes ? t->bytes : out->bytes;
+    out->longest = t->longest > out->longest ? t->longest : out->longest;
+}
+
+/* Of best-of-n each prompt has a rewrite of the first prompter behind it. */
+static ap_status measure_sft(struct ap_run *run, int pass, bool best_of, struct ap_plan_facts *out,
+                             struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    int room = best_of ? s->prompter.max_new_tokens : 0;
+    struct view v = {.path = s->sft.path,
+                     .split = AP_SPLIT_TRAIN,
+                     .kind = best_of ? PROMPTS : ANSWERS,
+                     .model = ap_run_prompter(run, pass)->model,
+                     .meta = ap_run_pass_meta(run, pass),
+                     .room = room,
+                     .limit = best_of ? s->sft.prompts : 0};
+    struct ap_plan_texts texts = {0};
+    ap_status status = measure(run, &v, &texts, err);
+    texts.longest += room;
+    take_larger(&out->sft, &texts);
+    return status;
+}
+
 static ap_status measure_supervised(struct ap_run *run, const char *wanted,
                                     struct ap_plan_facts *out, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
     const char *meta = ap_run_meta_prompt(run), *p = s->prompter.model;
     int room = s->prompter.max_new_tokens;
-    bool file = strcmp(s->sft.source, "file") == 0;
+    bool best_of = strcmp(s->sft.source, "best-of-n") == 0;
     ap_status status = AP_OK;
     if (ap_run_includes(run, wanted, "pretrain"))
         AP_TRY(measure(run,
@@ -263,17 +289,14 @@ static ap_status measure_supervised(struct ap_run *run, const char *wanted,
                                       .kind = ANSWERS,
                                       .model = s->pretrain.model},
                        &out->pretrain, err));
-    if (ap_run_includes(run, wanted, "sft") && file)
-        AP_TRY(measure(run, &(struct view){s->sft.path, AP_SPLIT_TRAIN, ANSWERS, p, meta, 0, 0},
-                       &out->sft, err));
-    else if (ap_run_includes(run, wanted, "sft")) {
+    if (best_of && ap_run_includes(run, wanted, "sft"))
         AP_TRY(measure(
             run,
             &(struct view){s->sft.path, AP_SPLIT_TRAIN, PROMPTS, p, meta, room, s->sft.prompts},
             &out->best_of, err));
-        out->sft = out->best_of; /* each with a rewrite behind it */
-        out->sft.longest += room;
-    }
+    for (int pass = 0; pass < ap_run_n_passes(run); pass++)
+        if (ap_run_wants_sft(run, pass) && ap_run_includes(run, wanted, ap_run_pass_sft(run, pass)))
+            AP_TRY(measure_sft(run, pass, best_of, out, err));
 out:
     return status;
 }
@@ -303,7 +326,10 @@ static ap_status measure_rl(struct ap_run *run, const char *wanted, struct ap_pl
     int room = s->prompter.max_new_tokens, answer = s->target.max_new_tokens;
     ap_split split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
     ap_status status = AP_OK;
-    if (ap_run_includes(run, wanted, "align")) {
+    bool align = false;
+    for (int pass = 0; pass < ap_run_n_passes(run); pass++)
+        align = align || ap_run_includes(run, wanted, ap_run_pass_stage(pass));
+    if (align) {
         struct view v = {s->align.path, AP_SPLIT_TRAIN, PROMPTS, p, meta, room, 0};
         AP_TRY(measure(run, &v, &out->align, err));
         AP_TRY(add_valid(run, &s->align, v, &out->align, err));
@@ -328,12 +354,6 @@ static ap_status measure_rl(struct ap_run *run, const char *wanted, struct ap_pl
     }
 out:
     return status;
-}
-
-static void take_larger(struct ap_plan_texts *out, const struct ap_plan_texts *t)
-{
-    out->bytes = t->bytes > out->bytes ? t->bytes : out->bytes;
-    out->longest = t->longest > out->longest ? t->longest : out->longest;
 }
 
 static ap_status measure_pairs(struct ap_run *run, const struct ap_reward_settings *r,

@@ -3,6 +3,7 @@
 #include "pipeline/plan.h"
 
 #include "align/learner.h"
+#include "align/policy_chain.h"
 #include "align/policy_lm.h"
 #include "base/memory.h"
 #include "store/database.h"
@@ -95,7 +96,7 @@ out:
 static ap_status plan_sft(struct ap_planning *p, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
-    const struct ap_prompter_settings *m = &s->prompter;
+    const struct ap_prompter_settings *m = ap_run_prompter(p->run, ap_run_pass_of(p->now->name));
     int rows = larger(s->sft.optimiser.batch_tokens, p->facts->sft.longest);
     ap_status status = AP_OK;
     AP_TRY(ap_plan_model(p, m->model, err));
@@ -116,6 +117,7 @@ struct rl {
     const char *from; /* where policy and reference start */
     const struct ap_plan_texts *prompts;
     int max_new_tokens;
+    bool frozen; /* only rewrites */
 };
 
 static ap_status plan_critic(struct ap_planning *p, const struct rl *rl, int rows,
@@ -142,6 +144,10 @@ static ap_status plan_policy(struct ap_planning *p, const struct rl *rl, struct 
     ap_status status = AP_OK;
     AP_TRY(ap_plan_model(p, rl->model, err));
     AP_TRY(ap_plan_role(p, rl->model, rl->adapter, frozen, err));
+    if (rl->frozen) {
+        ap_plan_add(p, AP_PLAN_DATA, rl->prompts->bytes);
+        return ap_plan_generator(p, rl->model, longest, rl->adapter->rank, err);
+    }
     AP_TRY(ap_plan_role(p, rl->model, rl->adapter, learner, err));
     AP_TRY(plan_critic(p, rl, rows, err));
     AP_TRY(ap_plan_generator(p, rl->model, longest, rl->adapter->rank, err));
@@ -156,14 +162,39 @@ out:
     return status;
 }
 
+/* One prompter of a chain: a later one is given texts that are as long as may be. */
+static ap_status plan_pass(struct ap_planning *p, int pass, int n_frozen, struct ap_error *err)
+{
+    const struct ap_rl_settings *s = &p->run->s->align;
+    const struct ap_prompter_settings *m = ap_run_prompter(p->run, pass);
+    const size_t n_row = (size_t)s->prompts * (size_t)s->rewrites;
+    struct ap_plan_texts given = p->facts->align;
+    struct rl rl = {s,      m->model,          &m->adapter,    ap_run_pass_sft(p->run, pass),
+                    &given, m->max_new_tokens, pass < n_frozen};
+    ap_status status = AP_OK;
+    if (rl.frozen)
+        rl.from = ap_run_pass_stage(pass);
+    if (pass > 0) {
+        AP_TRY(ap_plan_context(p, m->model, &given.longest, err));
+        given.longest -= m->max_new_tokens;
+        given.bytes = n_row * (sizeof(struct ap_prompt) +
+                               ap_calloc_bytes((size_t)larger(given.longest, 1), sizeof(int32_t)));
+    }
+    AP_TRY(plan_policy(p, &rl, err));
+    if (ap_run_n_passes(p->run) > 1 && n_row <= INT32_MAX)
+        ap_plan_add(p, AP_PLAN_DATA, ap_policy_chain_bytes((int)n_row, m->max_new_tokens));
+out:
+    return status;
+}
+
 static ap_status plan_align(struct ap_planning *p, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
-    struct rl rl = {
-        &s->align,        s->prompter.model,         &s->prompter.adapter, ap_run_sft_stage(p->run),
-        &p->facts->align, s->prompter.max_new_tokens};
+    const int own = ap_run_pass_of(p->now->name);
+    const int n = ap_settings_joint(s) ? ap_run_n_passes(p->run) : own + 1;
     ap_status status = AP_OK;
-    AP_TRY(plan_policy(p, &rl, err));
+    for (int pass = 0; pass < n; pass++)
+        AP_TRY(plan_pass(p, pass, own, err));
     AP_TRY(ap_plan_model(p, s->target.model, err));
     AP_TRY(ap_plan_rewards(p, err));
     AP_TRY(ap_plan_generator(p, s->target.model, 0, 0, err));
@@ -175,7 +206,8 @@ static ap_status plan_rlhf(struct ap_planning *p, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
     struct rl rl = {&s->rlhf, s->target.model, &s->target.adapter,
-                    NULL,     &p->facts->rlhf, s->target.max_new_tokens};
+                    NULL,     &p->facts->rlhf, s->target.max_new_tokens,
+                    false};
     ap_status status = plan_policy(p, &rl, err);
     return status == AP_OK ? ap_plan_rewards(p, err) : status;
 }
@@ -219,23 +251,45 @@ static bool has_trained_target(const char *arm)
     return false;
 }
 
+/* The KL of an arm's passes is measured one pass after another: the largest tape counts. */
+static ap_status plan_pass_kl(struct ap_planning *p, int n_pass, struct ap_error *err)
+{
+    const size_t before = p->now->part[AP_PLAN_ACTIVATIONS];
+    size_t most = before;
+    ap_status status = AP_OK;
+    for (int pass = 0; status == AP_OK && pass < n_pass; pass++) {
+        const struct ap_prompter_settings *m = ap_run_prompter(p->run, pass);
+        int longest = p->facts->eval_prompter.longest + m->max_new_tokens;
+        if (pass > 0)
+            status = ap_plan_context(p, m->model, &longest, err);
+        p->now->part[AP_PLAN_ACTIVATIONS] = before;
+        if (status == AP_OK)
+            status =
+                ap_plan_tape(p, m->model, larger(p->run->s->align.optimiser.batch_tokens, longest),
+                             m->adapter.rank, AP_TAPE_FORWARD, err);
+        if (p->now->part[AP_PLAN_ACTIVATIONS] > most)
+            most = p->now->part[AP_PLAN_ACTIVATIONS];
+    }
+    p->now->part[AP_PLAN_ACTIVATIONS] = most;
+    return status;
+}
+
 /* What one arm holds beside the roles. */
 static ap_status plan_arm(struct ap_planning *p, const char *arm, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
-    bool trained = has_trained_target(arm), align = strcmp(arm, "align") == 0;
+    bool trained = has_trained_target(arm);
     bool rewrites = !trained && strcmp(arm, "bare") != 0 && strcmp(arm, "best-of-n-answers") != 0;
-    int prompter = s->prompter.adapter.rank, target = trained ? s->target.adapter.rank : 0;
+    int target = trained ? s->target.adapter.rank : 0, n_pass = ap_run_arm_passes(p->run, arm);
     int rows = s->align.optimiser.batch_tokens;
     ap_status status = AP_OK;
-    if (rewrites)
-        AP_TRY(ap_plan_generator(p, s->prompter.model, 0, prompter, err));
+    for (int pass = 0; rewrites && pass < n_pass; pass++) {
+        const struct ap_prompter_settings *m = ap_run_prompter(p->run, pass);
+        AP_TRY(ap_plan_generator(p, m->model, 0, m->adapter.rank, err));
+    }
     AP_TRY(ap_plan_generator(p, s->target.model, 0, target, err));
-    if (align)
-        AP_TRY(
-            ap_plan_tape(p, s->prompter.model,
-                         larger(rows, p->facts->eval_prompter.longest + s->prompter.max_new_tokens),
-                         prompter, AP_TAPE_FORWARD, err));
+    if (ap_run_is_align(arm))
+        AP_TRY(plan_pass_kl(p, n_pass, err));
     if (trained)
         AP_TRY(ap_plan_tape(p, s->target.model,
                             larger(rows, p->facts->eval_target.longest + s->target.max_new_tokens),
@@ -265,16 +319,21 @@ static ap_status plan_arms(struct ap_planning *p, struct ap_error *err)
 static ap_status plan_eval(struct ap_planning *p, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
-    const struct ap_adapter_settings *a = &s->prompter.adapter, *t = &s->target.adapter;
+    const struct ap_adapter_settings *t = &s->target.adapter;
+    const int n_pass = ap_run_n_passes(p->run);
     ap_status status = AP_OK;
-    AP_TRY(ap_plan_model(p, s->prompter.model, err));
+    for (int pass = 0; pass < n_pass; pass++)
+        AP_TRY(ap_plan_model(p, ap_run_prompter(p->run, pass)->model, err));
     AP_TRY(ap_plan_model(p, s->target.model, err));
     AP_TRY(ap_plan_rewards(p, err));
-    AP_TRY(ap_plan_role(p, s->prompter.model, a,
-                        (struct ap_plan_learner){.from = ap_run_sft_stage(p->run)}, err));
-    if (ap_run_has_arm(p->run, "align"))
-        AP_TRY(
-            ap_plan_role(p, s->prompter.model, a, (struct ap_plan_learner){.from = "align"}, err));
+    for (int pass = 0; pass < n_pass; pass++) {
+        const struct ap_prompter_settings *m = ap_run_prompter(p->run, pass);
+        struct ap_plan_learner sft = {.from = ap_run_pass_sft(p->run, pass)},
+                               align = {.from = ap_run_pass_stage(pass)};
+        AP_TRY(ap_plan_role(p, m->model, &m->adapter, sft, err));
+        if (ap_run_has_align_arm(p->run))
+            AP_TRY(ap_plan_role(p, m->model, &m->adapter, align, err));
+    }
     for (size_t i = 0; i < AP_LEN(trained_targets); i++)
         if (ap_run_has_arm(p->run, trained_targets[i]))
             AP_TRY(ap_plan_role(p, s->target.model, t,
@@ -372,7 +431,13 @@ static const struct row {
     {"reward", "reward", plan_reward},
     {"best-of-n", "sft", plan_best_of},
     {"sft", "sft", plan_sft},
+    {"sft-2", "sft-2", plan_sft},
+    {"sft-3", "sft-3", plan_sft},
+    {"sft-4", "sft-4", plan_sft},
     {"align", "align", plan_align},
+    {"align-2", "align-2", plan_align},
+    {"align-3", "align-3", plan_align},
+    {"align-4", "align-4", plan_align},
     {"rlhf", "rlhf", plan_rlhf},
     {"dpo", "dpo", plan_dpo},
     {"ift", "ift", plan_ift},

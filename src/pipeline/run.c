@@ -13,6 +13,11 @@ struct stage_row {
     const char *name;
     ap_status (*fn)(struct ap_run *run, struct ap_error *err);
     bool (*wanted)(const struct ap_run *run);
+    /* Of stages that each prompter of a list has its own of, in place of these: */
+    const char *of; /* what they are called together, as the command for them is */
+    int pass;
+    ap_status (*pass_fn)(struct ap_run *run, int pass, struct ap_error *err);
+    bool (*pass_wanted)(const struct ap_run *run, int pass);
 };
 
 static bool wants_pretrain(const struct ap_run *run)
@@ -28,11 +33,6 @@ bool ap_run_learns_reward(const struct ap_run *run)
         if (ap_reward_is_trained(&r[i]))
             return true;
     return false;
-}
-
-static bool wants_sft(const struct ap_run *run)
-{
-    return ap_run_sft_stage(run) != NULL;
 }
 
 bool ap_run_has_arm(const struct ap_run *run, const char *name)
@@ -77,17 +77,40 @@ static bool always(const struct ap_run *run)
 }
 
 /* The reward stands before sft because best-of-n needs it; nothing of the reward needs sft. */
+#define STAGE(n, f, w)                                                                             \
+    {                                                                                              \
+        .name = (n), .of = (n), .fn = (f), .wanted = (w)                                           \
+    }
+#define SFT(n, p)                                                                                  \
+    {                                                                                              \
+        .name = (n), .of = "sft", .pass = (p), .pass_fn = ap_run_stage_sft,                        \
+        .pass_wanted = ap_run_wants_sft                                                            \
+    }
+#define ALIGN(n, p)                                                                                \
+    {                                                                                              \
+        .name = (n), .of = "align", .pass = (p), .pass_fn = ap_run_stage_align,                    \
+        .pass_wanted = ap_run_wants_align                                                          \
+    }
 static const struct stage_row stages[] = {
-    {"pretrain", ap_run_stage_pretrain, wants_pretrain},
-    {"reward", ap_run_stage_reward, ap_run_learns_reward},
-    {"sft", ap_run_stage_sft, wants_sft},
-    {"align", ap_run_stage_align, always},
-    {"rlhf", ap_run_stage_rlhf, wants_rlhf},
-    {"dpo", ap_run_stage_dpo, wants_dpo},
-    {"ift", ap_run_stage_ift, wants_ift},
-    {"eval", ap_run_stage_eval, always},
-    {"bound", ap_run_stage_bound, wants_bound},
+    STAGE("pretrain", ap_run_stage_pretrain, wants_pretrain),
+    STAGE("reward", ap_run_stage_reward, ap_run_learns_reward),
+    SFT("sft", 0),
+    SFT("sft-2", 1),
+    SFT("sft-3", 2),
+    SFT("sft-4", 3),
+    ALIGN("align", 0),
+    ALIGN("align-2", 1),
+    ALIGN("align-3", 2),
+    ALIGN("align-4", 3),
+    STAGE("rlhf", ap_run_stage_rlhf, wants_rlhf),
+    STAGE("dpo", ap_run_stage_dpo, wants_dpo),
+    STAGE("ift", ap_run_stage_ift, wants_ift),
+    STAGE("eval", ap_run_stage_eval, always),
+    STAGE("bound", ap_run_stage_bound, wants_bound),
 };
+#undef STAGE
+#undef SFT
+#undef ALIGN
 
 static const struct stage_row *find_stage(const char *name)
 {
@@ -97,12 +120,17 @@ static const struct stage_row *find_stage(const char *name)
     return NULL;
 }
 
+static bool is_wanted(const struct ap_run *run, const struct stage_row *row)
+{
+    return row->wanted ? row->wanted(run) : row->pass_wanted(run, row->pass);
+}
+
 /* The bound belongs to a run that asks for it, or has it. */
 static bool is_shown(const struct ap_run *run, const struct stage_row *row)
 {
     bool asked =
         row->fn != ap_run_stage_bound || run->s->has_bound || ap_stage_done(&run->dir, row->name);
-    return asked && row->wanted(run);
+    return asked && is_wanted(run, row);
 }
 
 const char *ap_run_stage_at(const struct ap_run *run, size_t i)
@@ -113,14 +141,14 @@ const char *ap_run_stage_at(const struct ap_run *run, size_t i)
     return NULL;
 }
 
-/* Whether `wanted` cannot run before `other` is there. */
+/* Whether `wanted` cannot run before `other` is there; both as they are called together. */
 static bool needs(const struct ap_run *run, const char *wanted, const char *other)
 {
     if (strcmp(other, "pretrain") == 0)
         return true;
     if (strcmp(wanted, "eval") == 0)
         return strcmp(other, "reward") == 0 || strcmp(other, "sft") == 0 ||
-               ap_run_has_arm(run, other);
+               (ap_run_is_align(other) ? ap_run_has_align_arm(run) : ap_run_has_arm(run, other));
     if (strcmp(wanted, "bound") == 0)
         return strcmp(other, "reward") == 0 || strcmp(other, "sft") == 0 ||
                (strcmp(other, "align") == 0 && ap_run_bound_has_align(run)) ||
@@ -134,9 +162,9 @@ static bool needs(const struct ap_run *run, const char *wanted, const char *othe
 
 bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *stage)
 {
-    if (!find_stage(stage)->wanted(run) ||
-        (strcmp(stage, "bound") == 0 && !ap_run_asks_bound(run, wanted)) ||
-        (wanted && strcmp(wanted, stage) != 0 && !needs(run, wanted, stage)))
+    const struct stage_row *row = find_stage(stage);
+    if (!is_wanted(run, row) || (strcmp(stage, "bound") == 0 && !ap_run_asks_bound(run, wanted)) ||
+        (wanted && strcmp(wanted, row->of) != 0 && !needs(run, wanted, row->of)))
         return false;
     if (!ap_stage_done(&run->dir, stage))
         return !ap_share_has(run, stage);
@@ -189,12 +217,12 @@ static ap_status read_data(struct ap_run *run, struct ap_error *err)
 static ap_status check_wanted(const struct ap_run *run, const char *stage, struct ap_error *err)
 {
     const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
-    if (stage && !wanted)
+    if (stage && (!wanted || wanted->pass > 0))
         return ap_fail(err, AP_INVALID,
                        "'%s' is no stage, expected pretrain, reward, sft, align, rlhf, dpo, ift, "
                        "eval or bound",
                        stage);
-    if (wanted && !wanted->wanted(run))
+    if (wanted && !is_wanted(run, wanted))
         return ap_fail(err, AP_INVALID, "the recipe asks for no %s; %s", stage,
                        strcmp(stage, "sft") == 0 ? "set sft.source to file or best-of-n"
                        : strcmp(stage, "bound") == 0
@@ -347,10 +375,10 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
     status = ap_share_begin(run, row->name, err);
     if (status != AP_OK)
         return status;
-    if (row->fn != ap_run_stage_sft) /* which may sample with other models before it trains */
+    if (row->pass_fn != ap_run_stage_sft) /* which may sample with other models before it trains */
         ap_run_release_models(run, row->name);
     ap_run_watch_begin(run);
-    status = row->fn(run, err);
+    status = row->fn ? row->fn(run, err) : row->pass_fn(run, row->pass, err);
     ap_run_watch_end(run);
     if (status == AP_OK)
         status = ap_run_report_memory(run, row->name, err);
@@ -359,19 +387,15 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
 
 ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *err)
 {
-    const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
     ap_status status = check_wanted(run, stage, err);
-    if (status != AP_OK)
-        return status;
-    for (size_t i = 0; i < AP_LEN(stages); i++) {
-        bool now = !wanted || &stages[i] == wanted || needs(run, stage, stages[i].name);
-        if (stages[i].fn == ap_run_stage_bound)
-            now = ap_run_asks_bound(run, stage);
-        status = now && stages[i].wanted(run) ? run_one(run, &stages[i], err) : AP_OK;
-        if (status != AP_OK)
-            return status;
-        if (&stages[i] == wanted)
+    bool reached = false;
+    for (size_t i = 0; i < AP_LEN(stages) && status == AP_OK; i++) {
+        bool is_it = stage && strcmp(stages[i].of, stage) == 0;
+        if (reached && !is_it)
             break;
+        reached = is_it;
+        if ((!stage || is_it || needs(run, stage, stages[i].of)) && is_wanted(run, &stages[i]))
+            status = run_one(run, &stages[i], err);
     }
-    return AP_OK;
+    return status;
 }

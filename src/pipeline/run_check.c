@@ -96,9 +96,12 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
     const struct ap_reward_settings *r = ap_settings_rewards(s, &n_rewards);
     if (s->pretrain.model[0])
         AP_TRY(check_model(run, s->pretrain.model, "pretrain", 0, NULL, err));
-    if (ap_recipe_has(run->recipe, "prompter"))
-        AP_TRY(check_model(run, s->prompter.model, "prompter", s->prompter.max_new_tokens,
-                           &s->prompter.adapter, err));
+    for (int i = 0; ap_recipe_has(run->recipe, "prompter") && i < ap_run_n_passes(run); i++) {
+        const struct ap_prompter_settings *p = ap_run_prompter(run, i);
+        char key[64];
+        snprintf(key, sizeof(key), "prompter%s%s", p->name ? "." : "", p->name ? p->name : "");
+        AP_TRY(check_model(run, p->model, key, p->max_new_tokens, &p->adapter, err));
+    }
     if (ap_recipe_has(run->recipe, "target"))
         AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens,
                            &s->target.adapter, err));
@@ -136,10 +139,15 @@ static ap_status check_values(const struct ap_run *run, struct ap_error *err)
         ap_sink_warn(
             run->sink, "recipe",
             "target.temperature is 0: the answers of best-of-n-answers are all bare's own");
-    if (strcmp(s->prompter.meta_prompt, "default") != 0 && s->prompter.meta_prompt[0] &&
-        !strstr(s->prompter.meta_prompt, "{prompt}"))
-        ap_sink_warn(run->sink, "recipe",
-                     "prompter.meta_prompt has no {prompt}: the prompt is put on a line after it");
+    for (int i = 0; i < ap_run_n_passes(run); i++) {
+        const struct ap_prompter_settings *p = ap_run_prompter(run, i);
+        if (strcmp(p->meta_prompt, "default") != 0 && p->meta_prompt[0] &&
+            !strstr(p->meta_prompt, "{prompt}"))
+            ap_sink_warn(run->sink, "recipe",
+                         "prompter%s%s.meta_prompt has no {prompt}: the prompt is put on a line "
+                         "after it",
+                         p->name ? "." : "", p->name ? p->name : "");
+    }
 out:
     return status;
 }

@@ -6,6 +6,7 @@
  *   run_valid.c  valid prompts and judges of the stages that learn from reward
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
+ *   run_passes.c the prompters, one after another
  *   run_hashes.c what it was made of and what it made, by SHA-256
  *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c, report_runs.c
  *   stage_share.c, stage_take.c   what a stage depends on; stages of other runs (stage_share.h)
@@ -185,6 +186,33 @@ const char *ap_run_sft_stage(const struct ap_run *run);
 const char *ap_run_meta_prompt(const struct ap_run *run);
 struct ap_stage ap_run_begin(struct ap_run *run, const char *stage);
 
+/* ---- run_passes.c: prompters that rewrite one after another; passes count from 0 ---- */
+
+int ap_run_n_passes(const struct ap_run *run);
+const struct ap_prompter_settings *ap_run_prompter(const struct ap_run *run, int pass);
+/* Its meta-prompt, the default resolved. */
+const char *ap_run_pass_meta(const struct ap_run *run, int pass);
+/* The stage whose result the trained prompter of a pass is, however it was trained: "align",
+ * "align-2" … */
+const char *ap_run_pass_stage(int pass);
+/* The stage of its reference, "sft", "sft-2" …, NULL without one. Passes of one model, adapter and
+ * meta-prompt share the first's. */
+const char *ap_run_pass_sft(const struct ap_run *run, int pass);
+/* Whether the recipe has these stages: each pass its own sft unless it shares one, and its own
+ * align unless all are trained jointly in the first's. */
+bool ap_run_wants_sft(const struct ap_run *run, int pass);
+bool ap_run_wants_align(const struct ap_run *run, int pass);
+/* The pass of "align", "sft-2" …; −1: another stage. Whether it is align's, also for arms. */
+int ap_run_pass_of(const char *stage);
+bool ap_run_is_align(const char *stage);
+/* Passes of an arm: all but for align-1, align-2 … */
+int ap_run_arm_passes(const struct ap_run *run, const char *arm);
+bool ap_run_has_align_arm(const struct ap_run *run);
+/* ap_run_rewriter of a pass. */
+ap_status ap_run_pass_rewriter(struct ap_run *run, int pass, const struct ap_lm *lm,
+                               const struct ap_role *role, double temperature, int n_slot,
+                               struct ap_target *out, struct ap_error *err);
+
 /* ---- run_data.c ---- */
 
 /* Read once, kept with the run. path "": data.path. */
@@ -254,9 +282,9 @@ ap_status ap_run_valid_judges(struct ap_run *run, const struct ap_rl_settings *s
 struct ap_adapter_settings ap_critic_adapter(const struct ap_adapter_settings *policy);
 
 ap_status ap_run_stage_pretrain(struct ap_run *run, struct ap_error *err);
-ap_status ap_run_stage_sft(struct ap_run *run, struct ap_error *err);
+ap_status ap_run_stage_sft(struct ap_run *run, int pass, struct ap_error *err);
 ap_status ap_run_stage_reward(struct ap_run *run, struct ap_error *err);
-ap_status ap_run_stage_align(struct ap_run *run, struct ap_error *err);
+ap_status ap_run_stage_align(struct ap_run *run, int pass, struct ap_error *err);
 ap_status ap_run_stage_rlhf(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_dpo(struct ap_run *run, struct ap_error *err);
 ap_status ap_run_stage_ift(struct ap_run *run, struct ap_error *err);

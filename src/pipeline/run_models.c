@@ -76,22 +76,33 @@ static bool is_reward_model(const struct ap_run *run, const char *model)
     return false;
 }
 
+/* One of the prompters of passes first … last. */
+static bool is_prompter(const struct ap_run *run, const char *model, int first, int last)
+{
+    for (int i = first; i <= last; i++)
+        if (strcmp(model, ap_run_prompter(run, i)->model) == 0)
+            return true;
+    return false;
+}
+
 bool ap_run_stage_uses(const struct ap_run *run, const char *stage, const char *model)
 {
     const struct ap_settings *s = run->s;
-    bool prompter = strcmp(model, s->prompter.model) == 0;
+    int pass = ap_run_pass_of(stage), last = ap_run_n_passes(run) - 1;
     bool target = strcmp(model, s->target.model) == 0, reward = is_reward_model(run, model);
     if (strcmp(stage, "pretrain") == 0)
         return strcmp(model, s->pretrain.model) == 0;
     if (strcmp(stage, "reward") == 0)
         return reward;
-    if (strcmp(stage, "sft") == 0)
-        return prompter;
+    if (pass >= 0 && !ap_run_is_align(stage))
+        return is_prompter(run, model, pass, pass);
     if (strcmp(stage, "dpo") == 0 || strcmp(stage, "ift") == 0)
         return target;
     if (strcmp(stage, "rlhf") == 0)
         return target || reward;
-    return prompter || target || reward;
+    if (pass >= 0 && !ap_settings_joint(s))
+        last = pass;
+    return is_prompter(run, model, 0, last) || target || reward;
 }
 
 void ap_run_release_models(struct ap_run *run, const char *stage)
@@ -114,7 +125,7 @@ int ap_run_context(const struct ap_run *run, int most)
  * cover more positions than the longest text has bytes. */
 int ap_run_positions(const struct ap_run *run)
 {
-    size_t longest = 0;
+    size_t longest = 0, meta = 0;
     for (int i = 0; i < run->n_data; i++)
         for (size_t k = 0; k < run->data[i].set.n; k++) {
             const struct ap_example *e = &run->data[i].set.examples[k];
@@ -127,8 +138,12 @@ int ap_run_positions(const struct ap_run *run)
                 n += strlen(e->context[c].content) + MARKUP_MAX;
             longest = n + answer > longest ? n + answer : longest;
         }
-    longest += strlen(ap_run_meta_prompt(run)) + 4 * MARKUP_MAX + run->n_markup;
-    longest += (size_t)run->s->prompter.max_new_tokens + (size_t)run->s->target.max_new_tokens;
+    for (int i = 0; i < ap_run_n_passes(run); i++) {
+        meta = strlen(ap_run_pass_meta(run, i)) > meta ? strlen(ap_run_pass_meta(run, i)) : meta;
+        longest += (size_t)ap_run_prompter(run, i)->max_new_tokens;
+    }
+    longest += meta + 4 * MARKUP_MAX + run->n_markup;
+    longest += (size_t)run->s->target.max_new_tokens;
     return longest < 1 << 20 ? (int)longest : 1 << 20;
 }
 
@@ -261,13 +276,12 @@ ap_status ap_run_policy(struct ap_run *run, struct ap_lm *lm,
 
 const char *ap_run_sft_stage(const struct ap_run *run)
 {
-    return strcmp(run->s->sft.source, "none") == 0 ? NULL : "sft";
+    return ap_run_pass_sft(run, 0);
 }
 
 const char *ap_run_meta_prompt(const struct ap_run *run)
 {
-    const char *text = run->s->prompter.meta_prompt;
-    return strcmp(text, "default") == 0 ? ap_meta_prompt_default : text;
+    return ap_run_pass_meta(run, 0);
 }
 
 struct ap_stage ap_run_begin(struct ap_run *run, const char *stage)
@@ -349,8 +363,5 @@ ap_status ap_run_rewriter(struct ap_run *run, const struct ap_lm *lm, const stru
                           double temperature, int n_slot, struct ap_target *out,
                           struct ap_error *err)
 {
-    struct ap_target_options options = {.max_new_tokens = run->s->prompter.max_new_tokens,
-                                        .sampling = {.temperature = temperature, .top_p = 1},
-                                        .n_slot = n_slot};
-    return ap_target_local(out, lm, role, &options, err);
+    return ap_run_pass_rewriter(run, 0, lm, role, temperature, n_slot, out, err);
 }

@@ -13,16 +13,24 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A prompter at its three ages. */
+struct eval_pass {
+    struct ap_lm *lm;
+    struct ap_owned_role untrained, sft, aligned;
+};
+
 /* Everything an arm may need, opened once. */
 struct eval {
     struct ap_run *run;
-    struct ap_lm *prompter, *target;
+    struct eval_pass passes[AP_PROMPTERS_MAX];
+    int n_pass;
+    struct ap_lm *target;
     struct ap_prompts prompts,
         rewriter_prompts; /* the same test prompts, as target and prompter see them */
     struct ap_run_reward reward;
     struct ap_judge judges[AP_JUDGES_MAX];
     int n_judge;
-    struct ap_owned_role untrained, sft, aligned, base, rlhf, dpo, ift;
+    struct ap_owned_role base, rlhf, dpo, ift;
 };
 
 static void eval_free(struct eval *e)
@@ -30,9 +38,11 @@ static void eval_free(struct eval *e)
     ap_prompts_free(&e->prompts);
     ap_prompts_free(&e->rewriter_prompts);
     ap_run_reward_close(&e->reward);
-    ap_owned_role_free(&e->untrained);
-    ap_owned_role_free(&e->sft);
-    ap_owned_role_free(&e->aligned);
+    for (int i = 0; i < e->n_pass; i++) {
+        ap_owned_role_free(&e->passes[i].untrained);
+        ap_owned_role_free(&e->passes[i].sft);
+        ap_owned_role_free(&e->passes[i].aligned);
+    }
     ap_owned_role_free(&e->base);
     ap_owned_role_free(&e->rlhf);
     ap_owned_role_free(&e->dpo);
@@ -61,27 +71,44 @@ static ap_status open_judges(struct eval *e, struct ap_error *err)
     return status;
 }
 
-/* What the stage of the arm's name left; nothing where the recipe has no such arm. */
+/* What a stage left; arm: for messages. */
+static ap_status open_result(struct eval *e, const char *arm, struct ap_lm *lm,
+                             const struct ap_adapter_settings *adapter, struct ap_owned_role *out,
+                             struct ap_error *err)
+{
+    return ap_run_trained_role(e->run, lm, adapter, "eval.arms", arm, out, err);
+}
+
+/* The same of the stage of an arm's name; nothing where the recipe has no such arm. */
 static ap_status open_trained(struct eval *e, const char *arm, struct ap_lm *lm,
                               const struct ap_adapter_settings *adapter, struct ap_owned_role *out,
                               struct ap_error *err)
 {
-    if (!ap_run_has_arm(e->run, arm))
-        return AP_OK;
-    return ap_run_trained_role(e->run, lm, adapter, "eval.arms", arm, out, err);
+    return ap_run_has_arm(e->run, arm) ? open_result(e, arm, lm, adapter, out, err) : AP_OK;
+}
+
+static ap_status open_pass(struct eval *e, int k, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    struct eval_pass *pass = &e->passes[k];
+    const struct ap_adapter_settings *a = &ap_run_prompter(e->run, k)->adapter;
+    AP_TRY(ap_run_role(e->run, pass->lm, a, NULL, &pass->untrained, err));
+    AP_TRY(ap_run_role(e->run, pass->lm, a, ap_run_pass_sft(e->run, k), &pass->sft, err));
+    if (ap_run_has_align_arm(e->run))
+        AP_TRY(open_result(e, ap_run_pass_stage(k), pass->lm, a, &pass->aligned, err));
+out:
+    return status;
 }
 
 static ap_status open_roles(struct eval *e, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct ap_run *run = e->run;
-    const struct ap_adapter_settings *p = &run->s->prompter.adapter;
     const struct ap_adapter_settings *t = &run->s->target.adapter;
 
-    AP_TRY(ap_run_role(run, e->prompter, p, NULL, &e->untrained, err));
-    AP_TRY(ap_run_role(run, e->prompter, p, ap_run_sft_stage(run), &e->sft, err));
+    for (int k = 0; k < e->n_pass; k++)
+        AP_TRY(open_pass(e, k, err));
     AP_TRY(ap_run_role(run, e->target, t, NULL, &e->base, err));
-    AP_TRY(open_trained(e, "align", e->prompter, p, &e->aligned, err));
     AP_TRY(open_trained(e, "rlhf", e->target, t, &e->rlhf, err));
     AP_TRY(open_trained(e, "dpo", e->target, t, &e->dpo, err));
     AP_TRY(open_trained(e, "ift", e->target, t, &e->ift, err));
@@ -102,37 +129,79 @@ static void use_target(struct eval *e, const struct ap_owned_role *trained, stru
     arm->kl_temperature = temperature > 0 ? temperature : 1;
 }
 
-/* Which roles an arm is made of; rewriter NULL: x goes to the target as it is. */
+/* Its prompter of a pass; NULL where x goes to the target as it is. */
+static const struct ap_role *rewriter_of(const struct eval *e, const char *arm, int pass)
+{
+    const struct eval_pass *p = &e->passes[pass];
+    if (strcmp(arm, "instruct") == 0)
+        return &p->untrained.role;
+    if (strcmp(arm, "sft") == 0 || strcmp(arm, "best-of-n") == 0)
+        return &p->sft.role;
+    return ap_run_is_align(arm) ? &p->aligned.role : NULL;
+}
+
+/* Which roles an arm is made of, but for its rewriters. */
 static void describe_arm(struct eval *e, const char *name, struct ap_arm *arm,
-                         const struct ap_role **rewriter, const struct ap_role **target)
+                         const struct ap_role **target)
 {
     const struct ap_settings *s = e->run->s;
     *arm = (struct ap_arm){.name = name,
                            .rewriter_prompts = &e->rewriter_prompts,
                            .meta_prompt = ap_run_meta_prompt(e->run),
                            .n = 1};
-    *rewriter = NULL;
     *target = &e->base.role;
-    if (strcmp(name, "instruct") == 0)
-        *rewriter = &e->untrained.role;
-    else if (strcmp(name, "sft") == 0)
-        *rewriter = &e->sft.role;
-    else if (strcmp(name, "best-of-n") == 0) {
-        *rewriter = &e->sft.role;
+    if (strcmp(name, "best-of-n") == 0 || strcmp(name, "best-of-n-answers") == 0)
         arm->n = s->eval.n;
-    } else if (strcmp(name, "align") == 0) {
-        *rewriter = &e->aligned.role;
-        arm->kl_policy = e->aligned.role;
-        arm->kl_reference = e->sft.role;
+    else if (ap_run_is_align(name)) {
+        arm->kl_policy = e->passes[0].aligned.role;
+        arm->kl_reference = e->passes[0].sft.role;
         arm->kl_temperature = s->eval.temperature > 0 ? s->eval.temperature : 1;
-    } else if (strcmp(name, "best-of-n-answers") == 0)
-        arm->n = s->eval.n;
-    else if (strcmp(name, "rlhf") == 0)
+    } else if (strcmp(name, "rlhf") == 0)
         use_target(e, &e->rlhf, arm, target);
     else if (strcmp(name, "dpo") == 0)
         use_target(e, &e->dpo, arm, target);
     else if (strcmp(name, "ift") == 0)
         use_target(e, &e->ift, arm, target);
+}
+
+/* The prompters of an arm, opened to rewrite one after another. */
+struct rewriters {
+    struct ap_target targets[AP_PROMPTERS_MAX];
+    struct ap_arm_pass more[AP_PROMPTERS_MAX - 1];
+    int n;
+};
+
+static ap_status open_rewriters(struct eval *e, const char *name, struct ap_arm *arm,
+                                struct rewriters *r, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    const struct ap_run *run = e->run;
+    for (; rewriter_of(e, name, 0) && r->n < ap_run_arm_passes(run, name); r->n++) {
+        const int k = r->n;
+        const struct eval_pass *pass = &e->passes[k];
+        int room = pass->lm->context - ap_run_prompter(run, k)->max_new_tokens;
+        AP_TRY(ap_run_pass_rewriter(e->run, k, pass->lm, rewriter_of(e, name, k),
+                                    run->s->eval.temperature, run->s->run.batch, &r->targets[k],
+                                    err));
+        if (k > 0)
+            r->more[k - 1] = (struct ap_arm_pass){.rewriter = &r->targets[k],
+                                                  .text = {.lm = pass->lm,
+                                                           .meta_prompt = ap_run_pass_meta(run, k),
+                                                           .max_tokens = room > 1 ? room : 1},
+                                                  .kl_policy = pass->aligned.role,
+                                                  .kl_reference = pass->sft.role};
+    }
+    arm->rewriter = r->n > 0 ? &r->targets[0] : NULL;
+    arm->more = r->more;
+    arm->n_more = r->n > 0 ? r->n - 1 : 0;
+out:
+    return status;
+}
+
+static void close_rewriters(struct rewriters *r)
+{
+    for (int i = 0; i < AP_PROMPTERS_MAX; i++)
+        ap_target_free(&r->targets[i]);
 }
 
 /* One arm under one seed at one strength of noise. */
@@ -165,8 +234,9 @@ static ap_status run_arm(struct eval *e, const struct round *round, struct ap_er
     ap_status status = AP_OK;
     struct ap_arm arm;
     char **noisy = NULL;
-    const struct ap_role *rewriter, *target;
-    struct ap_target rewriter_target = {0}, answerer = {0};
+    const struct ap_role *target;
+    struct rewriters rewriters = {0};
+    struct ap_target answerer = {0};
     struct ap_eval_options options = {.prompts = &e->prompts,
                                       .judges = e->judges,
                                       .n_judge = e->n_judge,
@@ -175,24 +245,20 @@ static ap_status run_arm(struct eval *e, const struct round *round, struct ap_er
                                       .db = e->run->db,
                                       .sink = e->run->sink};
 
-    describe_arm(e, round->arm, &arm, &rewriter, &target);
+    describe_arm(e, round->arm, &arm, &target);
     arm.name = round->name.text;
     if (round->noise > 0) { /* the ids that a KL needs are those of the prompts without noise */
         arm.kl_policy = (struct ap_role){0};
         AP_TRY(ap_noisy_texts(&noisy, &e->prompts, round->noise, round->seed, err));
         options.noisy = noisy;
     }
-    if (rewriter) {
-        AP_TRY(ap_run_rewriter(e->run, e->prompter, rewriter, e->run->s->eval.temperature,
-                               e->run->s->run.batch, &rewriter_target, err));
-        arm.rewriter = &rewriter_target;
-    }
+    AP_TRY(open_rewriters(e, round->arm, &arm, &rewriters, err));
     AP_TRY(ap_run_target(e->run, e->target, target, &answerer, err));
     arm.target = &answerer;
     AP_TRY(ap_eval_arm(&options, &arm, round->seed, err));
 out:
     ap_noisy_texts_free(noisy, e->prompts.n);
-    ap_target_free(&rewriter_target);
+    close_rewriters(&rewriters);
     ap_target_free(&answerer);
     return status;
 }
@@ -385,12 +451,13 @@ out:
 ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
 {
     ap_status status = AP_OK;
-    struct eval e = {.run = run};
+    struct eval e = {.run = run, .n_pass = ap_run_n_passes(run)};
     char json[64];
 
-    AP_TRY(ap_run_lm(run, run->s->prompter.model, &e.prompter, err));
+    for (int k = 0; k < e.n_pass; k++)
+        AP_TRY(ap_run_lm(run, ap_run_prompter(run, k)->model, &e.passes[k].lm, err));
     AP_TRY(ap_run_lm(run, run->s->target.model, &e.target, err));
-    AP_TRY(ap_run_test_prompts(run, e.target, e.prompter, run->s->eval.prompts, &e.prompts,
+    AP_TRY(ap_run_test_prompts(run, e.target, e.passes[0].lm, run->s->eval.prompts, &e.prompts,
                                &e.rewriter_prompts, err));
     AP_TRY(open_judges(&e, err));
     AP_TRY(open_roles(&e, err));

@@ -290,10 +290,13 @@ static ap_status sft_path(struct ap_run *run, char **out, struct ap_error *err)
     return status;
 }
 
-ap_status ap_run_stage_sft(struct ap_run *run, struct ap_error *err)
+/* Every pass imitates the same pairs: of best-of-n those that the first prompter wrote. */
+ap_status ap_run_stage_sft(struct ap_run *run, int pass, struct ap_error *err)
 {
     ap_status status = AP_OK;
     const struct ap_sft_settings *s = &run->s->sft;
+    const struct ap_prompter_settings *p = ap_run_prompter(run, pass);
+    const char *stage = ap_run_pass_sft(run, pass);
     const struct ap_dataset *d;
     struct ap_lm *lm;
     struct ap_owned_role policy = {0};
@@ -301,12 +304,12 @@ ap_status ap_run_stage_sft(struct ap_run *run, struct ap_error *err)
     char *path = NULL;
 
     AP_TRY(sft_path(run, &path, err));
-    ap_run_release_models(run, "sft");
+    ap_run_release_models(run, stage);
     AP_TRY(ap_run_dataset(run, path, &d, err));
-    AP_TRY(ap_run_lm(run, run->s->prompter.model, &lm, err));
-    AP_TRY(make_sequences(run, d, path, lm, ap_run_meta_prompt(run), false, &data, err));
-    AP_TRY(ap_run_policy(run, lm, &run->s->prompter.adapter, NULL, &policy, err));
-    AP_TRY(train_on(run, "sft", lm, &policy.role, &data, s->epochs, s->batch, &s->optimiser, err));
+    AP_TRY(ap_run_lm(run, p->model, &lm, err));
+    AP_TRY(make_sequences(run, d, path, lm, ap_run_pass_meta(run, pass), false, &data, err));
+    AP_TRY(ap_run_policy(run, lm, &p->adapter, NULL, &policy, err));
+    AP_TRY(train_on(run, stage, lm, &policy.role, &data, s->epochs, s->batch, &s->optimiser, err));
 out:
     ap_owned_role_free(&policy);
     free_sequences(&data);
