@@ -129,8 +129,9 @@ struct tiny_recipe {
                            a section, "rewards: {…}" */
     const char *sft;    /* "source: file, path: rewrites.jsonl" */
     const char *arms;
-    int steps;        /* of align */
-    const char *more; /* sections */
+    int steps;            /* of align */
+    const char *more;     /* sections */
+    const char *prompter; /* the section; NULL: one, with the adapter */
 };
 
 static const struct tiny_recipe tiny_recipe_default = {
@@ -140,7 +141,8 @@ static const struct tiny_recipe tiny_recipe_default = {
     "source: file, path: rewrites.jsonl",
     "bare, instruct, sft, align, rlhf, best-of-n",
     5,
-    ""};
+    "",
+    NULL};
 
 /* With every arm there is, and GRPO. */
 static inline struct tiny_recipe tiny_recipe_every_arm(void)
@@ -156,17 +158,19 @@ static inline struct tiny_recipe tiny_recipe_every_arm(void)
 /* FOLDER/NAME with data and configs beside it. */
 static inline void put_recipe(const char *folder, const char *name, const struct tiny_recipe *r)
 {
-    char text[4096];
+    char text[4096], prompter[512];
     bool section = strncmp(r->reward, "rewards:", strlen("rewards:")) == 0;
     put_data(folder);
     put_config(folder, "model.json", "0.1");
+    snprintf(prompter, sizeof(prompter),
+             "{model: prompter, adapter: %s, meta_prompt: \"{prompt}\", max_new_tokens: 8}",
+             r->adapter);
     snprintf(text, sizeof(text),
              "models:\n"
              "  target: {config: model.json, init: random, tokenizer: %s/examples/demo}\n"
              "  prompter: {config: model.json, init: random, tokenizer: %s/examples/demo}\n"
              "pretrain: {model: target, path: corpus.jsonl, epochs: 1, batch: 8, lr: 1e-2}\n"
-             "prompter: {model: prompter, adapter: %s, meta_prompt: \"{prompt}\", "
-             "max_new_tokens: 8}\n"
+             "prompter: %s\n"
              "target: {model: target, adapter: %s, max_new_tokens: 8}\n"
              "%s%s%s\n"
              "data: {path: pairs.jsonl, split: {train: 0.6, valid: 0.2, test: 0.2}}\n"
@@ -178,8 +182,9 @@ static inline void put_recipe(const char *folder, const char *name, const struct
              "%s"
              "eval: {arms: [%s], n: 2, seeds: [1, 2], bootstrap: 50}\n"
              "run: {dir: run, threads: 1, checkpoint_every: 2, batch: 8}\n",
-             AP_SOURCE_DIR, AP_SOURCE_DIR, r->adapter, r->adapter, section ? "" : "reward: {",
-             r->reward, section ? "" : "}", r->sft, r->algorithm, r->steps, r->more, r->arms);
+             AP_SOURCE_DIR, AP_SOURCE_DIR, r->prompter ? r->prompter : prompter, r->adapter,
+             section ? "" : "reward: {", r->reward, section ? "" : "}", r->sft, r->algorithm,
+             r->steps, r->more, r->arms);
     put_text(folder, name, text);
 }
 
@@ -348,8 +353,9 @@ static inline bool final_of(char *out, size_t size, const char *run, const char 
 /* Weights of every stage and what eval found, byte for byte. Returns the stages compared. */
 static inline int check_same_results(const char *a, const char *b)
 {
-    static const char *const stages[] = {"pretrain", "reward", "reward-taught", "reward-own", "sft",
-                                         "align",    "rlhf",   "dpo",           "ift"};
+    static const char *const stages[] = {
+        "pretrain", "reward",  "reward-taught", "reward-own", "sft", "sft-2", "sft-3",
+        "align",    "align-2", "align-3",       "rlhf",       "dpo", "ift"};
     char x[700], y[700];
     int n = 0;
     for (size_t i = 0; i < AP_LEN(stages); i++) {

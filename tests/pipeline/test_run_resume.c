@@ -11,11 +11,13 @@ enum { KILLS_LEAST = 5, KILLS_MAX = 30 };
 struct pair {
     char folder[256], recipe[300], whole[300], part[300];
     double seconds; /* of the undisturbed run */
+    int n_joint;    /* results of prompters that learn in another's stage */
 };
 
 static void open_pair(struct pair *pair, void **state, const struct tiny_recipe *recipe)
 {
     struct program p = {0};
+    pair->n_joint = 0;
     snprintf(pair->folder, sizeof(pair->folder), "%s", (const char *)*state);
     snprintf(pair->recipe, sizeof(pair->recipe), "%s/recipe.yaml", pair->folder);
     snprintf(pair->whole, sizeof(pair->whole), "%s/run", pair->folder);
@@ -120,7 +122,7 @@ static void check_same_runs(const struct pair *pair, int n_stage)
     assert_int_equal(check_events(pair->whole, n_stage), n_stage);
     assert_true(check_events(pair->part, n_stage) >= n_stage);
     struct lines a = metrics_of(pair->whole), b = metrics_of(pair->part);
-    assert_int_equal(check_same_results(pair->whole, pair->part), n_stage);
+    assert_int_equal(check_same_results(pair->whole, pair->part), n_stage + pair->n_joint);
     assert_true(a.text.len > 1000);
     assert_string_equal(a.text.data, b.text.data);
     ap_buffer_free(&a.text);
@@ -223,6 +225,41 @@ static void test_killed_at_any_moment_with_every_arm(void **state)
     check_under_fire(&pair, 4, 7);
 }
 
+/* A prompter, one that shares its sft and one of another kind. */
+static const char three_prompters[] =
+    "\n"
+    "  - {model: prompter, adapter: {rank: 4}, meta_prompt: \"{prompt}\", max_new_tokens: 6}\n"
+    "  - {model: prompter, adapter: {rank: 4}, meta_prompt: \"{prompt}\", max_new_tokens: 8}\n"
+    "  - {model: prompter, adapter: none, meta_prompt: \"to: {prompt}\", max_new_tokens: 5}";
+static const char two_prompters[] =
+    "\n"
+    "  - {model: prompter, adapter: {rank: 4}, meta_prompt: \"{prompt}\", max_new_tokens: 6}\n"
+    "  - {model: target, adapter: {rank: 2}, meta_prompt: \"to: {prompt}\", max_new_tokens: 8}";
+
+static void test_killed_at_any_moment_with_prompters_in_turn(void **state)
+{
+    struct pair pair;
+    struct tiny_recipe r = tiny_recipe_default;
+    r.prompter = three_prompters;
+    r.reward = "rule: length, length: 12";
+    r.arms = "bare, instruct, sft, align-1, align-2, align, best-of-n";
+    open_pair(&pair, state, &r);
+    check_under_fire(&pair, 5, 7);
+}
+
+static void test_killed_at_any_moment_with_prompters_jointly(void **state)
+{
+    struct pair pair;
+    struct tiny_recipe r = tiny_recipe_default;
+    r.prompter = two_prompters;
+    r.algorithm = "ppo, prompters: joint, kl_target: 0.001, kl_horizon: 20";
+    r.sft = "source: best-of-n, n: 2, prompts: 8";
+    r.arms = "bare, sft, align-1, align";
+    open_pair(&pair, state, &r);
+    pair.n_joint = 1;
+    check_under_fire(&pair, 6, 6);
+}
+
 /* -- Ctrl-C -- */
 
 /* Ask to stop when `stage` has begun; then the same command goes on. */
@@ -288,6 +325,8 @@ int main(void)
         WITH_FOLDER(test_killed_at_any_moment_with_several_rewards),
         WITH_FOLDER(test_killed_at_any_moment_with_a_held_out_reward),
         WITH_FOLDER(test_killed_at_any_moment_with_every_arm),
+        WITH_FOLDER(test_killed_at_any_moment_with_prompters_in_turn),
+        WITH_FOLDER(test_killed_at_any_moment_with_prompters_jointly),
         WITH_FOLDER(test_asked_to_stop_it_saves_and_says_how_to_go_on),
         WITH_FOLDER(test_a_full_disk_loses_nothing),
     };
