@@ -33,7 +33,7 @@ static struct label escaped(struct ap_page *page, const char *prefix, const char
 static void put_rl(struct ap_page *page, const struct ap_curves *curves, const char *name,
                    const struct ap_svg_chart *chart)
 {
-    static const char *const stages[] = {"align", "rlhf"};
+    static const char *const stages[] = {"align", "align-2", "align-3", "align-4", "rlhf"};
     struct ap_svg_series series[AP_LEN(stages)];
     int n = 0;
     for (size_t i = 0; i < AP_LEN(stages); i++) {

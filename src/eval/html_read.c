@@ -57,7 +57,7 @@ static bool is_monitor(const char *name)
  * stages that learn from examples. */
 static bool is_shown(const char *stage, const char *name)
 {
-    bool is_rl = strcmp(stage, "align") == 0 || strcmp(stage, "rlhf") == 0;
+    bool is_rl = strncmp(stage, "align", strlen("align")) == 0 || strcmp(stage, "rlhf") == 0;
     if (strcmp(name, "loss") == 0)
         return !is_rl;
     if (strlen(name) >= sizeof(((struct ap_curve *)0)->name))

@@ -66,6 +66,9 @@ const char ap_html_style[] =
     ".bars{fill:var(--c);fill-opacity:.35;stroke:var(--c);stroke-width:1}\n"
     ".arm-other,.arm-bare{--c:var(--bare)}.arm-instruct,.arm-reward{--c:var(--instruct)}"
     ".arm-sft{--c:var(--sft)}.arm-align{--c:var(--align)}.arm-rlhf{--c:var(--rlhf)}"
+    ".arm-align-1,.arm-align-2,.arm-align-3,.arm-align-4{--c:var(--align)}"
+    ".line.arm-align-1{stroke-dasharray:2 3}.line.arm-align-2{stroke-dasharray:5 3}"
+    ".line.arm-align-3{stroke-dasharray:9 3}.line.arm-align-4{stroke-dasharray:12 3 2 3}"
     ".arm-dpo{--c:var(--rlhf)}.arm-ift{--c:var(--instruct)}"
     ".arm-best-of-n,.arm-best-of-n-answers,.arm-pretrain{--c:var(--bestofn)}\n"
     /* examples */

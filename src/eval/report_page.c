@@ -123,6 +123,9 @@ static const struct meaning arm_meanings[] = {
      "the prompter before any training rewrites the prompt, the target answers the rewrite"},
     {"sft", "sft",
      "the prompter after supervised fine-tuning, before reinforcement learning, rewrites"},
+    {"align-1", "pass 1", "of several prompters only the first rewrites"},
+    {"align-2", "pass 2", "of several prompters only the first two rewrite, one after the other"},
+    {"align-3", "pass 3", "of several prompters only the first three rewrite, one after another"},
     {"align", "Align-Pro",
      "the prompter after reinforcement learning rewrites; the target stays untouched"},
     {"rlhf", "RLHF",
@@ -168,6 +171,21 @@ const char *ap_judge_meaning(const char *judge)
         if (strcmp(judge, judge_meanings[i].name) == 0)
             return judge_meanings[i].text;
     return "one of the recipe's rewards";
+}
+
+int ap_arm_before(const struct ap_evaluation *e, int arm)
+{
+    const char *name = e->arms[0][arm].name;
+    char before[16];
+    int first = strcmp(name, "align") == 0        ? 9
+                : strncmp(name, "align-", 6) == 0 ? name[6] - '0'
+                                                  : 0;
+    for (int pass = first - 1; pass > 0; pass--) {
+        snprintf(before, sizeof(before), "align-%d", pass);
+        if (ap_arm_find(e, before) >= 0)
+            return ap_arm_find(e, before);
+    }
+    return -1;
 }
 
 int ap_arm_find(const struct ap_evaluation *e, const char *arm)

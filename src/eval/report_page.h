@@ -38,6 +38,8 @@ int ap_scale_decimals(double scale);
 int ap_score_decimals(const struct ap_evaluation *e, int judge);
 /* Index of an arm, −1 when it is not there. */
 int ap_arm_find(const struct ap_evaluation *e, const char *arm);
+/* Of the passes before this one (align-1, align-2 …, align) the last that is there; −1: none. */
+int ap_arm_before(const struct ap_evaluation *e, int arm);
 
 /* A text in quotes; the columns of the statistics and the end of their line; an arm's name,
  * prompts, seeds and statistics with the end of the line. */

@@ -4,7 +4,7 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "eval/noisy.h"
-#include "eval/report.h"
+#include "eval/report_page.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -369,6 +369,8 @@ static ap_status evaluate(struct ap_evaluation *out, const struct reader *r, uin
                                    .bare = name_find(r->arms, r->n_arm, "bare"),
                                    .instruct = name_find(r->arms, r->n_arm, "instruct"),
                                    .rlhf = name_find(r->arms, r->n_arm, "rlhf")};
+    for (int a = 0; a < r->n_arm; a++)
+        table.before[a] = 1 + ap_arm_before(out, a);
     table.cells =
         ap_calloc(r->n_record * (size_t)r->n_column * (size_t)r->n_arm, sizeof(*table.cells));
     if (!table.cells)

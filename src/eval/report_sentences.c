@@ -107,6 +107,22 @@ static void say_gain(struct ap_page *page, const struct ap_evaluation *e, int ju
                    ap_with_range(arm->delta_bare, ap_score_decimals(e, judge), true).text);
 }
 
+/* Whether a further pass helps. */
+static void say_pass(struct ap_page *page, const struct ap_evaluation *e, int judge, int arm)
+{
+    const struct ap_arm_statistics *a = &e->arms[judge][arm];
+    int before = ap_arm_before(e, arm);
+    if (before < 0 || isnan(a->delta_pass.value))
+        return;
+    int sign = direction(a->delta_pass);
+    ap_page_printf(page, "Rewriting on after %s %s %s over stopping there.\n",
+                   ap_arm_shown(e->arms[judge][before].name),
+                   sign > 0   ? "gains"
+                   : sign < 0 ? "loses"
+                              : "makes no clear difference:",
+                   ap_with_range(a->delta_pass, ap_score_decimals(e, judge), true).text);
+}
+
 static void say_share(struct ap_page *page, const struct ap_arm_statistics *align)
 {
     if (!isnan(align->share_instruct.value))
@@ -178,6 +194,8 @@ void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, 
     }
     if (align)
         say_instruct(page, align);
+    for (int a = 0; a < e->n_arm; a++)
+        say_pass(page, e, judge, a);
     say_gain(page, e, judge, arm_of(e, judge, "sft"),
              "The prompter before reinforcement learning (sft)");
     say_gain(page, e, judge, rlhf, "Training the target's own weights instead (RLHF)");

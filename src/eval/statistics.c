@@ -50,6 +50,7 @@ enum {
 struct layout {
     int n_seed, n_arm, width; /* width: numbers in a row */
     int bare, instruct, rlhf;
+    const int *before; /* as in the table */
 };
 
 static int arm_at(int arm)

@@ -27,7 +27,13 @@ struct ap_interval ap_interval_of(double value, double *samples, int n);
 /* The one list of metrics: fields of ap_arm_statistics, keys of JSON, columns of CSV.
  *   mean             of the judge's score over prompts and seeds
  *   variance         n−1 over prompts, one answer each; the mean over seeds
+<<<<<<< HEAD
  *   delta_*          paired difference of means against bare, instruct, rlhf; NaN without that arm
+=======
+ *   delta_*          paired difference of means against bare, instruct; NaN without that arm
+ *   delta_pass       the same against the pass of a chain before; NaN where there is none
+>>>>>>> 42452aa (rewrite goes through every prompter, export and inspect know each, and the report
+says whether a further pass helps)
  *   win_*            share of comparisons won against bare, instruct; ties one half
  *   share_*          share closed of the gap from bare, instruct to rlhf; NaN without rlhf, or when
  *                    the interval of the gap does not lie above zero (a ratio to nothing)
@@ -39,16 +45,20 @@ struct ap_interval ap_interval_of(double value, double *samples, int n);
     X(variance)                                                                                    \
     X(delta_bare)                                                                                  \
     X(delta_instruct)                                                                              \
-    X(delta_rlhf)                                                                                  \
-    X(win_bare)                                                                                    \
-    X(win_instruct)                                                                                \
-    X(share_bare)                                                                                  \
-    X(share_instruct)                                                                              \
-    X(kl)                                                                                          \
-    X(rewrite_tokens)                                                                              \
-    X(answer_tokens)                                                                               \
-    X(rewrite_ended)                                                                               \
-    X(answer_ended)
+<<<<<<< HEAD
+X(delta_rlhf)                                                                                  \
+=======
+X(delta_pass)                                                                                  \
+>>>>>>> 42452aa (rewrite goes through every prompter, export and inspect know each, and the report says whether a further pass helps)
+X(win_bare)
+X(win_instruct)
+X(share_bare)
+X(share_instruct)
+X(kl)
+X(rewrite_tokens)
+X(answer_tokens)
+X(rewrite_ended)
+X(answer_ended)
 
 /* One arm under one judge, over the prompts and seeds that every arm has. */
 struct ap_arm_statistics {
@@ -90,6 +100,7 @@ struct ap_score_table {
                         each that follow one another */
     struct ap_score_cell *cells; /* [n_prompt][n_seed][n_arm] */
     int bare, instruct, rlhf;    /* indices of these arms; −1 when absent */
+    int before[AP_ARMS_MAX];     /* 1 + index of the pass before; 0: none */
 };
 
 /* Fill out[n_arm] but for the names. A (prompt, seed) counts when every arm has a score there;

@@ -124,8 +124,9 @@ void ap_svg_marker(struct ap_page *page, const char *name, double x, double y, d
 const char *ap_svg_class(const char *name)
 {
     static const char *const known[] = {
-        "bare",      "instruct",          "sft",   "align", "rlhf", "dpo", "ift", "pretrain",
-        "best-of-n", "best-of-n-answers", "reward"};
+        "bare",   "instruct", "sft",      "align",     "rlhf",
+        "dpo",    "ift",      "pretrain", "best-of-n", "best-of-n-answers",
+        "reward", "align-1",  "align-2",  "align-3",   "align-4"};
     for (size_t i = 0; i < AP_LEN(known); i++)
         if (strcmp(name, known[i]) == 0)
             return known[i];

@@ -275,6 +275,12 @@ static void tell(const struct ap_export_options *o, const struct ap_export_sourc
     if (s->meta_prompt)
         ap_sink_note(sink, "export", "a prompter (%s): give it each prompt inside \"%.200s\"",
                      s->stage, s->meta_prompt);
+    if (s->pass > 0)
+        ap_sink_note(
+            sink, "export",
+            "prompter %d of %d that rewrite one after another: export each by itself, with "
+            "--stage align, --stage align-2 ...",
+            s->pass, s->n_pass);
 }
 
 ap_status ap_export(const struct ap_export_options *options, const struct ap_sink *sink,

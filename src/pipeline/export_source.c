@@ -14,7 +14,7 @@ struct role { /* what a stage trains */
     const char *model;
     const struct ap_adapter_settings *adapter; /* NULL: the whole model always */
     const char *key;                           /* of the recipe, for messages */
-    bool is_prompter;
+    int pass;                                  /* of a prompter; −1: another model */
 };
 
 static ap_status role_of(const struct ap_run *run, const char *stage, struct role *out,
@@ -23,18 +23,21 @@ static ap_status role_of(const struct ap_run *run, const char *stage, struct rol
     const struct ap_settings *s = run->s;
     int n;
     const struct ap_reward_settings *rewards = ap_settings_rewards(s, &n);
-    *out = (struct role){s->prompter.model, &s->prompter.adapter, "prompter.adapter", true};
-    if (strcmp(stage, "align") == 0 || strcmp(stage, "sft") == 0)
+    int pass = ap_run_pass_of(stage);
+    if (pass >= 0 && pass < ap_run_n_passes(run)) {
+        const struct ap_prompter_settings *p = ap_run_prompter(run, pass);
+        *out = (struct role){p->model, &p->adapter, "prompter.adapter", pass};
         return AP_OK;
-    *out = (struct role){s->target.model, &s->target.adapter, "target.adapter", false};
+    }
+    *out = (struct role){s->target.model, &s->target.adapter, "target.adapter", -1};
     if (strcmp(stage, "rlhf") == 0)
         return AP_OK;
-    *out = (struct role){s->pretrain.model, NULL, "pretrain", false};
+    *out = (struct role){s->pretrain.model, NULL, "pretrain", -1};
     if (strcmp(stage, "pretrain") == 0)
         return AP_OK;
     for (int i = 0; i < n; i++)
         if (strcmp(ap_run_reward_stage(&rewards[i]).name, stage) == 0) {
-            *out = (struct role){rewards[i].model, &rewards[i].adapter, "reward.adapter", false};
+            *out = (struct role){rewards[i].model, &rewards[i].adapter, "reward.adapter", -1};
             return AP_OK;
         }
     return ap_fail(err, AP_INVALID,
@@ -100,7 +103,10 @@ static ap_status find_in_run(struct ap_export_source *s, const struct ap_export_
                        s->stage));
     AP_TRY(ap_settings_model(run->s, role.model, &m, err));
     AP_TRY(name_of(s, m->name, s->stage, err));
-    s->meta_prompt = role.is_prompter ? ap_run_meta_prompt(run) : NULL;
+    s->meta_prompt = role.pass >= 0 ? ap_run_pass_meta(run, role.pass) : NULL;
+    if (role.pass >= 0 && ap_run_n_passes(run) > 1)
+        s->pass = role.pass + 1;
+    s->n_pass = ap_run_n_passes(run);
     s->tokenizer = ap_run_tokenizer_folder(m);
     folder = ap_run_dir_path(&run->dir, s->stage, "final");
     if (!s->tokenizer || !folder)

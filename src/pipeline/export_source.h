@@ -15,6 +15,7 @@ struct ap_export_source {
     char *tokenizer;         /* its folder */
     const char *stage;       /* of the run; NULL without one */
     const char *meta_prompt; /* what a prompter's prompts stand in; NULL: no prompter */
+    int pass, n_pass;        /* which of how many prompters, from 1; 0: there are no several */
     /* opened by ap_export_source_load */
     const struct ap_weights *base;
     struct ap_weights *own; /* of `weights` */

@@ -43,8 +43,17 @@ static void tell_models(struct ap_tell *t, const struct ap_settings *s)
         json_object_set_new(models, m->name, ap_inspect_string(from, strlen(from), SIZE_MAX));
     }
     ap_tell_set(t, "models", models);
-    ap_tell_line(t, "roles", "prompter %.60s, target %.60s", s->prompter.model, s->target.model);
-    ap_tell_text(t, "prompter", s->prompter.model);
+    char prompters[AP_PROMPTERS_MAX * 64] = "";
+    int n_prompter;
+    const struct ap_prompter_settings *p = ap_settings_prompters(s, &n_prompter);
+    for (int i = 0; i < n_prompter; i++)
+        snprintf(prompters + strlen(prompters), 64, "%s%.60s", i ? ", " : "", p[i].model);
+    ap_tell_line(t, "roles", "prompter%s %s, target %.60s", n_prompter > 1 ? "s" : "", prompters,
+                 s->target.model);
+    ap_tell_text(t, "prompter", prompters);
+    if (n_prompter > 1)
+        ap_tell_line(t, "", "the prompters rewrite one after another and learn %s",
+                     ap_settings_joint(s) ? "jointly, in align" : "in turn");
     ap_tell_text(t, "target", s->target.model);
 }
 
@@ -99,7 +108,7 @@ static void tell_settings(struct ap_tell *t, const struct ap_run *run)
 
 static int64_t steps_of(const struct ap_settings *s, const char *stage)
 {
-    if (!strcmp(stage, "align"))
+    if (ap_run_is_align(stage))
         return s->align.steps;
     return strcmp(stage, "rlhf") == 0 ? s->rlhf.steps : 0;
 }
@@ -139,6 +148,8 @@ static void tell_stages(struct ap_tell *t, const struct ap_run *run)
             tell_reward_stages(t, run, list);
         else
             tell_stage(t, run, name, list);
+    for (int pass = 1; ap_settings_joint(run->s) && pass < ap_run_n_passes(run); pass++)
+        tell_stage(t, run, ap_run_pass_stage(pass), list); /* the results of align */
     ap_tell_set(t, "stages", list);
 }
 

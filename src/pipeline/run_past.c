@@ -38,7 +38,11 @@ void ap_past_run_close(struct ap_past_run *p)
 
 const char *ap_past_run_stage(const struct ap_past_run *p)
 {
-    return ap_stage_done(&p->run.dir, "align") ? "align"
-           : ap_stage_done(&p->run.dir, "sft") ? "sft"
-                                               : NULL;
+    bool align = true, sft = true;
+    for (int pass = 0; pass < ap_run_n_passes(&p->run); pass++) {
+        const char *from = ap_run_pass_sft(&p->run, pass);
+        align = align && ap_stage_done(&p->run.dir, ap_run_pass_stage(pass));
+        sft = sft && from && ap_stage_done(&p->run.dir, from);
+    }
+    return align ? "align" : sft ? "sft" : NULL;
 }

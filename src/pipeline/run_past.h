@@ -14,7 +14,8 @@ struct ap_past_run {
 ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, const char *const *overrides,
                            size_t n_overrides, struct ap_error *err);
 void ap_past_run_close(struct ap_past_run *p);
-/* The newest finished stage of the prompter, "align" or "sft"; NULL before. */
+/* The newest stage of the prompter that is finished, of several of all of them: "align" or "sft";
+ * NULL before. */
 const char *ap_past_run_stage(const struct ap_past_run *p);
 
 #endif
