@@ -202,6 +202,7 @@ static void metrics_of(const double *by_seed, const int *drawn, const struct lay
         out[AP_AT_delta_bare] = delta_of(sum, a, l->bare);
         out[AP_AT_delta_instruct] = delta_of(sum, a, l->instruct);
         out[AP_AT_delta_rlhf] = delta_of(sum, a, l->rlhf);
+        out[AP_AT_delta_pass] = delta_of(sum, a, l->before[a] - 1);
         out[AP_AT_win_bare] = s[SUM_WIN_BARE] / n;
         out[AP_AT_win_instruct] = s[SUM_WIN_INSTRUCT] / n;
         out[AP_AT_share_bare] = share_of(sum, l, a, l->bare);
@@ -379,7 +380,8 @@ static struct bootstrap plan(const struct ap_score_table *table, int n_bootstrap
                                 .width = arm_at(table->n_arm),
                                 .bare = table->bare,
                                 .instruct = table->instruct,
-                                .rlhf = table->rlhf},
+                                .rlhf = table->rlhf,
+                                .before = table->before},
                           .per_draw = table->seeds_a_run ? table->seeds_a_run : 1,
                           .n_sample = n_bootstrap};
     assert(b.l.n_seed % b.per_draw == 0);

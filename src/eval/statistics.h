@@ -27,12 +27,8 @@ struct ap_interval ap_interval_of(double value, double *samples, int n);
 /* The one list of metrics: fields of ap_arm_statistics, keys of JSON, columns of CSV.
  *   mean             of the judge's score over prompts and seeds
  *   variance         n−1 over prompts, one answer each; the mean over seeds
-<<<<<<< HEAD
  *   delta_*          paired difference of means against bare, instruct, rlhf; NaN without that arm
-=======
- *   delta_*          paired difference of means against bare, instruct; NaN without that arm
  *   delta_pass       the same against the pass of a chain before; NaN where there is none
->>>>>>> 42452aa (rewrite goes through every prompter, export and inspect know each, and the report
 says whether a further pass helps)
  *   win_*            share of comparisons won against bare, instruct; ties one half
  *   share_*          share closed of the gap from bare, instruct to rlhf; NaN without rlhf, or when
@@ -45,12 +41,9 @@ says whether a further pass helps)
     X(variance)                                                                                    \
     X(delta_bare)                                                                                  \
     X(delta_instruct)                                                                              \
-<<<<<<< HEAD
-X(delta_rlhf)                                                                                  \
-=======
-X(delta_pass)                                                                                  \
->>>>>>> 42452aa (rewrite goes through every prompter, export and inspect know each, and the report says whether a further pass helps)
-X(win_bare)
+    X(delta_rlhf)                                                                                  \
+    X(delta_pass)                                                                                  \
+    X(win_bare)
 X(win_instruct)
 X(share_bare)
 X(share_instruct)

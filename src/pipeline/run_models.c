@@ -244,13 +244,15 @@ ap_status ap_run_trained_role(struct ap_run *run, struct ap_lm *lm,
                               const struct ap_adapter_settings *adapter, const char *who,
                               const char *stage, struct ap_owned_role *out, struct ap_error *err)
 {
+    const char *command = ap_run_is_align(stage) ? "align" : stage;
+    const char *maker = ap_run_is_align(stage) && ap_settings_joint(run->s) ? "align" : stage;
     char *final = ap_run_dir_path(&run->dir, stage, "final");
     ap_status status = final ? AP_OK : ap_fail(err, AP_MEMORY, "%s: %s: out of memory", who, stage);
     if (status == AP_OK && !ap_file_exists(final))
         status = ap_fail(err, AP_NOT_FOUND,
                          "%s: %s has no checkpoint: %s is missing; `alignpro %s RECIPE` makes it, "
                          "once %s/%s is removed",
-                         who, stage, final, stage, run->dir.path, stage);
+                         who, stage, final, command, run->dir.path, maker);
     ap_free(final);
     return status == AP_OK ? ap_run_role(run, lm, adapter, stage, out, err) : status;
 }

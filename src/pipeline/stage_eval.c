@@ -71,7 +71,7 @@ static ap_status open_judges(struct eval *e, struct ap_error *err)
     return status;
 }
 
-/* What a stage left; arm: for messages. */
+/* What a stage left. */
 static ap_status open_result(struct eval *e, const char *arm, struct ap_lm *lm,
                              const struct ap_adapter_settings *adapter, struct ap_owned_role *out,
                              struct ap_error *err)
