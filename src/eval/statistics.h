@@ -29,7 +29,6 @@ struct ap_interval ap_interval_of(double value, double *samples, int n);
  *   variance         n−1 over prompts, one answer each; the mean over seeds
  *   delta_*          paired difference of means against bare, instruct, rlhf; NaN without that arm
  *   delta_pass       the same against the pass of a chain before; NaN where there is none
-says whether a further pass helps)
  *   win_*            share of comparisons won against bare, instruct; ties one half
  *   share_*          share closed of the gap from bare, instruct to rlhf; NaN without rlhf, or when
  *                    the interval of the gap does not lie above zero (a ratio to nothing)
@@ -42,16 +41,16 @@ says whether a further pass helps)
     X(delta_bare)                                                                                  \
     X(delta_instruct)                                                                              \
     X(delta_rlhf)                                                                                  \
-    X(delta_pass)                                                                                  \
-    X(win_bare)
-X(win_instruct)
-X(share_bare)
-X(share_instruct)
-X(kl)
-X(rewrite_tokens)
-X(answer_tokens)
-X(rewrite_ended)
-X(answer_ended)
+    X(win_bare)                                                                                    \
+    X(win_instruct)                                                                                \
+    X(share_bare)                                                                                  \
+    X(share_instruct)                                                                              \
+    X(kl)                                                                                          \
+    X(rewrite_tokens)                                                                              \
+    X(answer_tokens)                                                                               \
+    X(rewrite_ended)                                                                               \
+    X(answer_ended)                                                                                \
+    X(delta_pass)
 
 /* One arm under one judge, over the prompts and seeds that every arm has. */
 struct ap_arm_statistics {

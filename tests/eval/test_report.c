@@ -204,6 +204,27 @@ static void test_sentences_of_a_gain(void **state)
     ap_buffer_free(&text);
 }
 
+/* A further pass is told against the last before it that was evaluated. */
+static void test_sentences_of_passes(void **state)
+{
+    (void)state;
+    static struct ap_evaluation e;
+    by_hand(&e);
+    struct ap_buffer text = sentences_of(&e);
+    check_lacks(text.data, "Rewriting on");
+    ap_buffer_free(&text);
+    strcpy(e.arms[0][1].name, "align-1");
+    strcpy(e.arms[0][2].name, "align-3");
+    e.arms[0][2].delta_pass = (struct ap_interval){0.3, 0.2, 0.4};
+    e.arms[0][3].delta_pass = (struct ap_interval){0.05, -0.02, 0.12};
+    text = sentences_of(&e);
+    check_holds(text.data,
+                "Rewriting on after pass 1 gains +0.30 [0.20, 0.40] over stopping there.");
+    check_holds(text.data, "Rewriting on after pass 3 makes no clear difference: +0.05 "
+                           "[-0.02, 0.12] over stopping there.");
+    ap_buffer_free(&text);
+}
+
 /* What is not there, not clear or not good is said so. */
 static void test_sentences_of_doubt(void **state)
 {
@@ -474,6 +495,7 @@ int main(void)
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_order_of_rows),
         cmocka_unit_test(test_sentences_of_a_gain),
+        cmocka_unit_test(test_sentences_of_passes),
         cmocka_unit_test(test_sentences_of_doubt),
         cmocka_unit_test(test_sentences_of_one_prompt),
         cmocka_unit_test(test_guards_are_counted_by_arm),

@@ -294,6 +294,7 @@ static void test_share(void **state)
     struct ap_random r = random_of(3);
     t.instruct = 1;
     t.rlhf = 3;
+    t.before[3] = 1 + 2;
     for (int p = 0; p < 50; p++)
         for (int s = 0; s < 2; s++) {
             double x = ap_random_normal(&r), gap = 1 + 0.5 * ap_random_normal(&r);
@@ -309,6 +310,9 @@ static void test_share(void **state)
     for (int a = 0; a < 4; a++)
         assert_true(isnan(out[a].share_instruct.value) && isnan(out[a].share_instruct.low));
     check_near(out[2].delta_instruct.value, out[2].mean.value - out[1].mean.value, 1e-12, 0);
+    check_near(out[3].delta_pass.value, out[3].mean.value - out[2].mean.value, 1e-12, 0);
+    assert_true(out[3].delta_pass.low > 0 && out[3].delta_pass.low < out[3].delta_pass.value);
+    assert_true(isnan(out[2].delta_pass.value));
     ap_free(t.cells);
 }
 

@@ -285,6 +285,67 @@ static void labels(void **state)
     ap_recipe_close(b);
 }
 
+#define PROMPTERS                                                                                  \
+    "models: {m: {path: m}, k: {path: k}}\nrun: {dir: o}\n"                                        \
+    "target: {model: m}\nreward: {rule: length, length: 9}\ndata: {path: d}\nprompter:\n"          \
+    "  - {model: m, adapter: {rank: 4}, max_new_tokens: 10}\n"                                     \
+    "  - model: k\n"                                                                               \
+    "    adapter: none\n"                                                                          \
+    "    temperature: 0.5\n"
+
+/* The resolved text is a recipe of the same fingerprint; the first of a list stands in the place of
+ * the one. */
+static void a_list_of_prompters(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    struct ap_recipe *recipe, *again;
+    struct ap_buffer text = {0};
+    const char *const set[] = {"prompter.2.adapter.rank=8", "prompter.1.max_new_tokens=12",
+                               "prompter.3.model=m", "align.prompters=joint"};
+    int n;
+    check_ok(parse(&recipe, PROMPTERS, NULL, 0, &err), err);
+    const struct ap_settings *s = ap_recipe_settings(recipe);
+    const struct ap_prompter_settings *p = ap_settings_prompters(s, &n);
+    assert_int_equal(n, 2);
+    assert_false(ap_settings_joint(s));
+    assert_string_equal(p[0].model, "m");
+    assert_int_equal(p[0].max_new_tokens, 10);
+    check_near(p[0].adapter.alpha, 8, 0, 0);
+    assert_string_equal(p[1].model, "k");
+    assert_int_equal(p[1].max_new_tokens, 96);
+    assert_int_equal(p[1].adapter.rank, 0);
+    check_near(p[1].temperature, 0.5, 0, 0);
+    assert_string_equal(s->prompter.model, "m");
+    assert_int_equal(s->prompter.adapter.rank, 4);
+    assert_int_equal(s->eval.n_arms, 4); /* every pass, where nobody said what */
+    assert_string_equal(s->eval.arms[2], "align-1");
+    assert_string_equal(s->eval.arms[3], "align");
+    check_ok(ap_recipe_resolved(recipe, &text, &err), err);
+    check_ok(parse(&again, text.data, NULL, 0, &err), err);
+    assert_true(ap_recipe_fingerprint(again) == ap_recipe_fingerprint(recipe));
+    ap_buffer_clear(&text);
+    check_ok(ap_recipe_differences(recipe, again, AP_DIFFER_ANY, &text, &err), err);
+    assert_string_equal(text.data, "");
+    ap_recipe_close(again);
+    check_ok(parse(&again, PROMPTERS, set, 4, &err), err);
+    p = ap_settings_prompters(ap_recipe_settings(again), &n);
+    assert_int_equal(n, 3);
+    assert_true(ap_settings_joint(ap_recipe_settings(again)));
+    assert_int_equal(p[0].max_new_tokens, 12);
+    assert_int_equal(p[1].adapter.rank, 8);
+    assert_string_equal(p[2].model, "m");
+    ap_buffer_clear(&text);
+    check_ok(ap_recipe_differences(recipe, again, AP_DIFFER_ANY, &text, &err), err);
+    check_holds(text.data, "prompter is absent there and 3 here");
+    check_holds(text.data, "prompter.1.max_new_tokens is 10 there and 12 here");
+    check_holds(text.data, "prompter.2.adapter.rank is 0 there and 8 here");
+    assert_true(ap_recipe_fingerprint(again) != ap_recipe_fingerprint(recipe));
+    ap_recipe_close(again);
+    ap_recipe_close(recipe);
+    ap_buffer_free(&text);
+}
+
 /* What differs is named in full; the order of names is no difference. */
 static void several_rewards_differ(void **state)
 {
@@ -548,6 +609,7 @@ int main(void)
         cmocka_unit_test(several_rewards_differ),
         cmocka_unit_test(differences_by_kind),
         cmocka_unit_test(labels),
+        cmocka_unit_test(a_list_of_prompters),
         cmocka_unit_test(variables_in_paths),
         cmocka_unit_test(resolved_reads_back),
         cmocka_unit_test(resolved_says_origins),

@@ -315,6 +315,49 @@ static void rewards(void **state)
     check_cases(cases, AP_LEN(cases));
 }
 
+static void lists_of_prompters(void **state)
+{
+    (void)state;
+#define LIST "run: {dir: o}\nmodels: {m: {path: x}}\nprompter:\n  - {model: m}\n  - {model: m}\n"
+    static const struct bad_case cases[] = {
+        {"run: {dir: o}\nprompter: [{model: m}]\n",
+         NULL,
+         {"r.yaml:2:20: ", "prompter.1.model: 'm' names no model under models:"}},
+        {MODELS "prompter:\n  - {model: m}\n  - {max_new_tokens: 9}\n",
+         NULL,
+         {"r.yaml:5:5: ", "prompter.2.model is missing, every prompter of the list has one"}},
+        {MODELS "prompter: [m, m]\n",
+         NULL,
+         {"r.yaml:3:12: ", "prompter.1 is a value or a list, expected keys such as {model: NAME}"}},
+        {MODELS "prompter: []\nalign: {path: p}\n", NULL, {"prompter.model is missing"}},
+        {MODELS "prompter:\n  - {model: m}\n  - {model: m, max_tokens: 9}\n",
+         NULL,
+         {"r.yaml:5:16: ", "unknown key prompter.2.max_tokens; the nearest is"}},
+        {MODELS "prompter: [{model: m}, {model: m}, {model: m}, {model: m}, {model: m}]\n",
+         NULL,
+         {"r.yaml:3:60: ", "prompter has more than 4 elements"}},
+        {LIST,
+         "prompter.max_new_tokens=9",
+         {"but prompter is a list; say of which, as in prompter.1."}},
+        {LIST, "prompter.4.model=m", {"prompter.4: the list has 2 elements, expected 3 next"}},
+        {LIST, "prompter.2.temperature=0", {"prompter.2.temperature is '0', expected a number"}},
+        {LIST "run: {context: 90}\n", NULL, {"run is given twice"}},
+        {LIST "eval: {arms: [align-2], path: p}\ntarget: {model: m}\n",
+         NULL,
+         {"r.yaml:6:14: ", "eval.arms names align-2, but there are 2 prompters"}},
+        {ROLES "eval: {arms: [align-1], path: p}\n",
+         NULL,
+         {"eval.arms names align-1, but there is 1 prompter: write align, or prompter as a list"}},
+        {ROLES "align: {prompters: joint, path: p}\n",
+         NULL,
+         {"r.yaml:6:20: ", "align.prompters is joint, but there is one prompter"}},
+        {ROLES "align: {prompters: both, path: p}\n", NULL, {"one of in-turn, joint"}},
+        {ROLES "rlhf: {prompters: joint, path: p}\n", NULL, {"unknown key rlhf.prompters"}},
+    };
+    check_cases(cases, AP_LEN(cases));
+#undef LIST
+}
+
 static void variables(void **state)
 {
     (void)state;
@@ -429,6 +472,7 @@ int main(void)
         cmocka_unit_test(several_keys_together),
         cmocka_unit_test(sections_for_comparison),
         cmocka_unit_test(rewards),
+        cmocka_unit_test(lists_of_prompters),
         cmocka_unit_test(variables),
         cmocka_unit_test(files),
         cmocka_unit_test(damaged_text),
