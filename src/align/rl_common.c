@@ -8,6 +8,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 static int at_least_one(int n)
 {
@@ -303,15 +304,16 @@ bool ap_rl_passed(struct ap_stage *stage, int64_t step, ap_monitor monitor, doub
 bool ap_rl_too_far(struct ap_stage *stage, const struct ap_rl_settings *settings, int64_t step,
                    const struct ap_rl_metrics *m)
 {
+    const int n = (int)strcspn(stage->name, "-"); /* align-2 has the keys of align */
     for (int k = 0; k < AP_MONITOR_COUNT; k++)
         if (ap_rl_passed(stage, step, (ap_monitor)k, m->monitors[k]))
             return true;
     if (settings->kl_stop <= 0 || m->kl <= settings->kl_stop)
         return false;
     ap_sink_warn(stage->sink, stage->name,
-                 "step %lld: the KL of %.3g nats passed %s.kl_stop, %.3g; the stage ends here. A "
-                 "larger %s.kl or a lower lr goes less far",
-                 (long long)step, m->kl, stage->name, settings->kl_stop, stage->name);
+                 "step %lld: the KL of %.3g nats passed %.*s.kl_stop, %.3g; the stage ends here. A "
+                 "larger %.*s.kl or a lower lr goes less far",
+                 (long long)step, m->kl, n, stage->name, settings->kl_stop, n, stage->name);
     stage->watch.ended = "kl_stop";
     return true;
 }

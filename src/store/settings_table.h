@@ -69,7 +69,7 @@ struct ap_setting_group {
     bool none;     /* the word none in its place sets its first row to 0 */
 };
 
-#define AP_GROUPS_MAX 32
+#define AP_GROUPS_MAX 48
 #define AP_SETTINGS_MAX 512
 #define AP_NAMED_ITEMS_MAX 16 /* of one section */
 #define AP_NAMED_KEYS_MAX 40  /* rows of all named groups */
