@@ -263,6 +263,12 @@ static ap_status check_bound(struct ap_run *run, struct ap_error *err)
     ap_split split = path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
     ap_status status =
         need(run, path, split, any, "a test prompt; set data.split.test or eval.path", err);
+    if (status == AP_OK && run->s->n_prompters > 1)
+        status =
+            ap_fail(err, AP_UNSUPPORTED,
+                    "the ceiling is known of one prompter, the recipe has a list of %d; give it "
+                    "one",
+                    run->s->n_prompters);
     if (status == AP_OK && !(run->s->bound.kl > 0))
         status = ap_fail(err, AP_INVALID,
                          "bound.kl: auto is align.kl, which is 0, and without a leash there is no "

@@ -148,6 +148,13 @@ static ap_status check_prompters(const struct ap_recipe *recipe, struct ap_error
         ap_fail(err, AP_INVALID,
                 "align.prompters is joint, but there is one prompter; write prompter as a list");
         status = refuse(recipe, "align.prompters", err);
+    } else if (s->n_prompters > 1 && s->align.valid_every > 0) {
+        ap_fail(
+            err, AP_UNSUPPORTED,
+            "align.valid_every is %d, expected 0 with a list of prompters: only a single one is "
+            "validated; leave it out",
+            s->align.valid_every);
+        status = refuse(recipe, "align.valid_every", err);
     }
 out:
     return status;
