@@ -5,6 +5,7 @@
 #define AP_ALIGN_REWARD_H
 
 #include "align/lm.h"
+#include "align/program.h"
 #include "base/progress.h"
 #include "store/settings.h"
 
@@ -41,13 +42,6 @@ ap_status ap_reward_implicit(struct ap_reward *out, const struct ap_lm *lm,
 ap_status ap_reward_rule(struct ap_reward *out, const char *rule, const char *pattern,
                          double length, struct ap_error *err);
 
-struct ap_command {
-    char *const *words; /* one: a line for /bin/sh; several: a program and its arguments. n ≥ 1, at
-                           most AP_LIST_MAX */
-    int n;
-    const char *folder; /* absolute; where it works */
-    double timeout;     /* most seconds without an answer while questions are open */
-};
 /* A program that scores, docs/formats.md "A reward of your own". Started at once (so that one that
  * is not there is found early), kept between calls, started once more when it ends in a call, its
  * group killed at free. Copies command; borrows sink, which gets the first lines of its standard
