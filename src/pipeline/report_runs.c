@@ -144,8 +144,9 @@ static ap_status check_arms(const struct opened *a, const struct opened *b, stru
     ap_status status;
     AP_TRY(check_names(a, b, "eval.arms", x->arms, x->n_arms, y->arms, y->n_arms, err));
     AP_TRY(check_names(b, a, "eval.arms", y->arms, y->n_arms, x->arms, x->n_arms, err));
-    AP_TRY(check_names(a, b, "eval.judges", x->judges, x->n_judges, y->judges, y->n_judges, err));
-    AP_TRY(check_names(b, a, "eval.judges", y->judges, y->n_judges, x->judges, x->n_judges, err));
+    int n_x = ap_settings_n_scoring(settings_of(a)), n_y = ap_settings_n_scoring(settings_of(b));
+    AP_TRY(check_names(a, b, "eval.judges", x->judges, n_x, y->judges, n_y, err));
+    AP_TRY(check_names(b, a, "eval.judges", y->judges, n_y, x->judges, n_x, err));
 out:
     return status;
 }
@@ -214,7 +215,7 @@ static ap_status add_cell(struct ap_comparison *c, const struct opened *runs, in
             evaluated[cell.n_run++] = (struct ap_evaluated_run){runs[i].path, runs[i].past.run.db};
         }
     const struct ap_cell_source source = {evaluated, s->eval.arms, s->eval.judges, s->eval.n_arms,
-                                          s->eval.n_judges};
+                                          ap_settings_n_scoring(s)};
     return ap_comparison_add(c, &cell, &source, (uint64_t)settings_of(&runs[0])->run.seed, err);
 }
 

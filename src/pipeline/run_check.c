@@ -79,12 +79,12 @@ static ap_status check_model(struct ap_run *run, const char *name, const char *k
 }
 
 /* What a shell makes of a line is not known before it runs. */
-static ap_status check_command(const struct ap_reward_settings *r, const char *key,
+static ap_status check_command(int n, char *const *words, const char *folder, const char *key,
                                struct ap_error *err)
 {
-    if (r->n_command == 0)
+    if (n == 0)
         return AP_OK;
-    ap_status status = ap_child_check(r->n_command > 1 ? r->command[0] : "/bin/sh", r->folder, err);
+    ap_status status = ap_child_check(n > 1 ? words[0] : "/bin/sh", folder, err);
     return status == AP_OK ? AP_OK : ap_fail_prefix(err, status, "%s.command", key);
 }
 
@@ -111,7 +111,13 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
                  r[i].name ? r[i].name : "");
         if (ap_recipe_has_reward(run->recipe) && ap_reward_is_model(&r[i]))
             AP_TRY(check_model(run, r[i].model, key, 0, &r[i].adapter, err));
-        AP_TRY(check_command(&r[i], key, err));
+        AP_TRY(check_command(r[i].n_command, r[i].command, r[i].folder, key, err));
+    }
+    for (int i = 0; i < s->n_judges; i++) {
+        char key[64];
+        snprintf(key, sizeof(key), "judges.%s", s->judges[i].name);
+        AP_TRY(check_command(s->judges[i].n_command, s->judges[i].command, s->judges[i].folder, key,
+                             err));
     }
 out:
     return status;

@@ -292,6 +292,10 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err);
 /* Whether eval is done under the settings of this recipe: eval.* may change in a run that is there.
  */
 bool ap_run_eval_done(const struct ap_run *run);
+/* stage_judges.c: the judges of eval.judges that compare, when the answers are there. */
+ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts,
+                        struct ap_error *err);
+bool ap_run_judges_done(const struct ap_run *run);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);

@@ -62,7 +62,7 @@ static ap_status open_judges(struct eval *e, struct ap_error *err)
 {
     const struct ap_eval_settings *s = &e->run->s->eval;
     ap_status status = ap_run_reward_open(e->run, true, &e->reward, err);
-    for (int i = 0; status == AP_OK && i < s->n_judges; i++) {
+    for (int i = 0; status == AP_OK && i < ap_settings_n_scoring(e->run->s); i++) {
         if (e->n_judge == AP_JUDGES_MAX)
             return ap_fail(err, AP_LIMIT, "eval.judges: more than %d judges", AP_JUDGES_MAX);
         e->judges[e->n_judge++] =
@@ -292,7 +292,7 @@ static ap_status write_stamp(const struct ap_run *run, struct ap_buffer *out, st
 {
     ap_status status = AP_OK;
     const struct ap_eval_settings *s = &run->s->eval;
-    AP_TRY(add_list(out, s->judges, s->n_judges, err));
+    AP_TRY(add_list(out, s->judges, ap_settings_n_scoring(run->s), err));
     for (int i = 0; i < s->n_seeds; i++)
         AP_TRY(ap_buffer_printf(out, err, " %lld", (long long)s->seeds[i]));
     AP_TRY(ap_buffer_printf(out, err, " n %d prompts %lld temperature %.17g path %s\n", s->n,
@@ -402,7 +402,7 @@ bool ap_run_eval_done(const struct ap_run *run)
     for (int k = 0; done && round_at(&run->s->eval, k, &round); k++)
         done = is_there(names, &round);
     ap_free(names);
-    return done;
+    return done && ap_run_judges_done(run);
 }
 
 static ap_status run_arms(struct eval *e, struct ap_error *err)
@@ -463,6 +463,7 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
     AP_TRY(open_roles(&e, err));
     AP_TRY(renew_rows(run, err));
     AP_TRY(run_arms(&e, err));
+    AP_TRY(ap_run_judges(run, &e.prompts, err));
     AP_TRY(ap_run_eval_events(run, err)); /* before DONE: a kill between them makes both again */
     snprintf(json, sizeof(json), "{\"prompts\": %d}", e.prompts.n);
     AP_TRY(ap_stage_finish(&run->dir, "eval", json, err));

@@ -3,7 +3,7 @@
  *
  * WAL lets a user query while a run goes on; synchronous=FULL makes what was committed outlive a
  * power cut. Entry points: ap_database_open, _open_read, ap_database_begin, ap_database_metric,
- * _rollout, _evaluation, _score, _guard, _bound. */
+ * _rollout, _evaluation, _score, _guard, _bound, _verdict. */
 #include "store/database_inner.h"
 
 #include "base/file.h"
@@ -30,6 +30,12 @@ static const char bounds_table[] =
     " policy TEXT NOT NULL, record INTEGER NOT NULL, rewrite INTEGER NOT NULL,"
     " answer INTEGER NOT NULL, reward REAL, kl REAL, logp REAL, logq REAL, ended INTEGER NOT NULL,"
     " PRIMARY KEY(policy, record, rewrite, answer)) WITHOUT ROWID";
+
+static const char verdicts_table[] =
+    "CREATE TABLE IF NOT EXISTS verdicts("
+    " judge TEXT NOT NULL, arm TEXT NOT NULL, against TEXT NOT NULL, seed INTEGER NOT NULL,"
+    " record INTEGER NOT NULL, reply_ab TEXT, reply_ba TEXT, outcome TEXT NOT NULL,"
+    " PRIMARY KEY(judge, arm, against, seed, record)) WITHOUT ROWID";
 
 static const char schema[] =
     "BEGIN IMMEDIATE;"
@@ -82,6 +88,13 @@ static const char *const statements[AP_SQL_COUNT] = {
     [AP_SQL_BOUND] = "INSERT OR REPLACE INTO bounds VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
     [AP_SQL_EACH_BOUND] = "SELECT policy, record, rewrite, answer, reward, kl, logp, logq, ended "
                           "FROM bounds ORDER BY policy, record, rewrite, answer",
+    [AP_SQL_FORGET_VERDICTS] = "DELETE FROM verdicts WHERE (arm = ?1 OR against = ?1) "
+                               "AND seed = ?2",
+    [AP_SQL_FORGET_JUDGE] = "DELETE FROM verdicts WHERE judge = ?1",
+    [AP_SQL_VERDICT] = "INSERT OR REPLACE INTO verdicts VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    [AP_SQL_EACH_VERDICT] =
+        "SELECT judge, arm, against, seed, record, reply_ab, reply_ba, outcome FROM verdicts "
+        "ORDER BY judge, arm, against, seed, record",
 };
 
 ap_status ap_database_fail(const struct ap_database *db, const char *action, struct ap_error *err)
@@ -173,6 +186,7 @@ static ap_status prepare_all(struct ap_database *db, struct ap_error *err)
     AP_TRY(prepare(db, 0, AP_SQL_FORGET_GUARDS, err));
     AP_TRY(run_sql(db, guards_table, "cannot make its tables", err));
     AP_TRY(run_sql(db, bounds_table, "cannot make its tables", err));
+    AP_TRY(run_sql(db, verdicts_table, "cannot make its tables", err));
     AP_TRY(prepare(db, AP_SQL_FORGET_GUARDS, AP_SQL_COUNT, err));
 out:
     return status;
@@ -192,7 +206,9 @@ static ap_status prepare_reading(struct ap_database *db, struct ap_error *err)
     if (has_column(db, "guards", "guard"))
         AP_TRY(prepare(db, AP_SQL_FORGET_GUARDS, AP_SQL_FORGET_BOUNDS, err));
     if (has_column(db, "bounds", "logq"))
-        AP_TRY(prepare(db, AP_SQL_FORGET_BOUNDS, AP_SQL_COUNT, err));
+        AP_TRY(prepare(db, AP_SQL_FORGET_BOUNDS, AP_SQL_FORGET_VERDICTS, err));
+    if (has_column(db, "verdicts", "outcome"))
+        AP_TRY(prepare(db, AP_SQL_FORGET_VERDICTS, AP_SQL_COUNT, err));
 out:
     return status;
 }
@@ -386,7 +402,7 @@ ap_status ap_database_forget(struct ap_database *db, const char *arm, int64_t se
                              struct ap_error *err)
 {
     static const ap_statement all[] = {AP_SQL_FORGET_EVALUATIONS, AP_SQL_FORGET_SCORES,
-                                       AP_SQL_FORGET_GUARDS};
+                                       AP_SQL_FORGET_GUARDS, AP_SQL_FORGET_VERDICTS};
     return delete_all(db, all, AP_LEN(all), arm, seed, err);
 }
 
@@ -483,4 +499,26 @@ ap_status ap_database_bound(struct ap_database *db, const struct ap_bound_record
 ap_status ap_database_forget_bounds(struct ap_database *db, struct ap_error *err)
 {
     return execute(db, AP_SQL_FORGET_BOUNDS, "cannot drop old rows", err);
+}
+
+ap_status ap_database_verdict(struct ap_database *db, const struct ap_verdict_record *r,
+                              struct ap_error *err)
+{
+    sqlite3_stmt *s = db->statement[AP_SQL_VERDICT];
+    bind_text(s, 1, r->judge);
+    bind_text(s, 2, r->arm);
+    bind_text(s, 3, r->against);
+    bind_int(s, 4, r->seed);
+    bind_int(s, 5, (int64_t)r->record);
+    bind_text(s, 6, r->reply_ab);
+    bind_text(s, 7, r->reply_ba);
+    bind_text(s, 8, r->outcome);
+    return execute(db, AP_SQL_VERDICT, "cannot write a verdict", err);
+}
+
+ap_status ap_database_forget_verdicts(struct ap_database *db, const char *judge,
+                                      struct ap_error *err)
+{
+    bind_text(db->statement[AP_SQL_FORGET_JUDGE], 1, judge);
+    return execute(db, AP_SQL_FORGET_JUDGE, "cannot drop verdicts", err);
 }

@@ -80,6 +80,20 @@ ap_status ap_database_bound(struct ap_database *db, const struct ap_bound_record
                             struct ap_error *err);
 ap_status ap_database_forget_bounds(struct ap_database *db, struct ap_error *err); /* all */
 
+/* verdicts: what a judge that compares said of one pair of answers of one seed. Replies NULL where
+ * none came, or where the answers were equal and it was not asked. */
+struct ap_verdict_record {
+    const char *judge, *arm, *against;
+    int64_t seed;
+    uint64_t record;
+    const char *reply_ab, *reply_ba; /* to the question where A is the arm's; is against's */
+    const char *outcome;             /* align/judge.h, ap_outcome_name */
+};
+ap_status ap_database_verdict(struct ap_database *db, const struct ap_verdict_record *r,
+                              struct ap_error *err);
+ap_status ap_database_forget_verdicts(struct ap_database *db, const char *judge,
+                                      struct ap_error *err);
+
 /* Rows back, in primary-key order; text pointers are valid during the call. Return AP_OK to go on.
  */
 typedef ap_status (*ap_metric_fn)(void *context, const char *stage, int64_t step, const char *name,
@@ -100,7 +114,10 @@ ap_status ap_database_each_guard(struct ap_database *db, ap_guard_fn fn, void *c
 typedef ap_status (*ap_bound_fn)(void *context, const struct ap_bound_record *r);
 ap_status ap_database_each_bound(struct ap_database *db, ap_bound_fn fn, void *context,
                                  struct ap_error *err);
-/* Evaluations, scores and guards of one arm and seed, dropped before that pair is run again. */
+typedef ap_status (*ap_verdict_fn)(void *context, const struct ap_verdict_record *r);
+ap_status ap_database_each_verdict(struct ap_database *db, ap_verdict_fn fn, void *context,
+                                   struct ap_error *err);
+/* Evaluations, scores, guards and verdicts of one arm and seed, dropped before that pair is run again. */
 ap_status ap_database_forget(struct ap_database *db, const char *arm, int64_t seed,
                              struct ap_error *err);
 

@@ -26,6 +26,10 @@ typedef enum ap_statement {
     AP_SQL_FORGET_BOUNDS, /* from here on: of the table bounds */
     AP_SQL_BOUND,
     AP_SQL_EACH_BOUND,
+    AP_SQL_FORGET_VERDICTS, /* from here on: of the table verdicts */
+    AP_SQL_FORGET_JUDGE,
+    AP_SQL_VERDICT,
+    AP_SQL_EACH_VERDICT,
     AP_SQL_COUNT,
 } ap_statement;
 

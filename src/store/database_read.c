@@ -1,6 +1,6 @@
 /* Rows of run.db back, in the order of their primary keys.
  * Entry points: ap_database_each_metric, _each_evaluation, _each_score, _each_guard,
- * _each_bound. */
+ * _each_bound, _each_verdict. */
 #include "store/database_inner.h"
 
 #include <math.h>
@@ -124,5 +124,28 @@ ap_status ap_database_each_bound(struct ap_database *db, ap_bound_fn fn, void *c
 {
     return db->statement[AP_SQL_EACH_BOUND]
                ? each_row(db, AP_SQL_EACH_BOUND, bound_row, &fn, context, err)
+               : AP_OK;
+}
+
+static ap_status verdict_row(sqlite3_stmt *s, const void *fn, void *context)
+{
+    const struct ap_verdict_record r = {
+        .judge = text_at(s, 0),
+        .arm = text_at(s, 1),
+        .against = text_at(s, 2),
+        .seed = sqlite3_column_int64(s, 3),
+        .record = (uint64_t)sqlite3_column_int64(s, 4),
+        .reply_ab = text_at(s, 5),
+        .reply_ba = text_at(s, 6),
+        .outcome = text_at(s, 7),
+    };
+    return (*(const ap_verdict_fn *)fn)(context, &r);
+}
+
+ap_status ap_database_each_verdict(struct ap_database *db, ap_verdict_fn fn, void *context,
+                                   struct ap_error *err)
+{
+    return db->statement[AP_SQL_EACH_VERDICT]
+               ? each_row(db, AP_SQL_EACH_VERDICT, verdict_row, &fn, context, err)
                : AP_OK;
 }

@@ -47,6 +47,10 @@ const struct ap_prompter_settings *ap_settings_prompters(const struct ap_setting
 bool ap_settings_joint(const struct ap_settings *s);
 /* The rewards whose weighted sum is the run's: those of rewards:, else the one of reward:. */
 const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s, int *n);
+/* Of eval.judges, how many score answers: they stand first. Those behind compare. */
+int ap_settings_n_scoring(const struct ap_settings *s);
+/* NULL where judges: has no such name. */
+const struct ap_judge_settings *ap_settings_pairwise(const struct ap_settings *s, const char *name);
 /* Whether the recipe has a reward at all. */
 bool ap_recipe_has_reward(const struct ap_recipe *recipe);
 /* Whether a model gives it: a classifier, or an implicit reward. */

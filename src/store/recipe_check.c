@@ -516,6 +516,66 @@ static ap_status check_noise(const struct ap_recipe *recipe, struct ap_error *er
     return AP_OK;
 }
 
+const struct ap_judge_settings *ap_settings_pairwise(const struct ap_settings *s, const char *name)
+{
+    for (int i = 0; i < s->n_judges; i++)
+        if (is(s->judges[i].name, name))
+            return &s->judges[i];
+    return NULL;
+}
+
+int ap_settings_n_scoring(const struct ap_settings *s)
+{
+    int n = 0;
+    while (n < s->eval.n_judges && !ap_settings_pairwise(s, s->eval.judges[n]))
+        n++;
+    return n;
+}
+
+/* The section of each judge that compares, its name among the names of all judges. */
+static ap_status check_pairwise(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    for (int i = 0; i < s->n_judges; i++) {
+        const struct ap_judge_settings *j = &s->judges[i];
+        char key[AP_KEY_MAX];
+        bool taken = is(j->name, "reward") || is(j->name, "world");
+        for (int k = 0; k < s->n_rewards; k++)
+            taken = taken || is(j->name, s->rewards[k].name);
+        snprintf(key, sizeof(key), "judges.%s", j->name);
+        if (taken) {
+            ap_fail(err, AP_INVALID, "%s: %s is the name of another judge; choose one of your own",
+                    key, j->name);
+            return ap_recipe_fail_at(recipe, ap_recipe_section(recipe, key), AP_INVALID, err);
+        }
+        snprintf(key, sizeof(key), "judges.%s.command", j->name);
+        if (j->n_command == 0 || !j->command[0][strspn(j->command[0], " \t\n")])
+            return need(recipe, key, "nobody would reply", err);
+        snprintf(key, sizeof(key), "judges.%s.question", j->name);
+        if (j->question[0] && (!strstr(j->question, "{a}") || !strstr(j->question, "{b}"))) {
+            ap_fail(err, AP_INVALID, "%s lacks {a} or {b}, expected both answers in it", key);
+            return refuse(recipe, key, err);
+        }
+    }
+    return AP_OK;
+}
+
+/* The first picks best-of-n, so that it must score; those that compare come last. */
+static ap_status check_judge_order(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    int n = ap_settings_n_scoring(s), i = n;
+    while (i < s->eval.n_judges && ap_settings_pairwise(s, s->eval.judges[i]))
+        i++;
+    if (i == s->eval.n_judges && (n > 0 || i == 0))
+        return AP_OK;
+    ap_fail(err, AP_INVALID,
+            "eval.judges has %s, which compares, before any that scores, or one that scores behind "
+            "it; expected those that score first",
+            s->eval.judges[n]);
+    return refuse(recipe, "eval.judges", err);
+}
+
 static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_eval_settings *e = &recipe->settings.eval;
@@ -528,13 +588,15 @@ static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct a
                 return refuse(recipe, "eval.seeds", err);
             }
     for (int i = 0; i < e->n_judges; i++) {
-        AP_TRY(check_judge(recipe, "eval.judges", e->judges[i], err));
+        if (!ap_settings_pairwise(&recipe->settings, e->judges[i]))
+            AP_TRY(check_judge(recipe, "eval.judges", e->judges[i], err));
         for (int j = 0; j < i; j++)
             if (is(e->judges[i], e->judges[j])) {
                 ap_fail(err, AP_INVALID, "eval.judges names %s twice; keep one", e->judges[i]);
                 return refuse(recipe, "eval.judges", err);
             }
     }
+    AP_TRY(check_judge_order(recipe, err));
 out:
     return status;
 }
@@ -670,6 +732,7 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     ap_status status;
     AP_TRY(check_models(recipe, err));
     AP_TRY(check_rewards(recipe, err));
+    AP_TRY(check_pairwise(recipe, err));
     AP_TRY(check_split(recipe, err));
     AP_TRY(check_sft(recipe, err));
     AP_TRY(check_pretrain(recipe, err));

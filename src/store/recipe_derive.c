@@ -104,6 +104,16 @@ static ap_status derive_arms(struct ap_recipe *recipe, struct ap_error *err)
     return status;
 }
 
+static ap_status derive_judges(struct ap_recipe *recipe, struct ap_error *err)
+{
+    struct ap_settings *s = &recipe->settings;
+    ap_status status = AP_OK;
+    for (int i = 0; i < s->n_judges && status == AP_OK; i++)
+        if (!s->judges[i].folder[0])
+            status = ap_setting_set_text(&s->judges[i].folder, recipe->folder, err);
+    return status;
+}
+
 static ap_status derive_rl(struct ap_rl_settings *rl, struct ap_error *err)
 {
     if (rl->epochs == 0)
@@ -139,6 +149,8 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
     struct ap_settings *s = &recipe->settings;
     struct ap_setting_ref ref;
     ap_status status = derive_rewards(recipe, err);
+    if (status == AP_OK)
+        status = derive_judges(recipe, err);
     s->has_rlhf = ap_recipe_section(recipe, "rlhf")->kind != AP_ORIGIN_DEFAULT;
     s->has_dpo = ap_recipe_section(recipe, "dpo")->kind != AP_ORIGIN_DEFAULT;
     s->has_bound = ap_recipe_section(recipe, "bound")->kind != AP_ORIGIN_DEFAULT;

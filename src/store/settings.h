@@ -11,6 +11,7 @@
 #define AP_REWARDS_MAX 8
 #define AP_PROMPTERS_MAX 4
 #define AP_LIST_MAX 32
+#define AP_PAIRWISE_MAX 8
 
 struct ap_model_settings {
     char *name;      /* the key under models: */
@@ -76,6 +77,17 @@ struct ap_reward_settings {
     bool normalise; /* fix gain and bias on the target's bare answers, math.md (9) */
     char *trained;  /* folder of a reward that is trained already; "" to train one */
     char *pairs;    /* all | half-a | half-b: of the training pairs, by hash of the prompt */
+};
+
+/* A judge that compares two answers (align/judge_pairs.h). */
+struct ap_judge_settings {
+    char *name;                 /* the key under judges: */
+    char *command[AP_LIST_MAX]; /* as a reward's */
+    int n_command;
+    char *folder;   /* where the command works; absolute */
+    char *question; /* "" for the built-in one */
+    double timeout; /* most seconds that it is silent with questions open */
+    double max_bad; /* most share of pairs without a verdict that leaves a win rate */
 };
 
 struct ap_data_settings {
@@ -158,7 +170,7 @@ struct ap_eval_settings {
     int n_arms;
     int64_t seeds[AP_LIST_MAX];
     int n_seeds;
-    char *judges[AP_LIST_MAX]; /* reward, a name of rewards, or world */
+    char *judges[AP_LIST_MAX]; /* reward, a name of rewards, or world; behind those of judges */
     int n_judges;
     int n;                     /* best-of-n */
     int64_t prompts;           /* most test prompts; 0 for all */
@@ -239,6 +251,8 @@ struct ap_settings {
     struct ap_reward_settings reward; /* when there is but one */
     struct ap_reward_settings rewards[AP_REWARDS_MAX];
     int n_rewards; /* 0: `reward` it is; ap_settings_rewards looks at both */
+    struct ap_judge_settings judges[AP_PAIRWISE_MAX];
+    int n_judges;
     struct ap_data_settings data;
     struct ap_pretrain_settings pretrain;
     struct ap_sft_settings sft;

@@ -134,6 +134,22 @@ static const struct ap_setting reward_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_judge_settings
+static const struct ap_setting judge_rows[] = {
+    ROW("command", TEXT_LIST, command, "", LIST(n_command),
+        FLAGS(AP_SETTING_WHOLE | AP_SETTING_HARMLESS),
+        HELP("a program that replies to JSON lines (docs/formats.md): a shell line, or its words")),
+    ROW("folder", PATH, folder, "", FLAGS(AP_SETTING_HARMLESS),
+        HELP("where the command works; empty for the recipe's own folder")),
+    ROW("question", TEXT, question, "", FLAGS(AP_SETTING_HARMLESS),
+        HELP("with {context}, {prompt}, {a}, {b} in it; empty for the built-in one")),
+    ROW("timeout", REAL, timeout, "60", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most seconds that the command may take for one reply, its start included")),
+    ROW("max_bad", REAL, max_bad, "20%", RANGE(0, 1), FLAGS(AP_SETTING_SHARE | AP_SETTING_HARMLESS),
+        HELP("share of pairs without a verdict above which no win rate is told")),
+};
+#undef OWNER
+
 #define OWNER struct ap_data_settings
 static const struct ap_setting data_rows[] = {
     ROW("path", PATH, path, "",
@@ -301,8 +317,7 @@ static const struct ap_setting eval_rows[] = {
     ROW("seeds", INT64_LIST, seeds, "1", LIST(n_seeds), RANGE(0, INT64_MOST),
         FLAGS(AP_SETTING_HARMLESS), HELP("sampling seeds, the same for every arm")),
     ROW("judges", TEXT_LIST, judges, "reward", LIST(n_judges), FLAGS(AP_SETTING_HARMLESS),
-        HELP(
-            "who scores the answers: reward; a name of rewards; world, the bundled world's score")),
+        HELP("who judges: reward, a name of rewards, world; behind those names of judges")),
     ROW("n", INT, n, "8", RANGE(2, 4096), FLAGS(AP_SETTING_HARMLESS),
         HELP("rewrites of best-of-n, answers of best-of-n-answers")),
     ROW("prompts", INT64, prompts, "0", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
@@ -445,6 +460,9 @@ static const struct ap_named_section named[] = {
     {"prompter", offsetof(struct ap_settings, prompters), sizeof(struct ap_prompter_settings),
      offsetof(struct ap_settings, n_prompters), offsetof(struct ap_prompter_settings, name),
      AP_PROMPTERS_MAX, 1, true},
+    {"judges", offsetof(struct ap_settings, judges), sizeof(struct ap_judge_settings),
+     offsetof(struct ap_settings, n_judges), offsetof(struct ap_judge_settings, name),
+     AP_PAIRWISE_MAX, 24, false},
 };
 
 static const struct ap_setting_group groups[] = {
@@ -472,6 +490,10 @@ static const struct ap_setting_group groups[] = {
      .base = offsetof(struct ap_prompter_settings, adapter),
      .named = &named[2],
      .none = true},
+    {.prefix = "judges.NAME",
+     .help = "judges that compare an arm's answers with another's, by a name of your choice",
+     ROWS(judge_rows),
+     .named = &named[3]},
     {.prefix = "prompter",
      .help = "the model that rewrites",
      ROWS(prompter_rows),
@@ -588,7 +610,7 @@ static const struct ap_setting_group groups[] = {
 };
 _Static_assert(AP_LEN(groups) <= AP_GROUPS_MAX, "AP_GROUPS_MAX");
 _Static_assert(AP_LEN(model_rows) + AP_LEN(reward_rows) + AP_LEN(prompter_rows) +
-                       2 * AP_LEN(adapter_rows) <=
+                       2 * AP_LEN(adapter_rows) + AP_LEN(judge_rows) <=
                    AP_NAMED_KEYS_MAX,
                "AP_NAMED_KEYS_MAX");
 _Static_assert(AP_MODELS_MAX <= AP_NAMED_ITEMS_MAX && AP_REWARDS_MAX <= AP_NAMED_ITEMS_MAX,

@@ -72,8 +72,8 @@ struct ap_setting_group {
 #define AP_GROUPS_MAX 48
 #define AP_SETTINGS_MAX 512
 #define AP_NAMED_ITEMS_MAX 16 /* of one section */
-#define AP_NAMED_KEYS_MAX 40  /* rows of all named groups */
-#define AP_NAMED_GROUPS_MAX 5
+#define AP_NAMED_KEYS_MAX 48  /* rows of all named groups */
+#define AP_NAMED_GROUPS_MAX 6
 #define AP_KEY_MAX 160 /* bytes of a whole key, with its terminator */
 
 /* Groups in the order in which they are written; those of named sections come first. */
