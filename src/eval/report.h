@@ -74,6 +74,11 @@ ap_status ap_evaluation_cautions(const struct ap_evaluation *e,
                                  const char *const *unasked, int n_unasked, struct ap_buffer *out,
                                  struct ap_error *err);
 
+/* What a judge that compares found: a sentence an arm and other arm; nothing without verdicts. No win
+ * rate where more than max_bad of the pairs have none. */
+ap_status ap_verdict_sentences(struct ap_database *db, const char *judge, double max_bad,
+                               struct ap_buffer *out, struct ap_error *err);
+
 /* How an arm is called in what people read ("Align-Pro" for align), and what it is, in one line
  * without a full stop; what a judge is, "" for one of the user's own. Never NULL; static text. */
 const char *ap_arm_shown(const char *arm);

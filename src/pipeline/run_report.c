@@ -17,8 +17,8 @@ static ap_status evaluate(struct ap_run *run, int n_bootstrap, struct ap_evaluat
 {
     const struct ap_eval_settings *s = &run->s->eval;
     uint64_t seed = (uint64_t)run->s->run.seed;
-    ap_status status = ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges, s->n_judges,
-                                   n_bootstrap, seed, err);
+    ap_status status = ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges,
+                                   ap_settings_n_scoring(run->s), n_bootstrap, seed, err);
     if (status == AP_OK)
         status = ap_evaluate_noise(out, run->db, s->noise, s->n_noise, seed, err);
     return status == AP_OK ? ap_evaluate_texts(out, run->db, err) : status;
@@ -33,7 +33,7 @@ struct unasked {
 static struct unasked find_unasked(const struct ap_settings *s)
 {
     struct unasked out = {.n = 0};
-    for (int i = 0; i < s->eval.n_judges && out.n < AP_JUDGES_MAX; i++) {
+    for (int i = 0; i < ap_settings_n_scoring(s) && out.n < AP_JUDGES_MAX; i++) {
         bool unasked = strcmp(s->eval.judges[i], "world") == 0;
         for (int k = 0; k < s->n_rewards; k++)
             unasked = unasked || (s->rewards[k].weight == 0 &&
@@ -207,6 +207,10 @@ ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
     AP_TRY(ap_evaluation_table(evaluation, &out, err));
     AP_TRY(ap_buffer_puts(&out, "\n", err));
     AP_TRY(ap_evaluation_sentences(evaluation, &out, err));
+    for (int i = ap_settings_n_scoring(run->s); i < run->s->eval.n_judges; i++) {
+        const struct ap_judge_settings *j = ap_settings_pairwise(run->s, run->s->eval.judges[i]);
+        AP_TRY(ap_verdict_sentences(run->db, j->name, j->max_bad, &out, err));
+    }
     const struct unasked unasked = find_unasked(run->s);
     AP_TRY(
         ap_evaluation_cautions(evaluation, &run->s->monitor, unasked.names, unasked.n, &out, err));
