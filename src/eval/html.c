@@ -110,6 +110,7 @@ static void put_evaluation(struct ap_page *page, const struct ap_report_source *
     ap_page_put(page, "<h2>The arms side by side</h2>\n");
     ap_html_comparison(page, e, read);
     ap_html_noise(page, e);
+    ap_html_verdicts(page, e);
     ap_html_texts(page, source);
 }
 

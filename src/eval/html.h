@@ -77,6 +77,7 @@ void ap_html_arms(struct ap_page *page, const struct ap_evaluation *e);
 void ap_html_curves(struct ap_page *page, const struct ap_curves *curves);
 void ap_html_comparison(struct ap_page *page, const struct ap_evaluation *e,
                         const struct ap_answers_read *read);
+void ap_html_verdicts(struct ap_page *page, const struct ap_evaluation *e); /* nothing without */
 void ap_html_noise(struct ap_page *page, const struct ap_evaluation *e); /* nothing without noise */
 void ap_html_texts(struct ap_page *page, const struct ap_report_source *source);
 void ap_html_watch(struct ap_page *page, const struct ap_curves *curves);

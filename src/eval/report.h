@@ -17,6 +17,15 @@ struct ap_arm_texts {
     double answer_missing_end;
 };
 
+/* An arm's answers against another's, by a judge that compares (align/judge.h). */
+#define AP_VERDICT_ROWS_MAX 128
+struct ap_verdict_row {
+    char judge[32], arm[32], against[32];
+    int64_t n;                /* pairs */
+    struct ap_interval win;   /* ties one half, over prompts; NaN: too few pairs have a verdict */
+    double contradicted, bad; /* shares of all pairs; bad: without verdict */
+};
+
 struct ap_evaluation {
     char judges[AP_JUDGES_MAX][32];
     int n_judge, n_arm;
@@ -34,6 +43,8 @@ struct ap_evaluation {
     int n_noise;
     struct ap_interval noisy[AP_LIST_MAX][AP_JUDGES_MAX][AP_ARMS_MAX];
     /* ap_evaluate_texts */
+    struct ap_verdict_row verdicts[AP_VERDICT_ROWS_MAX]; /* ap_evaluate_verdicts */
+    int n_verdict;
     bool has_texts;
     struct ap_arm_texts texts[AP_ARMS_MAX];
 };
@@ -74,10 +85,10 @@ ap_status ap_evaluation_cautions(const struct ap_evaluation *e,
                                  const char *const *unasked, int n_unasked, struct ap_buffer *out,
                                  struct ap_error *err);
 
-/* What a judge that compares found: a sentence an arm and other arm; nothing without verdicts. No win
- * rate where more than max_bad of the pairs have none. */
-ap_status ap_verdict_sentences(struct ap_database *db, const char *judge, double max_bad,
-                               struct ap_buffer *out, struct ap_error *err);
+/* Appends the rows of a judge that compares; nothing without verdicts. Its win rate is NaN where
+ * more than max_bad of the pairs have no verdict. */
+ap_status ap_evaluate_verdicts(struct ap_evaluation *e, struct ap_database *db, const char *judge,
+                               double max_bad, uint64_t seed, struct ap_error *err);
 
 /* How an arm is called in what people read ("Align-Pro" for align), and what it is, in one line
  * without a full stop; what a judge is, "" for one of the user's own. Never NULL; static text. */

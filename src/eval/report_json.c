@@ -120,20 +120,33 @@ static json_t *texts_json(const struct ap_evaluation *e, int arm)
     return o;
 }
 
+static json_t *verdict_json(const struct ap_verdict_row *v)
+{
+    return json_pack("{s:s, s:s, s:s, s:I, s:o, s:o, s:o}", "judge", v->judge, "arm", v->arm,
+                     "against", v->against, "pairs", (json_int_t)v->n, "win",
+                     ap_interval_json(&v->win), "contradicted", real_or_null(v->contradicted),
+                     "without_verdict", real_or_null(v->bad));
+}
+
 static json_t *evaluation_json(const struct ap_evaluation *e)
 {
-    json_t *guards = json_array(), *noise = json_array(), *texts = json_array();
-    bool ok = guards && noise && texts;
+    json_t *guards = json_array(), *noise = json_array(), *texts = json_array(),
+           *verdicts = json_array();
+    bool ok = guards && noise && texts && verdicts;
     for (int a = 0; ok && a < e->n_arm && e->has_texts; a++)
         ok = json_array_append_new(texts, texts_json(e, a)) == 0;
     for (int k = 0; ok && k < e->n_noise; k++)
         ok = json_array_append_new(noise, noise_json(e, k)) == 0;
     for (int a = 0; ok && a < e->n_arm; a++)
         ok = e->n_rewrite[a] == 0 || json_array_append_new(guards, guard_json(e, a)) == 0;
+    for (int i = 0; ok && i < e->n_verdict; i++)
+        ok = json_array_append_new(verdicts, verdict_json(&e->verdicts[i])) == 0;
     if (ok)
-        return json_pack("{s:i, s:i, s:o, s:o, s:o, s:o, s:o}", "bootstrap", e->n_bootstrap,
+        return json_pack("{s:i, s:i, s:o, s:o, s:o, s:o, s:o, s:o}", "bootstrap", e->n_bootstrap,
                          "least_prompts", AP_PROMPTS_LEAST, "seeds", ap_seeds_json(e), "texts",
-                         texts, "guards", guards, "noise", noise, "judges", ap_judges_json(e));
+                         texts, "guards", guards, "noise", noise, "verdicts", verdicts, "judges",
+                         ap_judges_json(e));
+    json_decref(verdicts);
     json_decref(texts);
     json_decref(guards);
     json_decref(noise);

@@ -56,5 +56,7 @@ void ap_sentence_headline(struct ap_page *page, const struct ap_arm_statistics *
 /* The sentences of one judge, one a line, and those across judges. */
 void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, int judge);
 void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e);
+/* Of the judges that compare; ap_sentences_across has them. */
+void ap_sentences_of_verdicts(struct ap_page *page, const struct ap_evaluation *e);
 
 #endif

@@ -258,6 +258,7 @@ static void say_guarded(struct ap_page *page, const struct ap_evaluation *e, int
 
 void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e)
 {
+    ap_sentences_of_verdicts(page, e);
     for (int a = 0; a < e->n_arm && e->n_judge > 1; a++)
         say_agreement(page, e, a);
     for (int a = 0; a < e->n_arm && e->n_judge > 0; a++)

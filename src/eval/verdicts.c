@@ -1,7 +1,10 @@
-/* What the judges that compare found, from run.db's table verdicts (report.h). */
+/* What judges that compare found, from run.db's table verdicts, as rows of an evaluation.
+ * Entry points: ap_evaluate_verdicts, ap_sentences_of_verdicts. */
 #include "eval/report_page.h"
 
 #include "align/judge.h"
+#include "base/memory.h"
+#include "base/random.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -9,67 +12,146 @@
 
 #define CONTRADICTED_MUCH 0.3
 
-struct group {
-    char judge[32], arm[32], against[32];
-    int64_t counts[AP_OUTCOME_COUNT];
+/* The verdicts on one prompt, all seeds together. */
+struct prompt_points {
+    uint64_t record;
+    double points;
+    int n;
 };
 
-struct telling {
-    struct ap_page *page;
-    const char *judge; /* the only one to tell of */
+struct reading {
+    struct ap_evaluation *e;
+    const char *judge; /* the only one to read */
     double max_bad;
-    struct group group;
+    uint64_t seed;
+    struct ap_verdict_row row; /* of the arm and the other that are read now */
+    int64_t counts[AP_OUTCOME_COUNT];
+    struct prompt_points *prompts; /* owned; of that row */
+    size_t n_prompt, cap;
 };
 
-static void tell(struct telling *t)
+/* The win rate with its percentile interval over prompts. */
+static ap_status win_rate(const struct reading *r, double value, struct ap_interval *out,
+                          struct ap_error *err)
 {
-    const struct group *g = &t->group;
-    struct ap_outcome_shares s = ap_outcome_sum(g->counts, t->max_bad);
-    if (s.n == 0)
-        return;
-    ap_page_printf(t->page, "Judge %s, %s against %s: ", g->judge, ap_arm_shown(g->arm),
-                   g->against);
-    if (isnan(s.win_rate))
-        ap_page_printf(t->page, "no win rate, because %.0f%% of %lld pairs have no verdict.\n",
-                       100 * s.bad, (long long)s.n);
-    else
-        ap_page_printf(t->page,
-                       "wins %.1f%% of %lld pairs, ties one half; %.0f%% contradicted, %.0f%% "
-                       "without verdict.\n",
-                       100 * s.win_rate, (long long)s.n, 100 * s.contradicted, 100 * s.bad);
-    if (s.contradicted > CONTRADICTED_MUCH)
-        ap_page_printf(t->page,
-                       "Caution: %s contradicts itself on %.0f%% of these pairs; position decides "
-                       "more than the answers.\n",
-                       g->judge, 100 * s.contradicted);
-}
-
-/* Rows come by judge, arm and against. */
-static ap_status on_verdict(void *context, const struct ap_verdict_record *r)
-{
-    struct telling *t = context;
-    struct group *g = &t->group;
-    if (strcmp(r->judge, t->judge) != 0)
+    const int n_sample = r->e->n_bootstrap;
+    *out = (struct ap_interval){value, NAN, NAN};
+    if (isnan(value) || r->n_prompt < AP_PROMPTS_LEAST || n_sample < 1)
         return AP_OK;
-    if (strcmp(g->arm, r->arm) != 0 || strcmp(g->against, r->against) != 0) {
-        tell(t);
-        *g = (struct group){0};
-        snprintf(g->judge, sizeof(g->judge), "%s", r->judge);
-        snprintf(g->arm, sizeof(g->arm), "%s", r->arm);
-        snprintf(g->against, sizeof(g->against), "%s", r->against);
+    double *samples = ap_calloc((size_t)n_sample, sizeof(*samples));
+    if (!samples)
+        return ap_fail(err, AP_MEMORY, "verdicts: out of memory");
+    struct ap_stream stream = {.seed = r->seed, .stage = ap_stream_stage("verdict.bootstrap")};
+    for (int i = 0; i < n_sample; i++) {
+        struct ap_random random;
+        double points = 0, n = 0;
+        stream.record = (uint64_t)i;
+        ap_random_init(&random, &stream);
+        for (size_t k = 0; k < r->n_prompt; k++) {
+            const struct prompt_points *p =
+                &r->prompts[ap_random_below(&random, (uint32_t)r->n_prompt)];
+            points += p->points;
+            n += p->n;
+        }
+        samples[i] = points / n;
     }
-    for (int k = 0; k < AP_OUTCOME_COUNT; k++)
-        g->counts[k] += strcmp(r->outcome, ap_outcome_name((ap_outcome)k)) == 0;
+    *out = ap_interval_of(value, samples, n_sample);
+    ap_free(samples);
     return AP_OK;
 }
 
-ap_status ap_verdict_sentences(struct ap_database *db, const char *judge, double max_bad,
-                               struct ap_buffer *out, struct ap_error *err)
+static ap_status end_row(struct reading *r, struct ap_error *err)
 {
-    struct ap_page page = {.out = out, .err = err};
-    struct telling t = {.page = &page, .judge = judge, .max_bad = max_bad};
-    ap_status status = ap_database_each_verdict(db, on_verdict, &t, err);
+    struct ap_outcome_shares s = ap_outcome_sum(r->counts, r->max_bad);
+    if (s.n == 0)
+        return AP_OK;
+    if (r->e->n_verdict == AP_VERDICT_ROWS_MAX)
+        return ap_fail(err, AP_LIMIT, "eval.judges: more than %d comparisons of judges and arms",
+                       AP_VERDICT_ROWS_MAX);
+    struct ap_verdict_row *row = &r->e->verdicts[r->e->n_verdict++];
+    *row = r->row;
+    row->n = s.n;
+    row->contradicted = s.contradicted;
+    row->bad = s.bad;
+    return win_rate(r, s.win_rate, &row->win, err);
+}
+
+static ap_status add_points(struct reading *r, uint64_t record, double points, struct ap_error *err)
+{
+    size_t i = 0;
+    if (isnan(points))
+        return AP_OK;
+    while (i < r->n_prompt && r->prompts[i].record != record)
+        i++;
+    if (i == r->n_prompt) {
+        if (r->n_prompt == r->cap) {
+            size_t cap = r->cap ? 2 * r->cap : 64;
+            void *grown = ap_realloc(r->prompts, r->cap, cap, sizeof(*r->prompts));
+            if (!grown)
+                return ap_fail(err, AP_MEMORY, "verdicts: out of memory");
+            r->prompts = grown;
+            r->cap = cap;
+        }
+        r->prompts[r->n_prompt++] = (struct prompt_points){.record = record};
+    }
+    r->prompts[i].points += points;
+    r->prompts[i].n++;
+    return AP_OK;
+}
+
+/* Rows come by judge, arm and against. */
+static ap_status on_verdict(void *context, const struct ap_verdict_record *v)
+{
+    struct reading *r = context;
+    ap_status status = AP_OK;
+    if (strcmp(v->judge, r->judge) != 0)
+        return AP_OK;
+    if (strcmp(r->row.arm, v->arm) != 0 || strcmp(r->row.against, v->against) != 0) {
+        status = end_row(r, NULL);
+        memset(r->counts, 0, sizeof(r->counts));
+        r->n_prompt = 0;
+        snprintf(r->row.judge, sizeof(r->row.judge), "%s", v->judge);
+        snprintf(r->row.arm, sizeof(r->row.arm), "%s", v->arm);
+        snprintf(r->row.against, sizeof(r->row.against), "%s", v->against);
+    }
+    for (int k = 0; status == AP_OK && k < AP_OUTCOME_COUNT; k++)
+        if (strcmp(v->outcome, ap_outcome_name((ap_outcome)k)) == 0) {
+            r->counts[k]++;
+            status = add_points(r, v->record, ap_outcome_points((ap_outcome)k), NULL);
+        }
+    return status;
+}
+
+ap_status ap_evaluate_verdicts(struct ap_evaluation *e, struct ap_database *db, const char *judge,
+                               double max_bad, uint64_t seed, struct ap_error *err)
+{
+    struct reading r = {.e = e, .judge = judge, .max_bad = max_bad, .seed = seed};
+    ap_status status = ap_database_each_verdict(db, on_verdict, &r, err);
     if (status == AP_OK)
-        tell(&t);
-    return status == AP_OK ? page.status : status;
+        status = end_row(&r, err);
+    ap_free(r.prompts);
+    return status;
+}
+
+void ap_sentences_of_verdicts(struct ap_page *page, const struct ap_evaluation *e)
+{
+    for (int i = 0; i < e->n_verdict; i++) {
+        const struct ap_verdict_row *v = &e->verdicts[i];
+        ap_page_printf(page, "Judge %s, %s against %s: ", v->judge, ap_arm_shown(v->arm),
+                       v->against);
+        if (isnan(v->win.value))
+            ap_page_printf(page, "no win rate, because %s of %lld pairs have no verdict.\n",
+                           ap_percent(v->bad).text, (long long)v->n);
+        else
+            ap_page_printf(page,
+                           "wins %s of %lld pairs, each asked in both orders, ties one half; %s "
+                           "contradicted, %s without verdict.\n",
+                           ap_percent_with_range(v->win).text, (long long)v->n,
+                           ap_percent(v->contradicted).text, ap_percent(v->bad).text);
+        if (v->contradicted > CONTRADICTED_MUCH)
+            ap_page_printf(page,
+                           "Caution: %s contradicts itself on %s of these pairs; position decides "
+                           "more than the answers.\n",
+                           v->judge, ap_percent(v->contradicted).text);
+    }
 }

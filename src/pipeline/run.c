@@ -394,7 +394,10 @@ ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *e
         if (reached && !is_it)
             break;
         reached = is_it;
-        if ((!stage || is_it || needs(run, stage, stages[i].of)) && is_wanted(run, &stages[i]))
+        bool now = !stage || is_it || needs(run, stage, stages[i].of);
+        if (stages[i].fn == ap_run_stage_bound)
+            now = ap_run_asks_bound(run, stage);
+        if (now && is_wanted(run, &stages[i]))
             status = run_one(run, &stages[i], err);
     }
     return status;

@@ -21,6 +21,10 @@ static ap_status evaluate(struct ap_run *run, int n_bootstrap, struct ap_evaluat
                                    ap_settings_n_scoring(run->s), n_bootstrap, seed, err);
     if (status == AP_OK)
         status = ap_evaluate_noise(out, run->db, s->noise, s->n_noise, seed, err);
+    for (int i = ap_settings_n_scoring(run->s); status == AP_OK && i < s->n_judges; i++) {
+        const struct ap_judge_settings *j = ap_settings_pairwise(run->s, s->judges[i]);
+        status = ap_evaluate_verdicts(out, run->db, j->name, j->max_bad, seed, err);
+    }
     return status == AP_OK ? ap_evaluate_texts(out, run->db, err) : status;
 }
 
@@ -207,10 +211,6 @@ ap_status ap_run_summary(struct ap_run *run, char **text, struct ap_error *err)
     AP_TRY(ap_evaluation_table(evaluation, &out, err));
     AP_TRY(ap_buffer_puts(&out, "\n", err));
     AP_TRY(ap_evaluation_sentences(evaluation, &out, err));
-    for (int i = ap_settings_n_scoring(run->s); i < run->s->eval.n_judges; i++) {
-        const struct ap_judge_settings *j = ap_settings_pairwise(run->s, run->s->eval.judges[i]);
-        AP_TRY(ap_verdict_sentences(run->db, j->name, j->max_bad, &out, err));
-    }
     const struct unasked unasked = find_unasked(run->s);
     AP_TRY(
         ap_evaluation_cautions(evaluation, &run->s->monitor, unasked.names, unasked.n, &out, err));
