@@ -216,13 +216,16 @@ cmp -s "$tmp/run/eval.json" "$tmp/before.json"; note $? "noise disturbs the eval
 # -- bound --
 few="--set bound.rewrites=2 --set bound.answers=2 --set bound.scored=1"
 try "$alignpro" bound "$recipe" $few; exits 0 "bound"; out_has "prompting can reach between" "bound"
-out_has "not available: the recipe has no rlhf section" "bound without rlhf"
+grep -q "not available" "$tmp/out"; [ $? = 1 ]; note $? "bound with rlhf has every term"
 grep -q '"check": "' "$tmp/run/bound.json"; note $? "bound.json without the check"
 grep -q "How far prompting can get" "$tmp/run/report.html"; note $? "report.html without the bound"
 try "$alignpro" bound "$recipe" $few --set bound.bootstrap=9; exits 0 "bound again"
 err_has "bound     is there already" "bound again"
 try "$alignpro" bound "$recipe" --set bound.answers=1; refused 1 "bound.answers" "bound with one answer"
-try "$alignpro" bound "$recipe" --dry-run; exits 0 "bound --dry-run"; out_has "bound" "bound --dry-run"
+sed -e '/^rlhf/d' -e 's/, rlhf//' "$recipe" >"$tmp/norlhf.yaml"
+try "$alignpro" bound "$tmp/norlhf.yaml" --dry-run --set run.dir=norlhf; exits 0 "bound --dry-run"; out_has "bound" "bound --dry-run"
+try "$alignpro" bound "$tmp/norlhf.yaml" $few --set run.dir=norlhf; exits 0 "bound without rlhf"
+out_has "not available: the recipe has no rlhf section" "bound without rlhf"
 try "$alignpro" run "$recipe"; exits 0 "run without a bound section"
 grep -q "^bound " "$tmp/err"; [ $? = 1 ]; note $? "run does not ask for a bound of its own"
 
