@@ -289,10 +289,18 @@ static ap_status count_missing(struct ap_run *run, const char *stage, void *cont
     return AP_OK;
 }
 
+/* Of a list of prompters the table knows the first one's model only: its stages are trained. */
+static bool may_take(const struct ap_run *run, const char *stage)
+{
+    bool of_list =
+        run->s->n_prompters > 1 && (strcmp(stage, "sft") == 0 || strcmp(stage, "align") == 0);
+    return run->s->run.n_from > 0 && ap_share_knows(stage) && !of_list;
+}
+
 bool ap_share_has(const struct ap_run *run, const char *stage)
 {
     int n_missing = 0;
-    if (run->s->run.n_from == 0 || !ap_share_knows(stage))
+    if (!may_take(run, stage))
         return false;
     each((struct ap_run *)(uintptr_t)run, stage, count_missing, &n_missing, NULL);
     return n_missing == 0;
@@ -452,7 +460,7 @@ out:
 
 ap_status ap_share_take(struct ap_run *run, const char *stage, bool *taken, struct ap_error *err)
 {
-    *taken = run->s->run.n_from > 0 && ap_share_knows(stage);
+    *taken = may_take(run, stage);
     return *taken ? each(run, stage, take_one, taken, err) : AP_OK;
 }
 

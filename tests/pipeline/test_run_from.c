@@ -211,6 +211,25 @@ static void test_data_that_change_in_the_middle_are_remembered(void **state)
 
 /* -- errors -- */
 
+/* A list's later prompters are not in the table of what reaches a stage. */
+static void test_a_list_of_prompters_is_trained(void **state)
+{
+    const char *folder = *state;
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.reward = "rule: length, length: 12";
+    r.arms = "bare, align";
+    r.prompter = "\n  - {model: prompter, adapter: {rank: 4}, meta_prompt: \"{prompt}\", "
+                 "max_new_tokens: 8}\n  - {model: prompter, adapter: {rank: 4}, meta_prompt: "
+                 "\"{prompt}\", max_new_tokens: 8}";
+    put_recipe(folder, "recipe.yaml", &r);
+    run_must(&p, folder, "one", "align.prompters=joint");
+    run_must(&p, folder, "two", "align.prompters=joint", "run.from=one");
+    assert_false(was_taken(&p, "sft"));
+    assert_false(was_taken(&p, "align"));
+    check_same_results(in_folder(folder, "one"), in_folder(folder, "two"));
+}
+
 static void test_run_from_must_be_another_run(void **state)
 {
     const char *folder = *state;
@@ -266,6 +285,7 @@ int main(void)
         WITH_FOLDER(test_best_of_n_and_several_rewards_are_taken_over),
         WITH_FOLDER(test_what_reaches_a_stage_makes_it_be_trained),
         WITH_FOLDER(test_data_that_change_in_the_middle_are_remembered),
+        WITH_FOLDER(test_a_list_of_prompters_is_trained),
         WITH_FOLDER(test_run_from_must_be_another_run),
         WITH_FOLDER(test_killed_while_stages_are_taken_over),
     };
