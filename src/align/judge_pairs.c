@@ -2,8 +2,8 @@
 #include "align/judge_pairs.h"
 
 #include "base/buffer.h"
+#include "base/memory.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 const char ap_judge_question[] =
@@ -16,8 +16,8 @@ const char ap_judge_question[] =
 void ap_judged_free(struct ap_judged *judged, int n)
 {
     for (int i = 0; i < n; i++) {
-        free(judged[i].first);
-        free(judged[i].second);
+        ap_free(judged[i].first);
+        ap_free(judged[i].second);
         judged[i].first = judged[i].second = NULL;
     }
 }
@@ -73,38 +73,40 @@ ap_status ap_judge_pairs(const struct ap_asker *asker, const char *question,
                          const struct ap_pair *pairs, int n, struct ap_judged *out,
                          struct ap_error *err)
 {
+    const size_t room = 2 * (size_t)n + 1;
     ap_status status = AP_OK;
     int n_asked = 0;
-    memset(out, 0, (size_t)n * sizeof(*out));
-    char **questions = calloc(2 * (size_t)n + 1, sizeof(*questions));
-    char **replies = calloc(2 * (size_t)n + 1, sizeof(*replies));
-    if (questions == NULL || replies == NULL) {
+    char **questions = ap_calloc(room, sizeof(*questions));
+    char **replies = ap_calloc(room, sizeof(*replies)), ***slots = ap_calloc(room, sizeof(*slots));
+    if (!questions || !replies || !slots) {
         status = ap_fail(err, AP_MEMORY, "judge: no memory for %d pairs; free some memory", n);
         goto out;
     }
     for (int i = 0; i < n; i++) {
-        if (strcmp(pairs[i].arm, pairs[i].baseline) == 0) {
-            out[i].outcome = AP_OUTCOME_SAME;
-            continue;
-        }
-        for (int swapped = 0; swapped < 2; swapped++)
+        out[i].outcome =
+            strcmp(pairs[i].arm, pairs[i].baseline) == 0 ? AP_OUTCOME_SAME : AP_OUTCOME_NONE;
+        for (int swapped = 0; swapped < 2 && out[i].outcome != AP_OUTCOME_SAME; swapped++) {
+            char **slot = swapped ? &out[i].second : &out[i].first;
+            if (*slot)
+                continue;
             AP_TRY(ap_judge_render(question ? question : ap_judge_question, &pairs[i], swapped,
-                                   &questions[n_asked++], err));
+                                   &questions[n_asked], err));
+            slots[n_asked++] = slot;
+        }
     }
     if (n_asked > 0)
         status = asker->ask(asker->self, questions, n_asked, replies, err);
-    for (int i = 0, at = 0; i < n; i++) {
-        if (out[i].outcome == AP_OUTCOME_SAME)
-            continue;
-        out[i].first = replies[at++];
-        out[i].second = replies[at++];
-        out[i].outcome =
-            ap_outcome_of(ap_verdict_parse(out[i].first), ap_verdict_parse(out[i].second));
-    }
+    for (int k = 0; k < n_asked; k++)
+        *slots[k] = replies[k];
+    for (int i = 0; i < n; i++)
+        if (out[i].outcome != AP_OUTCOME_SAME)
+            out[i].outcome =
+                ap_outcome_of(ap_verdict_parse(out[i].first), ap_verdict_parse(out[i].second));
 out:
-    for (int i = 0; questions != NULL && i < n_asked; i++)
-        free(questions[i]);
-    free(questions);
-    free(replies);
+    for (int i = 0; questions && i < n_asked; i++)
+        ap_free(questions[i]);
+    ap_free(questions);
+    ap_free(replies);
+    ap_free(slots);
     return status;
 }

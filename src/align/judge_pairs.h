@@ -38,8 +38,9 @@ extern const char ap_judge_question[];
 ap_status ap_judge_render(const char *question, const struct ap_pair *pair, bool swapped,
                           char **out, struct ap_error *err);
 
-/* Judges n pairs into out[n], for ap_judged_free also after a failure: what was judged stays. Pairs
- * with equal answers are not asked. question NULL: ap_judge_question. */
+/* Judges n pairs into out[n], for ap_judged_free also after a failure: what was judged stays. A
+ * reply that out holds already (owned; NULL: none) is kept and not asked for again; pairs with
+ * equal answers are not asked at all. question NULL: ap_judge_question. */
 ap_status ap_judge_pairs(const struct ap_asker *asker, const char *question,
                          const struct ap_pair *pairs, int n, struct ap_judged *out,
                          struct ap_error *err);

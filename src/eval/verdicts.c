@@ -26,13 +26,13 @@ struct reading {
     uint64_t seed;
     struct ap_verdict_row row; /* of the arm and the other that are read now */
     int64_t counts[AP_OUTCOME_COUNT];
-    struct prompt_points *prompts; /* owned; of that row */
+    struct prompt_points *prompts; /* owned; of that row, by record */
     size_t n_prompt, cap;
+    struct ap_error *err;
 };
 
 /* The win rate with its percentile interval over prompts. */
-static ap_status win_rate(const struct reading *r, double value, struct ap_interval *out,
-                          struct ap_error *err)
+static ap_status win_rate(const struct reading *r, double value, struct ap_interval *out)
 {
     const int n_sample = r->e->n_bootstrap;
     *out = (struct ap_interval){value, NAN, NAN};
@@ -40,7 +40,7 @@ static ap_status win_rate(const struct reading *r, double value, struct ap_inter
         return AP_OK;
     double *samples = ap_calloc((size_t)n_sample, sizeof(*samples));
     if (!samples)
-        return ap_fail(err, AP_MEMORY, "verdicts: out of memory");
+        return ap_fail(r->err, AP_MEMORY, "verdicts: out of memory");
     struct ap_stream stream = {.seed = r->seed, .stage = ap_stream_stage("verdict.bootstrap")};
     for (int i = 0; i < n_sample; i++) {
         struct ap_random random;
@@ -60,42 +60,50 @@ static ap_status win_rate(const struct reading *r, double value, struct ap_inter
     return AP_OK;
 }
 
-static ap_status end_row(struct reading *r, struct ap_error *err)
+static ap_status end_row(struct reading *r)
 {
     struct ap_outcome_shares s = ap_outcome_sum(r->counts, r->max_bad);
     if (s.n == 0)
         return AP_OK;
     if (r->e->n_verdict == AP_VERDICT_ROWS_MAX)
-        return ap_fail(err, AP_LIMIT, "eval.judges: more than %d comparisons of judges and arms",
+        return ap_fail(r->err, AP_LIMIT, "eval.judges: more than %d comparisons of judges and arms",
                        AP_VERDICT_ROWS_MAX);
     struct ap_verdict_row *row = &r->e->verdicts[r->e->n_verdict++];
     *row = r->row;
     row->n = s.n;
     row->contradicted = s.contradicted;
     row->bad = s.bad;
-    return win_rate(r, s.win_rate, &row->win, err);
+    return win_rate(r, s.win_rate, &row->win);
 }
 
-static ap_status add_points(struct reading *r, uint64_t record, double points, struct ap_error *err)
+/* Of a seed the rows come by record, so that with the first seed each is put at the end. */
+static ap_status add_points(struct reading *r, uint64_t record, double points)
 {
-    size_t i = 0;
+    size_t low = 0, high = r->n_prompt;
     if (isnan(points))
         return AP_OK;
-    while (i < r->n_prompt && r->prompts[i].record != record)
-        i++;
-    if (i == r->n_prompt) {
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (r->prompts[middle].record < record)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == r->n_prompt || r->prompts[low].record != record) {
         if (r->n_prompt == r->cap) {
             size_t cap = r->cap ? 2 * r->cap : 64;
             void *grown = ap_realloc(r->prompts, r->cap, cap, sizeof(*r->prompts));
             if (!grown)
-                return ap_fail(err, AP_MEMORY, "verdicts: out of memory");
+                return ap_fail(r->err, AP_MEMORY, "verdicts: out of memory");
             r->prompts = grown;
             r->cap = cap;
         }
-        r->prompts[r->n_prompt++] = (struct prompt_points){.record = record};
+        memmove(r->prompts + low + 1, r->prompts + low, (r->n_prompt - low) * sizeof(*r->prompts));
+        r->prompts[low] = (struct prompt_points){.record = record};
+        r->n_prompt++;
     }
-    r->prompts[i].points += points;
-    r->prompts[i].n++;
+    r->prompts[low].points += points;
+    r->prompts[low].n++;
     return AP_OK;
 }
 
@@ -107,7 +115,7 @@ static ap_status on_verdict(void *context, const struct ap_verdict_record *v)
     if (strcmp(v->judge, r->judge) != 0)
         return AP_OK;
     if (strcmp(r->row.arm, v->arm) != 0 || strcmp(r->row.against, v->against) != 0) {
-        status = end_row(r, NULL);
+        status = end_row(r);
         memset(r->counts, 0, sizeof(r->counts));
         r->n_prompt = 0;
         snprintf(r->row.judge, sizeof(r->row.judge), "%s", v->judge);
@@ -117,7 +125,7 @@ static ap_status on_verdict(void *context, const struct ap_verdict_record *v)
     for (int k = 0; status == AP_OK && k < AP_OUTCOME_COUNT; k++)
         if (strcmp(v->outcome, ap_outcome_name((ap_outcome)k)) == 0) {
             r->counts[k]++;
-            status = add_points(r, v->record, ap_outcome_points((ap_outcome)k), NULL);
+            status = add_points(r, v->record, ap_outcome_points((ap_outcome)k));
         }
     return status;
 }
@@ -125,10 +133,10 @@ static ap_status on_verdict(void *context, const struct ap_verdict_record *v)
 ap_status ap_evaluate_verdicts(struct ap_evaluation *e, struct ap_database *db, const char *judge,
                                double max_bad, uint64_t seed, struct ap_error *err)
 {
-    struct reading r = {.e = e, .judge = judge, .max_bad = max_bad, .seed = seed};
+    struct reading r = {.e = e, .judge = judge, .max_bad = max_bad, .seed = seed, .err = err};
     ap_status status = ap_database_each_verdict(db, on_verdict, &r, err);
     if (status == AP_OK)
-        status = end_row(&r, err);
+        status = end_row(&r);
     ap_free(r.prompts);
     return status;
 }
@@ -140,8 +148,11 @@ void ap_sentences_of_verdicts(struct ap_page *page, const struct ap_evaluation *
         ap_page_printf(page, "Judge %s, %s against %s: ", v->judge, ap_arm_shown(v->arm),
                        v->against);
         if (isnan(v->win.value))
-            ap_page_printf(page, "no win rate, because %s of %lld pairs have no verdict.\n",
-                           ap_percent(v->bad).text, (long long)v->n);
+            ap_page_printf(
+                page,
+                "no win rate, because %s of %lld pairs have no verdict; the table verdicts of "
+                "run.db has the replies: mend the judge or its question.\n",
+                ap_percent(v->bad).text, (long long)v->n);
         else
             ap_page_printf(page,
                            "wins %s of %lld pairs, each asked in both orders, ties one half; %s "

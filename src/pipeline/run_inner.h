@@ -7,6 +7,7 @@
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
  *   run_passes.c the prompters, one after another
+ *   run_stamp.c  under which settings rows of run.db were made
  *   run_hashes.c what it was made of and what it made, by SHA-256
  *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c, report_runs.c
  *   stage_share.c, stage_take.c   what a stage depends on; stages of other runs (stage_share.h)
@@ -254,6 +255,9 @@ struct ap_reward_stage ap_run_reward_stage(const struct ap_reward_settings *r);
 ap_status ap_run_reward_open(struct ap_run *run, bool fix, struct ap_run_reward *out,
                              struct ap_error *err);
 void ap_run_reward_close(struct ap_run_reward *r);
+/* Its range (reward.h) in the run's units, without a model: 0 unless all that training asks are
+ * rules that have one. */
+ap_status ap_run_reward_range(struct ap_run *run, double *range, struct ap_error *err);
 
 /* ---- run_valid.c ---- */
 
@@ -293,12 +297,19 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err);
  */
 bool ap_run_eval_done(const struct ap_run *run);
 /* stage_judges.c: the judges of eval.judges that compare, when the answers are there. */
-ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts,
-                        struct ap_error *err);
+ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts, struct ap_error *err);
 bool ap_run_judges_done(const struct ap_run *run);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);
+/* ---- run_stamp.c ---- */
+
+/* Whether RUN/STAGE/NAME is this text; and put it there. */
+bool ap_run_stamp_agrees(const struct ap_run *run, const char *stage, const char *name,
+                         const struct ap_buffer *now);
+ap_status ap_run_stamp_put(const struct ap_run *run, const char *stage, const char *name,
+                           const struct ap_buffer *now, struct ap_error *err);
+
 /* ---- run_bound.c, stage_bound.c ---- */
 
 struct ap_bound_told; /* eval/bound_told.h */

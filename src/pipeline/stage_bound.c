@@ -86,14 +86,10 @@ static ap_status write_stamp(const struct ap_run *run, struct ap_buffer *out, st
 
 static bool stamp_agrees(const struct ap_run *run)
 {
-    struct ap_buffer now = {0}, then = {0};
-    char *path = ap_run_dir_path(&run->dir, "bound", "settings");
-    bool agrees = path && write_stamp(run, &now, NULL) == AP_OK &&
-                  ap_file_read(path, AP_BUFFER_MAX, &then, NULL) == AP_OK && now.len == then.len &&
-                  memcmp(now.data, then.data, now.len) == 0;
+    struct ap_buffer now = {0};
+    bool agrees = write_stamp(run, &now, NULL) == AP_OK &&
+                  ap_run_stamp_agrees(run, "bound", "settings", &now);
     ap_buffer_free(&now);
-    ap_buffer_free(&then);
-    ap_free(path);
     return agrees;
 }
 
@@ -107,23 +103,18 @@ static ap_status renew_rows(struct ap_run *run, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct ap_buffer stamp = {0};
-    char *path = ap_run_dir_path(&run->dir, "bound", "settings");
-    char *folder = ap_run_dir_path(&run->dir, "bound", "");
+    char *folder = NULL;
 
     if (stamp_agrees(run))
-        goto out;
-    if (!path || !folder) {
-        status = ap_fail(err, AP_MEMORY, "bound: out of memory");
-        goto out;
-    }
+        return AP_OK;
+    if (!(folder = ap_run_dir_path(&run->dir, "bound", "")))
+        return ap_fail(err, AP_MEMORY, "bound: out of memory");
     AP_TRY(ap_dir_remove(folder, err));
     AP_TRY(ap_database_forget_bounds(run->db, err));
     AP_TRY(write_stamp(run, &stamp, err));
-    AP_TRY(ap_dir_make(folder, err));
-    AP_TRY(ap_file_write(path, stamp.data, stamp.len, err));
+    AP_TRY(ap_run_stamp_put(run, "bound", "settings", &stamp, err));
 out:
     ap_buffer_free(&stamp);
-    ap_free(path);
     ap_free(folder);
     return status;
 }

@@ -71,20 +71,14 @@ static ap_status open_judges(struct eval *e, struct ap_error *err)
     return status;
 }
 
-/* What a stage left. */
-static ap_status open_result(struct eval *e, const char *arm, struct ap_lm *lm,
-                             const struct ap_adapter_settings *adapter, struct ap_owned_role *out,
-                             struct ap_error *err)
-{
-    return ap_run_trained_role(e->run, lm, adapter, "eval.arms", arm, out, err);
-}
-
-/* The same of the stage of an arm's name; nothing where the recipe has no such arm. */
+/* What the stage of an arm's name left; nothing where the recipe has no such arm. */
 static ap_status open_trained(struct eval *e, const char *arm, struct ap_lm *lm,
                               const struct ap_adapter_settings *adapter, struct ap_owned_role *out,
                               struct ap_error *err)
 {
-    return ap_run_has_arm(e->run, arm) ? open_result(e, arm, lm, adapter, out, err) : AP_OK;
+    return ap_run_has_arm(e->run, arm)
+               ? ap_run_trained_role(e->run, lm, adapter, "eval.arms", arm, out, err)
+               : AP_OK;
 }
 
 static ap_status open_pass(struct eval *e, int k, struct ap_error *err)
@@ -95,7 +89,8 @@ static ap_status open_pass(struct eval *e, int k, struct ap_error *err)
     AP_TRY(ap_run_role(e->run, pass->lm, a, NULL, &pass->untrained, err));
     AP_TRY(ap_run_role(e->run, pass->lm, a, ap_run_pass_sft(e->run, k), &pass->sft, err));
     if (ap_run_has_align_arm(e->run))
-        AP_TRY(open_result(e, ap_run_pass_stage(k), pass->lm, a, &pass->aligned, err));
+        AP_TRY(ap_run_trained_role(e->run, pass->lm, a, "eval.arms", ap_run_pass_stage(k),
+                                   &pass->aligned, err));
 out:
     return status;
 }
@@ -302,21 +297,12 @@ out:
     return status;
 }
 
-static char *stamp_path(const struct ap_run *run)
-{
-    return ap_run_dir_path(&run->dir, "eval", "settings");
-}
-
 static bool stamp_agrees(const struct ap_run *run)
 {
-    struct ap_buffer now = {0}, then = {0};
-    char *path = stamp_path(run);
-    bool agrees = path && write_stamp(run, &now, NULL) == AP_OK &&
-                  ap_file_read(path, AP_BUFFER_MAX, &then, NULL) == AP_OK && now.len == then.len &&
-                  memcmp(now.data, then.data, now.len) == 0;
+    struct ap_buffer now = {0};
+    bool agrees =
+        write_stamp(run, &now, NULL) == AP_OK && ap_run_stamp_agrees(run, "eval", "settings", &now);
     ap_buffer_free(&now);
-    ap_buffer_free(&then);
-    ap_free(path);
     return agrees;
 }
 
@@ -358,27 +344,17 @@ static ap_status renew_rows(struct ap_run *run, struct ap_error *err)
     ap_status status = AP_OK;
     struct ap_buffer stamp = {0};
     struct arm_names *names = NULL;
-    char *path = NULL, *folder = NULL;
 
     if (stamp_agrees(run))
         return AP_OK;
-    path = stamp_path(run);
-    folder = ap_run_dir_path(&run->dir, "eval", "");
-    if (!path || !folder) {
-        status = ap_fail(err, AP_MEMORY, "eval: out of memory");
-        goto out;
-    }
     AP_TRY(read_names(run, &names, err));
     for (int i = 0; i < names->n; i++)
         AP_TRY(ap_database_forget(run->db, names->items[i].arm, names->items[i].seed, err));
     AP_TRY(write_stamp(run, &stamp, err));
-    AP_TRY(ap_dir_make(folder, err));
-    AP_TRY(ap_file_write(path, stamp.data, stamp.len, err));
+    AP_TRY(ap_run_stamp_put(run, "eval", "settings", &stamp, err));
 out:
     ap_buffer_free(&stamp);
     ap_free(names);
-    ap_free(path);
-    ap_free(folder);
     return status;
 }
 

@@ -20,31 +20,31 @@ static ap_status write_stamp(const struct ap_judge_settings *j, struct ap_buffer
                              struct ap_error *err)
 {
     ap_status status;
-    AP_TRY(ap_buffer_printf(out, err, "timeout %.17g\nquestion %s\n", j->timeout, j->question));
+    AP_TRY(ap_buffer_printf(out, err, "timeout %.17g\nquestion %s\nfolder %s\n", j->timeout,
+                            j->question, j->folder));
     for (int i = 0; i < j->n_command; i++)
         AP_TRY(ap_buffer_printf(out, err, "%s\n", j->command[i]));
 out:
     return status;
 }
 
-/* RUN/eval/judge-NAME; allocated. */
-static char *stamp_path(const struct ap_run *run, const struct ap_judge_settings *j)
+struct stamp_name {
+    char text[64];
+};
+
+static struct stamp_name stamp_of(const struct ap_judge_settings *j)
 {
-    char name[64];
-    snprintf(name, sizeof(name), "judge-%s", j->name);
-    return ap_run_dir_path(&run->dir, "eval", name);
+    struct stamp_name name;
+    snprintf(name.text, sizeof(name.text), "judge-%s", j->name);
+    return name;
 }
 
 static bool stamp_agrees(const struct ap_run *run, const struct ap_judge_settings *j)
 {
-    struct ap_buffer now = {0}, then = {0};
-    char *path = stamp_path(run, j);
-    bool agrees = path && write_stamp(j, &now, NULL) == AP_OK &&
-                  ap_file_read(path, AP_BUFFER_MAX, &then, NULL) == AP_OK && now.len == then.len &&
-                  memcmp(now.data, then.data, now.len) == 0;
+    struct ap_buffer now = {0};
+    bool agrees = write_stamp(j, &now, NULL) == AP_OK &&
+                  ap_run_stamp_agrees(run, "eval", stamp_of(j).text, &now);
     ap_buffer_free(&now);
-    ap_buffer_free(&then);
-    ap_free(path);
     return agrees;
 }
 
@@ -52,17 +52,13 @@ static ap_status renew(struct ap_run *run, const struct ap_judge_settings *j, st
 {
     ap_status status = AP_OK;
     struct ap_buffer stamp = {0};
-    char *path = NULL;
     if (stamp_agrees(run, j))
         return AP_OK;
-    if (!(path = stamp_path(run, j)))
-        return ap_fail(err, AP_MEMORY, "eval: out of memory");
     AP_TRY(ap_database_forget_verdicts(run->db, j->name, err));
     AP_TRY(write_stamp(j, &stamp, err));
-    AP_TRY(ap_file_write(path, stamp.data, stamp.len, err));
+    AP_TRY(ap_run_stamp_put(run, "eval", stamp_of(j).text, &stamp, err));
 out:
     ap_buffer_free(&stamp);
-    ap_free(path);
     return status;
 }
 
@@ -95,91 +91,137 @@ static bool round_at(const struct ap_settings *s, int k, struct round *out)
     return false;
 }
 
-struct answers { /* by prompt, in the order of the test prompts */
-    const struct round *round;
-    struct place {
-        uint64_t record;
-        int at;
-    } * places; /* by record */
-    int n;
-    char **texts[2]; /* owned; the arm's, the other's; NULL: none */
-    bool *judged;
+/* ---- what is there of a round ---- */
+
+/* The two answers to a prompt, and what the judge has said of them. */
+struct pair {
+    uint64_t record;
+    char *arm, *other;       /* owned; NULL: no answer */
+    struct ap_judged judged; /* owned; its replies as far as they came */
+    bool stored;             /* there is a verdict */
 };
+
+struct pairs { /* by record, which rises */
+    const struct round *round;
+    struct pair *items; /* owned */
+    int n, cap;
+    struct ap_error *err;
+};
+
+static void pairs_free(struct pairs *p)
+{
+    for (int i = 0; i < p->n; i++) {
+        ap_free(p->items[i].arm);
+        ap_free(p->items[i].other);
+        ap_judged_free(&p->items[i].judged, 1);
+    }
+    ap_free(p->items);
+}
 
 static int by_record(const void *x, const void *y)
 {
-    const struct place *a = x, *b = y;
+    const struct pair *a = x, *b = y;
     return a->record < b->record ? -1 : a->record > b->record;
 }
 
-static int place_of(const struct answers *a, uint64_t record)
+static struct pair *pair_of(const struct pairs *p, uint64_t record)
 {
-    const struct place *p =
-        bsearch(&(struct place){record, 0}, a->places, (size_t)a->n, sizeof(*a->places), by_record);
-    return p ? p->at : -1;
+    return p->n ? bsearch(&(struct pair){.record = record}, p->items, (size_t)p->n,
+                          sizeof(*p->items), by_record)
+                : NULL;
 }
 
-static ap_status on_answer(void *context, const struct ap_evaluation_record *r)
+static ap_status copy(char **out, const char *text, struct ap_error *err)
 {
-    struct answers *a = context;
-    bool arm = strcmp(r->arm, a->round->arm) == 0, other = strcmp(r->arm, a->round->against) == 0;
-    int at = r->sample == -1 && r->seed == a->round->seed && (arm || other) ? place_of(a, r->record)
-                                                                            : -1;
-    if (at < 0 || !r->answer)
+    if (!text)
         return AP_OK;
-    a->texts[other][at] = ap_strdup(r->answer);
-    return a->texts[other][at] ? AP_OK : AP_MEMORY;
+    ap_free(*out);
+    *out = ap_strdup(text);
+    return *out ? AP_OK : ap_fail(err, AP_MEMORY, "eval: no memory for the answers of a judge");
+}
+
+/* Rows of an arm and seed come by record. */
+static ap_status on_arm(void *context, const struct ap_evaluation_record *r)
+{
+    struct pairs *p = context;
+    if (r->sample != -1 || r->seed != p->round->seed || strcmp(r->arm, p->round->arm) != 0)
+        return AP_OK;
+    if (p->n == p->cap) {
+        int cap = p->cap ? 2 * p->cap : 256;
+        struct pair *grown = ap_realloc(p->items, (size_t)p->cap, (size_t)cap, sizeof(*p->items));
+        if (!grown)
+            return ap_fail(p->err, AP_MEMORY, "eval: no memory for %d answers", cap);
+        p->items = grown;
+        p->cap = cap;
+    }
+    p->items[p->n++] = (struct pair){.record = r->record};
+    return copy(&p->items[p->n - 1].arm, r->answer, p->err);
+}
+
+static ap_status on_other(void *context, const struct ap_evaluation_record *r)
+{
+    struct pairs *p = context;
+    struct pair *pair =
+        r->sample == -1 && r->seed == p->round->seed && strcmp(r->arm, p->round->against) == 0
+            ? pair_of(p, r->record)
+            : NULL;
+    return pair ? copy(&pair->other, r->answer, p->err) : AP_OK;
 }
 
 static ap_status on_verdict(void *context, const struct ap_verdict_record *r)
 {
-    struct answers *a = context;
-    const struct round *round = a->round;
-    int at = place_of(a, r->record);
-    if (at >= 0 && r->seed == round->seed && strcmp(r->judge, round->judge->name) == 0 &&
-        strcmp(r->arm, round->arm) == 0 && strcmp(r->against, round->against) == 0)
-        a->judged[at] = true;
-    return AP_OK;
+    struct pairs *p = context;
+    const struct round *round = p->round;
+    struct pair *pair = r->seed == round->seed && strcmp(r->judge, round->judge->name) == 0 &&
+                                strcmp(r->arm, round->arm) == 0 &&
+                                strcmp(r->against, round->against) == 0
+                            ? pair_of(p, r->record)
+                            : NULL;
+    if (!pair)
+        return AP_OK;
+    pair->stored = true;
+    ap_status status = copy(&pair->judged.first, r->reply_ab, p->err);
+    return status == AP_OK ? copy(&pair->judged.second, r->reply_ba, p->err) : status;
 }
 
-static void answers_free(struct answers *a)
+static ap_status pairs_read(struct pairs *p, const struct round *round, struct ap_database *db,
+                            struct ap_error *err)
 {
-    for (int k = 0; k < 2; k++) {
-        for (int i = 0; a->texts[k] && i < a->n; i++)
-            ap_free(a->texts[k][i]);
-        ap_free(a->texts[k]);
-    }
-    ap_free(a->places);
-    ap_free(a->judged);
-}
-
-static ap_status answers_read(struct answers *a, const struct round *round,
-                              const struct ap_prompts *prompts, struct ap_database *db,
-                              struct ap_error *err)
-{
-    size_t n = (size_t)prompts->n;
-    ap_status status = AP_MEMORY;
-    *a = (struct answers){.round = round, .n = prompts->n};
-    a->places = ap_calloc(n, sizeof(*a->places));
-    a->judged = ap_calloc(n, sizeof(*a->judged));
-    a->texts[0] = ap_calloc(n, sizeof(char *));
-    a->texts[1] = ap_calloc(n, sizeof(char *));
-    if (!a->places || !a->judged || !a->texts[0] || !a->texts[1])
-        return ap_fail(err, status, "eval: no memory for %d answers; free some", prompts->n);
-    for (int i = 0; i < prompts->n; i++)
-        a->places[i] = (struct place){prompts->items[i].record, i};
-    qsort(a->places, n, sizeof(*a->places), by_record);
-    AP_TRY(ap_database_each_evaluation(db, on_answer, a, err));
-    AP_TRY(ap_database_each_verdict(db, on_verdict, a, err));
+    ap_status status;
+    *p = (struct pairs){.round = round, .err = err};
+    AP_TRY(ap_database_each_evaluation(db, on_arm, p, err));
+    AP_TRY(ap_database_each_evaluation(db, on_other, p, err));
+    AP_TRY(ap_database_each_verdict(db, on_verdict, p, err));
 out:
     return status;
+}
+
+/* Whether there is something left to ask or to store. A reply that never came stays open, so that
+ * the same command asks for it once the judge is mended. */
+static bool is_open(const struct pair *p)
+{
+    bool same = p->arm && p->other && strcmp(p->arm, p->other) == 0;
+    return p->arm && p->other && (!p->stored || (!same && !(p->judged.first && p->judged.second)));
+}
+
+bool ap_run_judges_done(const struct ap_run *run)
+{
+    struct round round;
+    bool done = true;
+    for (int k = 0; done && round_at(run->s, k, &round); k++) {
+        struct pairs p = {0};
+        done = stamp_agrees(run, round.judge) && pairs_read(&p, &round, run->db, NULL) == AP_OK;
+        for (int i = 0; done && i < p.n; i++)
+            done = !is_open(&p.items[i]);
+        pairs_free(&p);
+    }
+    return done;
 }
 
 /* ---- asking ---- */
 
 static ap_status store(const struct ap_run *run, const struct round *round,
-                       const struct ap_prompts *prompts, const int *at,
-                       const struct ap_judged *judged, int n, struct ap_error *err)
+                       struct pair *const *pairs, int n, struct ap_error *err)
 {
     ap_status status;
     AP_TRY(ap_database_begin(run->db, err));
@@ -190,36 +232,52 @@ static ap_status store(const struct ap_run *run, const struct round *round,
                                         .arm = round->arm,
                                         .against = round->against,
                                         .seed = round->seed,
-                                        .record = prompts->items[at[i]].record,
-                                        .reply_ab = judged[i].first,
-                                        .reply_ba = judged[i].second,
-                                        .outcome = ap_outcome_name(judged[i].outcome)},
+                                        .record = pairs[i]->record,
+                                        .reply_ab = pairs[i]->judged.first,
+                                        .reply_ba = pairs[i]->judged.second,
+                                        .outcome = ap_outcome_name(pairs[i]->judged.outcome)},
             err));
     AP_TRY(ap_database_commit(run->db, err));
 out:
     return status;
 }
 
-static ap_status ask_step(const struct ap_run *run, const struct ap_asker *asker,
-                          const struct answers *a, const struct ap_prompts *prompts, const int *at,
-                          int n, struct ap_error *err)
+/* Prompts come by record, too. */
+static const struct ap_prompt *prompt_of(const struct ap_prompts *prompts, uint64_t record)
+{
+    int low = 0, high = prompts->n;
+    while (low < high) {
+        int middle = low + (high - low) / 2;
+        if (prompts->items[middle].record < record)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < prompts->n && prompts->items[low].record == record ? &prompts->items[low] : NULL;
+}
+
+static ap_status ask_step(const struct ap_run *run, const struct round *round,
+                          const struct ap_asker *asker, const struct ap_prompts *prompts,
+                          struct pair *const *open, int n, struct ap_error *err)
 {
     struct ap_pair pairs[STEP];
     struct ap_judged judged[STEP];
-    const char *question = a->round->judge->question;
+    const char *question = round->judge->question;
     for (int i = 0; i < n; i++) {
-        const struct ap_prompt *p = &prompts->items[at[i]];
+        const struct ap_prompt *p = prompt_of(prompts, open[i]->record);
         pairs[i] = (struct ap_pair){.context = p->context,
                                     .n_context = p->n_context,
                                     .x = p->x,
-                                    .arm = a->texts[0][at[i]],
-                                    .baseline = a->texts[1][at[i]]};
+                                    .arm = open[i]->arm,
+                                    .baseline = open[i]->other};
+        judged[i] = open[i]->judged;
     }
     ap_status status = ap_judge_pairs(asker, question[0] ? question : NULL, pairs, n, judged, err);
-    if (status == AP_OK)
-        status = store(run, a->round, prompts, at, judged, n, err);
-    ap_judged_free(judged, n);
-    return status;
+    for (int i = 0; i < n; i++)
+        open[i]->judged = judged[i];
+    /* after a failure, too: what arrived by then is not asked for again */
+    ap_status stored = store(run, round, open, n, status == AP_OK ? err : NULL);
+    return status == AP_OK ? stored : status;
 }
 
 /* What is left of one round. */
@@ -227,16 +285,17 @@ static ap_status run_round(const struct ap_run *run, const struct round *round,
                            const struct ap_asker *asker, const struct ap_prompts *prompts,
                            struct ap_error *err)
 {
-    struct answers a;
-    int at[STEP], n = 0;
+    struct pairs p;
+    struct pair *open[STEP];
+    int n = 0;
     ap_status status;
-    AP_TRY(answers_read(&a, round, prompts, run->db, err));
-    for (int i = 0; i < a.n; i++) {
-        if (!a.judged[i] && a.texts[0][i] && a.texts[1][i])
-            at[n++] = i;
-        if (n == 0 || (n < STEP && i < a.n - 1))
+    AP_TRY(pairs_read(&p, round, run->db, err));
+    for (int i = 0; i < p.n; i++) {
+        if (is_open(&p.items[i]) && prompt_of(prompts, p.items[i].record))
+            open[n++] = &p.items[i];
+        if (n == 0 || (n < STEP && i < p.n - 1))
             continue;
-        AP_TRY(ask_step(run, asker, &a, prompts, at, n, err));
+        AP_TRY(ask_step(run, round, asker, prompts, open, n, err));
         n = 0;
         if (ap_sink_stopped(run->sink)) {
             status = ap_fail(err, AP_INTERRUPTED,
@@ -247,7 +306,7 @@ static ap_status run_round(const struct ap_run *run, const struct round *round,
         }
     }
 out:
-    answers_free(&a);
+    pairs_free(&p);
     return status;
 }
 
@@ -271,42 +330,4 @@ ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts, st
 out:
     ap_asker_command_free(&asker);
     return status;
-}
-
-/* ---- which verdicts are there already ---- */
-
-struct counting {
-    const struct round *round;
-    int64_t n_answer, n_verdict;
-};
-
-static ap_status count_answer(void *context, const struct ap_evaluation_record *r)
-{
-    struct counting *c = context;
-    c->n_answer +=
-        r->sample == -1 && r->seed == c->round->seed && strcmp(r->arm, c->round->arm) == 0;
-    return AP_OK;
-}
-
-static ap_status count_verdict(void *context, const struct ap_verdict_record *r)
-{
-    struct counting *c = context;
-    c->n_verdict += r->seed == c->round->seed && strcmp(r->judge, c->round->judge->name) == 0 &&
-                    strcmp(r->arm, c->round->arm) == 0 &&
-                    strcmp(r->against, c->round->against) == 0;
-    return AP_OK;
-}
-
-bool ap_run_judges_done(const struct ap_run *run)
-{
-    struct round round;
-    bool done = true;
-    for (int k = 0; done && round_at(run->s, k, &round); k++) {
-        struct counting c = {.round = &round};
-        done = stamp_agrees(run, round.judge) &&
-               ap_database_each_evaluation(run->db, count_answer, &c, NULL) == AP_OK &&
-               ap_database_each_verdict(run->db, count_verdict, &c, NULL) == AP_OK &&
-               c.n_answer == c.n_verdict;
-    }
-    return done;
 }

@@ -38,7 +38,7 @@ static void test_protocol(void **state)
     (void)state;
     for (int kind = LONGER; kind <= DIES; kind++) {
         struct ap_error err;
-        struct ap_judged out[3];
+        struct ap_judged out[3] = {0};
         struct judge judge = {.kind = kind};
         struct ap_asker asker = {.self = &judge, .ask = ask};
         assert_int_equal(ap_judge_pairs(&asker, "{a}|{b}", pairs, 3, out, &err),
@@ -48,6 +48,25 @@ static void test_protocol(void **state)
             assert_int_equal(out[i].outcome, expected[kind][i]);
         ap_judged_free(out, 3);
     }
+}
+
+/* A reply that is there is not asked for again, and what was missing is. */
+static void test_what_is_there_is_kept(void **state)
+{
+    static const struct ap_pair pairs[] = {{.x = "q", .arm = "longer", .baseline = "short"},
+                                           {.x = "q", .arm = "s", .baseline = "long"}};
+    struct ap_error err;
+    struct ap_judged out[2] = {{.first = strdup("Verdict: B")},
+                               {.first = strdup("B"), .second = strdup("A")}};
+    struct judge judge = {.kind = LONGER};
+    struct ap_asker asker = {.self = &judge, .ask = ask};
+    (void)state;
+    check_ok(ap_judge_pairs(&asker, "{a}|{b}", pairs, 2, out, &err), err);
+    assert_int_equal(judge.n_asked, 1);
+    assert_string_equal(out[0].first, "Verdict: B");
+    assert_int_equal(out[0].outcome, AP_OUTCOME_CONTRADICTION);
+    assert_int_equal(out[1].outcome, AP_OUTCOME_LOSS);
+    ap_judged_free(out, 2);
 }
 
 static void test_render(void **state)
@@ -68,6 +87,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_protocol),
+        cmocka_unit_test(test_what_is_there_is_kept),
         cmocka_unit_test(test_render),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

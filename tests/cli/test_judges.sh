@@ -4,40 +4,17 @@
 #   test_judges.sh ALIGNPRO          from the source folder
 set -u
 alignpro=$1
-source=$(pwd)
-where=${TMPDIR:-/tmp}
-[ -w /dev/shm ] && where=/dev/shm
-tmp=$(mktemp -d "$where/alignpro-cli-XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
-failed=0 passed=0
+. tests/cli/checks.sh
 
-note() {
-    if [ "$1" = 0 ]; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        echo "FAILED: $2"
-        sed 's/^/  out: /' "$tmp/out" | tail -8
-        sed 's/^/  err: /' "$tmp/err" | tail -4
-    fi
-}
 run() { # run EXIT NAME JUDGES-YAML SET...
     want=$1 name=$2
     sed "s|@JUDGES@|$3|" "$tmp/recipe.in" >"$tmp/recipe.yaml"
     shift 3
-    code=0
-    "$alignpro" run "$tmp/recipe.yaml" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || code=$?
-    [ "$code" = "$want" ]; note $? "$name: exit code $code, expected $want"
+    try "$alignpro" run "$tmp/recipe.yaml" "$@"
+    exits "$want" "$name"
 }
-out_has() { grep -qF -- "$1" "$tmp/out"; note $? "$2: output without: $1"; }
-json() { grep -qF -- "$1" "$tmp/run/eval.json"; note $? "$2: eval.json without: $1"; }
 
-cat >"$tmp/model.json" <<'END'
-{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 600, "hidden_size": 32,
- "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
- "intermediate_size": 48, "hidden_act": "silu", "max_position_embeddings": 128, "rope_theta": 10000.0,
- "rms_norm_eps": 1e-05, "initializer_range": 0.1, "tie_word_embeddings": true, "bos_token_id": 0,
- "eos_token_id": 1, "torch_dtype": "float32"}
-END
+tiny_model model.json 2
 for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30; do
     echo "{\"prompt\": \"fox $i\"}" >>"$tmp/prompts.jsonl"
 done
@@ -70,18 +47,47 @@ judge tie.sh tie
 run 0 "a judge that calls everything a tie" "command: [sh, tie.sh]"
 out_has "Judge j, Align-Pro against bare: wins 50%" "ties"
 out_has "0% contradicted, 0% without verdict" "ties"
-json '"judge": "j"' "ties"
-grep -qF "Wins over bare, judge by judge" "$tmp/run/report.html"; note $? "the page's table"
+file_has run/eval.json '"judge": "j"' "ties"
+file_has run/report.html "Wins over bare, judge by judge" "ties"
 run 0 "always the first" "command: [sh, first.sh]"
 out_has "contradicts itself on" "always A"
 out_has "position decides more than the answers" "always A"
 run 0 "nonsense" "command: [sh, prose.sh]"
 out_has "no win rate, because" "nonsense"
-grep -qF "of the pairs without verdict" "$tmp/run/report.html"; note $? "the page marks the cell"
+file_has run/report.html "of the pairs without verdict" "nonsense"
 run 0 "a judge that dies" "command: [sh, -c, 'exit 3']"
 out_has "no win rate, because" "a dead judge"
+run 0 "a judge whose file is not there" "command: [sh, late.sh]"
+out_has "no win rate, because" "a judge that is not there yet"
+judge late.sh tie
+try "$alignpro" run "$tmp/recipe.yaml"
+out_has "wins 50%" "once it is mended, the same command asks what was left open"
 run 0 "silence" "command: [sleep, '30'], timeout: 0.2"
 out_has "no win rate, because" "a silent judge"
+# killed while it asks: what was stored is not asked for again
+cat >"$tmp/slow.sh" <<'END'
+while IFS= read -r line; do
+    id=$(printf '%s' "$line" | sed 's/^{"id": *\([0-9]*\).*/\1/')
+    echo asked >>asked.log
+    sleep 0.02
+    printf '{"id": %s, "reply": "Verdict: A"}\n' "$id"
+done
+END
+sed "s|@JUDGES@|command: [sh, slow.sh]|" "$tmp/recipe.in" >"$tmp/recipe.yaml"
+: >"$tmp/asked.log"
+"$alignpro" run "$tmp/recipe.yaml" --set eval.arms=bare,align,instruct --set run.dir=killed >"$tmp/out" 2>"$tmp/err" &
+pid=$!
+tries=0
+until [ "$(wc -l <"$tmp/asked.log")" -gt 25 ] || [ $tries -gt 400 ]; do tries=$((tries + 1)); sleep 0.05; done
+kill -KILL $pid
+wait $pid 2>/dev/null
+sleep 0.3
+before=$(wc -l <"$tmp/asked.log")
+try "$alignpro" run "$tmp/recipe.yaml" --set eval.arms=bare,align,instruct --set run.dir=killed
+out_has "Judge j, Align-Pro against bare" "after a kill"
+pairs=$(sed -n 's/.*"pairs": \([0-9]*\).*/\1/p' "$tmp/killed/eval.json" | awk '{n += $1} END {print n}')
+after=$(wc -l <"$tmp/asked.log")
+[ "$before" -gt 25 ] && [ "$after" -le $((2 * pairs + 32)) ]; note $? "$after questions after a kill at $before, of $pairs pairs: more than one step was asked twice"
 run 1 "what is no reply" "command: [yes]"
 grep -q '^alignpro: .*j' "$tmp/err"; note $? "what is no reply: one line that names it"
 run 1 "no command" "timeout: 3"

@@ -4,44 +4,16 @@
 #   test_report.sh ALIGNPRO          from the source folder
 set -u
 alignpro=$1
-source=$(pwd)
-where=${TMPDIR:-/tmp}
-[ -w /dev/shm ] && where=/dev/shm
-tmp=$(mktemp -d "$where/alignpro-report-XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
-failed=0 passed=0
-
-try() {
-    code=0
-    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || code=$?
-}
-note() {
-    if [ "$1" = 0 ]; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        echo "FAILED: $2"
-        sed 's/^/  out: /' "$tmp/out" | head -5
-        sed 's/^/  err: /' "$tmp/err" | tail -5
-    fi
-}
-exits() { [ "$code" = "$1" ]; note $? "$2: exit code $code, expected $1"; }
-file_has() { grep -qF -- "$2" "$tmp/$1"; note $? "$3: $1 without: $2"; }
-one_line() { [ "$(wc -l <"$tmp/err")" -eq 1 ]; note $? "$1: standard error is not one line"; }
-refused() { exits "$1" "$3"; file_has err "$2" "$3"; one_line "$3"; }
+. tests/cli/checks.sh
+one_line() { [ "$(wc -l <"$tmp/err")" -eq 1 ]; note $? "$1: standard error is not one line"; } # no run, no other lines
 absent() { [ ! -e "$tmp/$1" ]; note $? "$2: $1 was written"; }
 
 # -- a run, and copies of it --
-cat >"$tmp/model.json" <<'END'
-{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 600, "hidden_size": 32,
- "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
- "intermediate_size": 48, "hidden_act": "silu", "max_position_embeddings": 128, "rope_theta": 10000.0,
- "rms_norm_eps": 1e-05, "initializer_range": 0.1, "tie_word_embeddings": true, "bos_token_id": 0,
- "eos_token_id": 1, "torch_dtype": "float32"}
-END
+tiny_model model.json 1
+tiny_pairs 40
 i=0
 while [ $i -lt 40 ]; do
     i=$((i + 1))
-    echo "{\"prompt\": \"fox $i\", \"chosen\": \"A fox.\", \"rejected\": \"No $i\"}" >>"$tmp/pairs.jsonl"
     echo "{\"prompt\": \"the <b>otter</b> $i\"}" >>"$tmp/test.jsonl"
 done
 head -4 "$tmp/test.jsonl" >"$tmp/few.jsonl"

@@ -4,52 +4,15 @@
 #   test_sweep.sh ALIGNPRO          from the source folder
 set -u
 alignpro=$1
-source=$(pwd)
-where=${TMPDIR:-/tmp}
-[ -w /dev/shm ] && where=/dev/shm
-tmp=$(mktemp -d "$where/alignpro-cli-XXXXXX") || exit 1
-trap 'rm -rf "$tmp"' EXIT
-export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive
-failed=0 passed=0
-
-try() {
-    code=0
-    "$@" >"$tmp/out" 2>"$tmp/err" </dev/null || code=$?
-}
-note() {
-    if [ "$1" = 0 ]; then passed=$((passed + 1)); else
-        failed=$((failed + 1))
-        echo "FAILED: $2"
-        sed 's/^/  out: /' "$tmp/out" | head -5
-        sed 's/^/  err: /' "$tmp/err" | tail -5
-    fi
-}
-exits() { [ "$code" = "$1" ]; note $? "$2: exit code $code, expected $1"; }
-out_has() { grep -qF -- "$1" "$tmp/out"; note $? "$2: output without: $1"; }
-err_has() { grep -qF -- "$1" "$tmp/err"; note $? "$2: standard error without: $1"; }
-file_has() { grep -qF -- "$2" "$1"; note $? "$3: $1 without: $2"; }
+. tests/cli/checks.sh
 counts() { # counts N TEXT NAME: lines of standard error with the text
     n=$(grep -cF -- "$2" "$tmp/err")
     [ "$n" = "$1" ]; note $? "$3: $n lines with '$2', expected $1"
 }
-one_line() {
-    [ "$(grep -c '^alignpro' "$tmp/err")" -eq 1 ] && tail -n 1 "$tmp/err" | grep -q '^alignpro'
-    note $? "$1: standard error does not end in its one message"
-}
-refused() { exits "$1" "$3"; err_has "$2" "$3"; one_line "$3"; }
 
 # -- a recipe --
-cat >"$tmp/model.json" <<'END'
-{"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 600, "hidden_size": 32,
- "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
- "intermediate_size": 48, "hidden_act": "silu", "max_position_embeddings": 128, "rope_theta": 10000.0,
- "rms_norm_eps": 1e-05, "initializer_range": 0.1, "tie_word_embeddings": true, "bos_token_id": 0,
- "eos_token_id": 1, "torch_dtype": "float32"}
-END
-for i in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24; do
-    echo "{\"prompt\": \"fox $i\", \"chosen\": \"A fox.\", \"rejected\": \"No $i\"}" >>"$tmp/pairs.jsonl"
-    echo "{\"prompt\": \"fox $i\", \"rewrite\": \"the fox\"}" >>"$tmp/rewrites.jsonl"
-done
+tiny_model model.json 2
+tiny_pairs 24
 cat >"$tmp/recipe.yaml" <<END
 models:
   m: {config: model.json, init: random, tokenizer: $source/examples/demo}
@@ -101,8 +64,8 @@ err_has "run 2 of 2: align.kl=0.5" "a sweep"
 counts 5 "taken from" "pretrain, reward, sft and dpo of the second run, and the normaliser"
 counts 1 "its normaliser is taken from" "the normaliser"
 s=$tmp/run/sweep
-file_has "$s/sweep.json" '"align.kl": "0.5"' "json"
-file_has "$s/report.html" "Reward against KL, judged by reward" "the page"
+file_has "run/sweep/sweep.json" '"align.kl": "0.5"' "json"
+file_has "run/sweep/report.html" "Reward against KL, judged by reward" "the page"
 [ "$(wc -l <"$s/sweep.csv")" -eq 3 ]; note $? "a header and two lines of CSV"
 try "$alignpro" run "$recipe" --set align.kl=0.5 --set run.dir=alone; exits 0 "a run of its own"
 cmp -s "$tmp/alone/eval.csv" "$s/align.kl=0.5/eval.csv"; note $? "the sweep's run is the run alone"
@@ -118,7 +81,7 @@ counts 5 "taken from" "the new run alone takes over, though it comes first"
 sweep align.kl=0.1,0.2 align.steps=2,4; exits 0 "a grid"
 out_has "align.kl=0.2, align.steps=4" "a grid"
 [ -f "$s/align.kl=0.1,align.steps=2/eval.json" ]; note $? "folders of a grid"
-file_has "$s/report.html" "align.steps=2" "the grid's curves"
+file_has "run/sweep/report.html" "align.steps=2" "the grid's curves"
 sweep eval.temperature=0.5,1; exits 0 "a key of eval"
 counts 1 "the prompter learns from the reward" "training is the same for both"
 counts 6 "taken from" "so the second run has all of the first"
@@ -128,8 +91,8 @@ sweep 'prompter.meta_prompt=say {prompt},{prompt} "now, please"'; exits 0 "a tex
 # -- the frontier --
 grep -q '"frontier": null' "$s/sweep.json"; note $? "no frontier without samples of a bound"
 sweep align.kl=0.1,0.5 --set bound.rewrites=2 --set bound.answers=4 --set run.dir=bounded; exits 0 "with a bound section"
-file_has "$tmp/bounded/sweep/sweep.json" '"rewrites": 2' "the frontier of a bound's samples"
-file_has "$tmp/bounded/sweep/report.html" "closed-form frontier" "its curve"
+file_has "bounded/sweep/sweep.json" '"rewrites": 2' "the frontier of a bound's samples"
+file_has "bounded/sweep/report.html" "closed-form frontier" "its curve"
 sweep prompter.max_new_tokens=6,7 --set bound.rewrites=2 --set bound.answers=4 --set run.dir=moved; exits 0 "another start"
 grep -q '"frontier": null' "$tmp/moved/sweep/sweep.json"; note $? "runs that start apart share no frontier"
 
@@ -138,7 +101,7 @@ sweep target.max_new_tokens=7,500,6 --set run.dir=other
 refused 1 "target.max_new_tokens=500: target.max_new_tokens: got 500" "a value that cannot be run"
 [ -f "$tmp/other/sweep/target.max_new_tokens=7/eval.json" ]; note $? "what was done stays"
 [ ! -e "$tmp/other/sweep/target.max_new_tokens=6" ]; note $? "and the sweep ends there"
-file_has "$tmp/other/sweep/report.html" "not done" "the page says so"
+file_has "other/sweep/report.html" "not done" "the page says so"
 
 # -- Ctrl-C --
 "$alignpro" sweep "$recipe" align.kl=0.3,0.4 --set align.steps=400 --set run.dir=stopped >"$tmp/out" 2>"$tmp/err" &
