@@ -22,6 +22,7 @@ struct ap_reward {
                        struct ap_error *err);
     void (*free)(void *self);
     double gain, bias; /* normalised = gain·raw + bias; 1 and 0 until fixed, math.md (9) */
+    double range;      /* largest less smallest raw score there can be; 0: no such bound is known */
 };
 void ap_reward_free(struct ap_reward *r);
 /* gain·raw + bias. A score that is not finite is AP_NUMERIC. */
@@ -38,7 +39,7 @@ ap_status ap_reward_implicit(struct ap_reward *out, const struct ap_lm *lm,
                              const struct ap_role *policy, const struct ap_role *reference,
                              double beta, double floor, int batch_tokens, struct ap_error *err);
 /* length: −|characters − length|/length; regex: number of matches > 0 ? 1 : 0; match: 1 when y
- * equals pattern. */
+ * equals pattern. The last two have the range 1. */
 ap_status ap_reward_rule(struct ap_reward *out, const char *rule, const char *pattern,
                          double length, struct ap_error *err);
 
@@ -55,8 +56,8 @@ struct ap_reward_part {
     double weight;                  /* 0: it is not asked */
     const char *name;               /* under rewards:, for messages; NULL for the only one */
 };
-/* Σ weight · score of 1 ≤ n ≤ AP_REWARDS_MAX parts. Copies parts; what they point to is borrowed.
- */
+/* Σ weight · score of 1 ≤ n ≤ AP_REWARDS_MAX parts; its range is known where those of all that are
+ * asked are. Copies parts; what they point to is borrowed. */
 ap_status ap_reward_sum(struct ap_reward *out, const struct ap_reward_part *parts, int n,
                         struct ap_error *err);
 

@@ -96,6 +96,7 @@ ap_status ap_reward_rule(struct ap_reward *out, const char *rule, const char *pa
                          rule, length);
         goto out;
     }
+    out->range = r->rule == RULE_LENGTH ? 0 : 1;
     out->self = r;
     out->score = rule_score;
     out->free = rule_free;

@@ -4,6 +4,7 @@
 #include "base/memory.h"
 
 #include <assert.h>
+#include <math.h>
 #include <string.h>
 
 struct sum_reward {
@@ -34,6 +35,18 @@ static ap_status sum_score(void *self, const struct ap_scored *items, int n, dou
     return status;
 }
 
+static double range_of(const struct sum_reward *s)
+{
+    double range = 0;
+    for (int k = 0; k < s->n; k++) {
+        const struct ap_reward_part *part = &s->parts[k];
+        if (part->weight != 0 && part->reward->range == 0)
+            return 0;
+        range += fabs(part->weight * part->reward->gain) * part->reward->range;
+    }
+    return range;
+}
+
 ap_status ap_reward_sum(struct ap_reward *out, const struct ap_reward_part *parts, int n,
                         struct ap_error *err)
 {
@@ -44,6 +57,7 @@ ap_status ap_reward_sum(struct ap_reward *out, const struct ap_reward_part *part
         return ap_fail(err, AP_MEMORY, "reward: out of memory");
     memcpy(s->parts, parts, (size_t)n * sizeof(*parts));
     s->n = n;
-    *out = (struct ap_reward){.self = s, .score = sum_score, .free = ap_free, .gain = 1};
+    *out = (struct ap_reward){
+        .self = s, .score = sum_score, .free = ap_free, .gain = 1, .range = range_of(s)};
     return AP_OK;
 }

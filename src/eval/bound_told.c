@@ -1,7 +1,7 @@
 /* Numbers, sentences and JSON of a run's bound (bound_told.h). */
 #include "eval/bound_told.h"
 
-#include "base/json.h"
+#include "eval/report_json.h"
 #include "eval/report_page.h"
 
 #include <math.h>
@@ -30,6 +30,7 @@ ap_status ap_bound_tell(struct ap_bound_told *out, const struct ap_bound_read *r
                                   .n_bootstrap = n_bootstrap,
                                   .kl = kl,
                                   .r_max = r->r_max,
+                                  .r_max_known = r->r_max_known,
                                   .ended = r->ended};
     return ap_bound_of(&out->bound, &samples, n_bootstrap, seed, err);
 }
@@ -66,7 +67,9 @@ static void say_share(struct ap_page *page, const struct ap_bound *b)
         ap_page_printf(page, "That is %s of the room below the plug-in value", a.text);
         if (!isnan(b->share_lower.value)) {
             a = ap_percent_with_range(b->share_lower);
-            ap_page_printf(page, " and %s of the room below the cross-fitted one", a.text);
+            ap_page_printf(page, " and %s of the room below the cross-fitted one%s", a.text,
+                           b->share_lower.value > 1 ? ", which is a lower value and can be passed"
+                                                    : "");
         }
         ap_page_put(page, ".\n");
     } else
@@ -108,9 +111,11 @@ static void say_terms(struct ap_page *page, const struct ap_bound_told *t)
     struct ap_number a, c;
     ap_page_printf(page,
                    "What the gap to full fine-tuning can at most be, math.md (6); pi* is the RLHF "
-                   "arm, and R_max %.3f is the observed range of the reward, which has no bound of "
-                   "its own:\n",
-                   t->r_max);
+                   "arm, and R_max %.3f is %s:\n",
+                   t->r_max,
+                   t->r_max_known ? "the range of the reward"
+                                  : "the observed range of the reward, which has no bound of its "
+                                    "own");
     say_term(page, "What the frozen model lacks", b->lacks, t->no_lacks);
     say_term(page, "What rewriting disturbs", b->disturbs, t->no_disturbs);
     say_term(page, "What optimisation wins back", b->wins_back, t->no_trained);
@@ -142,11 +147,6 @@ ap_status ap_bound_sentences(const struct ap_bound_told *t, struct ap_buffer *ou
 
 /* ---- JSON ---- */
 
-static json_t *real_or_null(double x)
-{
-    return isfinite(x) ? json_real(x) : json_null();
-}
-
 static json_t *text_or_null(const char *text)
 {
     return text ? json_string(text) : json_null();
@@ -155,31 +155,20 @@ static json_t *text_or_null(const char *text)
 ap_status ap_bound_json(const struct ap_bound_told *t, struct ap_buffer *out, struct ap_error *err)
 {
     static const char *const checks[] = {"unknown", "holds", "open", "fails"};
-    ap_status status = AP_OK;
-    char *text = NULL;
-    bool ok = true;
-    json_t *o =
-        json_pack("{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:f, s:s, s:s, s:{s:o, s:o, s:o}}",
-                  "prompts", (json_int_t)t->n_prompt, "rewrites", t->n_rewrite, "answers",
-                  t->n_answer, "scored", t->n_scored, "bootstrap", t->n_bootstrap, "kl", t->kl,
-                  "r_max", t->r_max, "ended", t->ended, "pi_star", "rlhf", "check",
-                  checks[t->bound.check], "missing", "trained", text_or_null(t->no_trained),
-                  "lacks", text_or_null(t->no_lacks), "disturbs", text_or_null(t->no_disturbs));
-#define X(field)                                                                                   \
-    ok = ok && o &&                                                                                \
-         json_object_set_new(o, #field,                                                            \
-                             json_pack("{s:o, s:o, s:o}", "value",                                 \
-                                       real_or_null(t->bound.field.value), "low",                  \
-                                       real_or_null(t->bound.field.low), "high",                   \
-                                       real_or_null(t->bound.field.high))) == 0;
+    json_t *o = json_pack(
+        "{s:I, s:i, s:i, s:i, s:i, s:f, s:f, s:b, s:f, s:s, s:s, s:{s:o, s:o, s:o}}", "prompts",
+        (json_int_t)t->n_prompt, "rewrites", t->n_rewrite, "answers", t->n_answer, "scored",
+        t->n_scored, "bootstrap", t->n_bootstrap, "kl", t->kl, "r_max", t->r_max, "r_max_known",
+        t->r_max_known, "ended", t->ended, "pi_star", "rlhf", "check", checks[t->bound.check],
+        "missing", "trained", text_or_null(t->no_trained), "lacks", text_or_null(t->no_lacks),
+        "disturbs", text_or_null(t->no_disturbs));
+    bool ok = o != NULL;
+#define X(field) ok = ok && json_object_set_new(o, #field, ap_interval_json(&t->bound.field)) == 0;
     AP_BOUND_LIST(X)
 #undef X
-    text = ok ? json_dumps(o, JSON_INDENT(2)) : NULL;
-    status = text ? ap_buffer_puts(out, text, err)
-                  : ap_fail(err, AP_MEMORY, "bound.json: out of memory");
-    if (status == AP_OK)
-        status = ap_buffer_puts(out, "\n", err);
-    free(text);
-    json_decref(o);
-    return status;
+    if (!ok) {
+        json_decref(o);
+        o = NULL;
+    }
+    return ap_json_put(o, "bound", out, err);
 }

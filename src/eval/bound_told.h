@@ -19,8 +19,9 @@ struct ap_bound_read {
     double *logp, *logq;                 /* [X, n·n_scored] of ρ_sft; NULL: none */
     double *star_logp, *star_logq;       /* [X, n_star]; NULL: none */
     int n_star;
-    double r_max; /* observed range of all rewards */
-    double ended; /* share of the answers that ended by themselves */
+    double r_max;     /* observed range of all rewards, or what the caller knows to bound it */
+    bool r_max_known; /* the latter */
+    double ended;     /* share of the answers that ended by themselves */
 };
 /* AP_NOT_FOUND without samples of ρ_sft; AP_FORMAT for a table with gaps. */
 ap_status ap_bound_read(struct ap_bound_read *out, struct ap_database *db, struct ap_error *err);
@@ -31,6 +32,7 @@ struct ap_bound_told {
     int64_t n_prompt;
     int n_rewrite, n_answer, n_scored, n_bootstrap;
     double kl, r_max, ended;
+    bool r_max_known;
     /* Why there is none, one clause; NULL: there is. Borrowed. */
     const char *no_trained, *no_lacks, *no_disturbs;
 };
@@ -41,7 +43,8 @@ ap_status ap_bound_tell(struct ap_bound_told *out, const struct ap_bound_read *r
 /* One sentence a line, appended. */
 ap_status ap_bound_sentences(const struct ap_bound_told *t, struct ap_buffer *out,
                              struct ap_error *err);
-/* {"prompts", "rewrites", "answers", "scored", "bootstrap", "kl", "r_max", "ended", "check",
+/* {"prompts", "rewrites", "answers", "scored", "bootstrap", "kl", "r_max", "r_max_known", "ended",
+ * "pi_star", "check",
  * "missing": {TERM: why}, NAME: {"value", "low", "high"} …}, NAME as in AP_BOUND_LIST. */
 ap_status ap_bound_json(const struct ap_bound_told *t, struct ap_buffer *out, struct ap_error *err);
 

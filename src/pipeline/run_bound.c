@@ -11,12 +11,19 @@ ap_status ap_run_bound_tell(struct ap_run *run, struct ap_bound_told *out, struc
 {
     const struct ap_bound_settings *s = &run->s->bound;
     static const char no_align[] = "the recipe has no align section",
-                      no_rlhf[] = "the recipe has no rlhf section to stand for pi*";
+                      no_rlhf[] = "the recipe has no rlhf section to stand for pi*",
+                      no_logp_at_all[] = "this target gives no log-probabilities";
     struct ap_bound_read read = {0};
+    double range;
     ap_status status;
     AP_TRY(ap_bound_read(&read, run->db, err));
+    AP_TRY(ap_run_reward_range(run, &range, err));
+    if ((read.r_max_known = range > 0))
+        read.r_max = range;
     AP_TRY(ap_bound_tell(out, &read, s->kl, s->bootstrap, (uint64_t)s->seed, err));
     const char *no_logp = ap_run_no_logp(run);
+    if (!no_logp && read.n_scored == 0) /* bound.scored asks for one at least */
+        no_logp = no_logp_at_all;
     out->no_trained = ap_run_bound_has_align(run) ? NULL : no_align;
     out->no_disturbs = no_logp;
     out->no_lacks = !ap_run_bound_has_rlhf(run) ? no_rlhf : no_logp;

@@ -229,3 +229,32 @@ out:
         ap_run_reward_close(out);
     return status;
 }
+
+ap_status ap_run_reward_range(struct ap_run *run, double *range, struct ap_error *err)
+{
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
+    struct ap_reward_part parts[AP_REWARDS_MAX];
+    struct ap_run_reward asked = {0};
+    struct bare *none = NULL; /* nothing is fixed here */
+    ap_status status = AP_OK;
+    *range = 0;
+    for (int i = 0; i < n; i++) {
+        if (r[i].weight == 0)
+            continue;
+        if (strcmp(r[i].kind, "rule") != 0)
+            goto out;
+        struct ap_run_member *m = &asked.members[asked.n];
+        m->settings = &r[i];
+        parts[asked.n++] = (struct ap_reward_part){&m->reward, r[i].weight, r[i].name};
+        AP_TRY(open_member(run, m, err));
+        if (r[i].normalise)
+            AP_TRY(normalise(run, false, m, &none, err));
+    }
+    if (asked.n > 0)
+        AP_TRY(ap_reward_sum(&asked.reward, parts, asked.n, err));
+    *range = asked.reward.range;
+out:
+    ap_run_reward_close(&asked);
+    return status;
+}

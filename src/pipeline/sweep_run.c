@@ -92,8 +92,8 @@ static ap_status take_evaluation(struct ap_sweep *s, int point, struct ap_run *r
     return status;
 }
 
-/* Whether ρ_sft, target and reward are the same in every run, so that one frontier is all of theirs;
- * and the arm is a prompter, of which it speaks. */
+/* Whether ρ_sft, target and reward are the same in every run, so that one frontier is all of
+ * theirs; and the arm is a prompter, of which it speaks. */
 static bool keeps_start(const struct ap_sweep *s)
 {
     for (int i = 0; i < s->n_axis; i++)

@@ -63,6 +63,27 @@ static void test_of_one_is_that_one(void **state)
     ap_reward_free(&sum);
 }
 
+/* |weight · gain| times each range; not known where one that is asked has none. */
+static void test_range(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    struct ap_reward rewards[3], sum;
+    check_ok(ap_reward_rule(&rewards[0], "regex", "a", 0, &err), err);
+    check_ok(ap_reward_rule(&rewards[1], "match", "a", 0, &err), err);
+    check_ok(ap_reward_rule(&rewards[2], "length", "", 9, &err), err);
+    rewards[1].gain = -2;
+    for (int asks_length = 0; asks_length < 2; asks_length++) {
+        const struct ap_reward_part parts[] = {
+            {&rewards[0], 0.5, "a"}, {&rewards[1], 3, "b"}, {&rewards[2], asks_length, "c"}};
+        check_ok(ap_reward_sum(&sum, parts, 3, &err), err);
+        check_near(sum.range, asks_length ? 0 : 6.5, 0, 0);
+        ap_reward_free(&sum);
+    }
+    for (int i = 0; i < 3; i++)
+        ap_reward_free(&rewards[i]);
+}
+
 static void test_weight_0_is_not_asked(void **state)
 {
     (void)state;
@@ -102,6 +123,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_of_normalised_scores),
         cmocka_unit_test(test_of_one_is_that_one),
+        cmocka_unit_test(test_range),
         cmocka_unit_test(test_weight_0_is_not_asked),
         cmocka_unit_test(test_errors_name_the_member),
     };

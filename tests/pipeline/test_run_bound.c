@@ -102,6 +102,46 @@ static void test_terms_that_cannot_be_had_are_named(void **state)
     json_decref(o);
 }
 
+static void change(const char *run, const char *sql)
+{
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(in_folder(run, "run.db"), &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+    assert_true(sqlite3_changes(db) > 0);
+    sqlite3_close(db);
+}
+
+/* As the samples of a target behind an API would be. */
+static void test_a_target_without_log_probabilities(void **state)
+{
+    struct program p = {0};
+    struct tiny_recipe r = quick("");
+    put_recipe(*state, "recipe.yaml", &r);
+    program_must(&p, *state, "bound", in_folder(*state, "recipe.yaml"), SMALL);
+    change(in_folder(*state, "run"), "UPDATE bounds SET logp = NULL, logq = NULL");
+    program_must(&p, *state, "bound", in_folder(*state, "recipe.yaml"), SMALL);
+    check_holds(p.table,
+                "What the frozen model lacks: not available: this target gives no log-prob");
+    check_holds(p.table, "What rewriting disturbs: not available: this target gives no log-prob");
+    check_holds(p.table, "With 3 rewrites of");
+}
+
+/* No answer is ever paid: the range that was seen is none, that of the rule is 1. */
+static void test_a_reward_with_a_range_of_its_own(void **state)
+{
+    struct program p = {0};
+    struct tiny_recipe r = quick("");
+    r.reward = "rule: regex, pattern: 'no answer says this'";
+    put_recipe(*state, "recipe.yaml", &r);
+    program_must(&p, *state, "bound", in_folder(*state, "recipe.yaml"), SMALL);
+    check_holds(p.table, "R_max 1.000 is the range of the reward:");
+    json_t *o = told_of(in_folder(*state, "run"));
+    check_near(json_number_value(json_object_get(o, "r_max")), 1, 0, 0);
+    assert_true(json_is_true(json_object_get(o, "r_max_known")));
+    assert_true(number(o, "disturbs", "value") > 0);
+    json_decref(o);
+}
+
 static void train(void **state, struct program *p, const char *dir)
 {
     char set[64];
@@ -113,15 +153,8 @@ static void train(void **state, struct program *p, const char *dir)
 /* As if it had been killed there: the last prompts of one policy and all of another are missing. */
 static void take_away(const char *run)
 {
-    sqlite3 *db;
-    assert_int_equal(sqlite3_open(in_folder(run, "run.db"), &db), SQLITE_OK);
-    assert_int_equal(sqlite3_exec(db,
-                                  "DELETE FROM bounds WHERE policy = 'rlhf' OR (policy = 'align' "
-                                  "AND record > (SELECT min(record) FROM bounds))",
-                                  NULL, NULL, NULL),
-                     SQLITE_OK);
-    assert_true(sqlite3_changes(db) > 0);
-    sqlite3_close(db);
+    change(run, "DELETE FROM bounds WHERE policy = 'rlhf' OR (policy = 'align' "
+                "AND record > (SELECT min(record) FROM bounds))");
     assert_int_equal(unlink(in_folder(run, "bound/DONE")), 0);
     assert_int_equal(unlink(in_folder(run, "bound.json")), 0);
 }
@@ -195,6 +228,8 @@ int main(void)
         WITH_FOLDER(test_every_term_of_a_run),
         WITH_FOLDER(test_a_prompter_that_is_its_start_gains_nothing),
         WITH_FOLDER(test_terms_that_cannot_be_had_are_named),
+        WITH_FOLDER(test_a_target_without_log_probabilities),
+        WITH_FOLDER(test_a_reward_with_a_range_of_its_own),
         WITH_FOLDER(test_a_kill_changes_no_byte),
         WITH_FOLDER(test_what_is_refused),
     };
