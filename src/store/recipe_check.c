@@ -7,11 +7,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is(const char *text, const char *word)
-{
-    return strcmp(text, word) == 0;
-}
-
 static bool present(const struct ap_recipe *recipe, const char *section)
 {
     return ap_recipe_section(recipe, section)->kind != AP_ORIGIN_DEFAULT;
@@ -35,18 +30,17 @@ static struct ap_origin place_of(const struct ap_recipe *recipe, const char *key
     return at.kind == AP_ORIGIN_DEFAULT ? *ap_recipe_section(recipe, section) : at;
 }
 
-/* After ap_fail: the place of the key put before the text. */
-static ap_status refuse(const struct ap_recipe *recipe, const char *key, struct ap_error *err)
+ap_status ap_recipe_refuse(const struct ap_recipe *recipe, const char *key, struct ap_error *err)
 {
     struct ap_origin at = place_of(recipe, key);
     return ap_recipe_fail_at(recipe, &at, AP_INVALID, err);
 }
 
-static ap_status need(const struct ap_recipe *recipe, const char *key, const char *why,
-                      struct ap_error *err)
+ap_status ap_recipe_need(const struct ap_recipe *recipe, const char *key, const char *why,
+                         struct ap_error *err)
 {
     ap_fail(err, AP_INVALID, "%s is missing, %s; add it", key, why);
-    return refuse(recipe, key, err);
+    return ap_recipe_refuse(recipe, key, err);
 }
 
 /* ---- models ---- */
@@ -58,7 +52,7 @@ ap_status ap_settings_model(const struct ap_settings *s, const char *name,
     size_t n = 0;
     *out = NULL;
     for (int i = 0; i < s->n_models; i++) {
-        if (is(s->models[i].name, name)) {
+        if (ap_is(s->models[i].name, name)) {
             *out = &s->models[i];
             return AP_OK;
         }
@@ -98,7 +92,7 @@ static ap_status check_reference(const struct ap_recipe *recipe, const char *key
     if (!name[0] || ap_settings_model(&recipe->settings, name, &model, err) == AP_OK)
         return AP_OK;
     ap_fail_prefix(err, AP_INVALID, "%s", key);
-    return refuse(recipe, key, err);
+    return ap_recipe_refuse(recipe, key, err);
 }
 
 const struct ap_prompter_settings *ap_settings_prompters(const struct ap_settings *s, int *n)
@@ -109,7 +103,7 @@ const struct ap_prompter_settings *ap_settings_prompters(const struct ap_setting
 
 bool ap_settings_joint(const struct ap_settings *s)
 {
-    return s->n_prompters > 1 && is(s->align.prompters, "joint");
+    return s->n_prompters > 1 && ap_is(s->align.prompters, "joint");
 }
 
 /* A list and the keys of one prompter beside it, which --set may bring. */
@@ -141,20 +135,20 @@ static ap_status check_prompters(const struct ap_recipe *recipe, struct ap_error
     for (int i = 0; i < s->n_prompters; i++) {
         snprintf(key, sizeof(key), "prompter.%s.model", s->prompters[i].name);
         if (!s->prompters[i].model[0])
-            AP_TRY(need(recipe, key, "every prompter of the list has one", err));
+            AP_TRY(ap_recipe_need(recipe, key, "every prompter of the list has one", err));
         AP_TRY(check_reference(recipe, key, s->prompters[i].model, err));
     }
-    if (s->n_prompters < 2 && is(s->align.prompters, "joint")) {
+    if (s->n_prompters < 2 && ap_is(s->align.prompters, "joint")) {
         ap_fail(err, AP_INVALID,
                 "align.prompters is joint, but there is one prompter; write prompter as a list");
-        status = refuse(recipe, "align.prompters", err);
+        status = ap_recipe_refuse(recipe, "align.prompters", err);
     } else if (s->n_prompters > 1 && s->align.valid_every > 0) {
         ap_fail(
             err, AP_UNSUPPORTED,
             "align.valid_every is %d, expected 0 with a list of prompters: only a single one is "
             "validated; leave it out",
             s->align.valid_every);
-        status = refuse(recipe, "align.valid_every", err);
+        status = ap_recipe_refuse(recipe, "align.valid_every", err);
     }
 out:
     return status;
@@ -188,7 +182,7 @@ bool ap_recipe_has_reward(const struct ap_recipe *recipe)
 
 bool ap_reward_is_model(const struct ap_reward_settings *r)
 {
-    return is(r->kind, "classifier") || is(r->kind, "implicit");
+    return ap_is(r->kind, "classifier") || ap_is(r->kind, "implicit");
 }
 
 bool ap_reward_is_trained(const struct ap_reward_settings *r)
@@ -207,7 +201,7 @@ static ap_status refuse_reward(const struct reward_view *v, const char *leaf, st
 {
     char key[AP_KEY_MAX];
     snprintf(key, sizeof(key), "%s.%s", v->section, leaf);
-    return refuse(v->recipe, key, err);
+    return ap_recipe_refuse(v->recipe, key, err);
 }
 
 static ap_status need_of_reward(const struct reward_view *v, const char *leaf, const char *why,
@@ -231,7 +225,7 @@ static ap_status check_reward_kind(const struct reward_view *v, struct ap_error 
         return refuse_reward(v, "command", err);
     }
     for (size_t i = 0; i < AP_LEN(own); i++) {
-        if (is(r->kind, own[i].kind) != own[i].given) {
+        if (ap_is(r->kind, own[i].kind) != own[i].given) {
             ap_fail(err, AP_INVALID, "%s.kind is %s %s %s.%s; %s", v->section, r->kind,
                     own[i].given ? "with" : "without", v->section, own[i].kind,
                     own[i].given ? "remove one of the two" : "add it");
@@ -257,13 +251,13 @@ static ap_status check_reward(const struct reward_view *v, struct ap_error *err)
         ap_fail(err, AP_INVALID, "%s.command is empty, expected a program that scores", v->section);
         return refuse_reward(v, "command", err);
     }
-    if ((is(r->rule, "regex") || is(r->rule, "match")) && !r->pattern[0])
+    if ((ap_is(r->rule, "regex") || ap_is(r->rule, "match")) && !r->pattern[0])
         return need_of_reward(v, "pattern", "the rule compares answers with it", err);
-    if (is(r->rule, "length") && r->length <= 0)
+    if (ap_is(r->rule, "length") && r->length <= 0)
         return need_of_reward(v, "length", "the rule compares answers with it", err);
     if (ap_reward_is_model(r) && !r->model[0] && ap_recipe_has_reward(v->recipe))
         return need_of_reward(v, "model", "the reward has no rule or command either", err);
-    if (!ap_reward_is_trained(r) && !is(r->pairs, "all")) {
+    if (!ap_reward_is_trained(r) && !ap_is(r->pairs, "all")) {
         ap_fail(err, AP_INVALID, "%s.pairs is %s, but %s learns from no pairs here; leave it out",
                 v->section, r->pairs, v->section);
         return refuse_reward(v, "pairs", err);
@@ -277,7 +271,7 @@ static ap_status check_reward_name(const struct reward_view *v, struct ap_error 
 {
     static const char *const taken[] = {"reward", "world"};
     for (size_t i = 0; i < AP_LEN(taken); i++)
-        if (is(v->r->name, taken[i])) {
+        if (ap_is(v->r->name, taken[i])) {
             ap_fail(err, AP_INVALID, "%s: %s is the name of another judge; choose one of your own",
                     v->section, v->r->name);
             return ap_recipe_fail_at(v->recipe, ap_recipe_section(v->recipe, v->section),
@@ -311,7 +305,7 @@ static ap_status check_rewards(const struct ap_recipe *recipe, struct ap_error *
     if (most == 0) {
         ap_fail(err, AP_INVALID, "%s: every weight is 0, expected one that is not",
                 named ? "rewards" : "reward");
-        status = refuse(recipe, named ? "rewards" : "reward.weight", err);
+        status = ap_recipe_refuse(recipe, named ? "rewards" : "reward.weight", err);
     }
 out:
     return status;
@@ -326,20 +320,20 @@ static ap_status check_split(const struct ap_recipe *recipe, struct ap_error *er
     ap_fail(err, AP_INVALID, "data.split is %g + %g + %g = %g, expected a sum of 1", d->train,
             d->valid, d->test, sum);
     const struct ap_origin *split = ap_recipe_section(recipe, "data.split");
-    return split->kind == AP_ORIGIN_DEFAULT ? refuse(recipe, "data.split.train", err)
+    return split->kind == AP_ORIGIN_DEFAULT ? ap_recipe_refuse(recipe, "data.split.train", err)
                                             : ap_recipe_fail_at(recipe, split, AP_INVALID, err);
 }
 
 static ap_status check_sft(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_sft_settings *sft = &recipe->settings.sft;
-    bool file = is(sft->source, "file");
+    bool file = ap_is(sft->source, "file");
     if (file && !sft->path[0])
-        return need(recipe, "sft.path", "sft.source is file", err);
+        return ap_recipe_need(recipe, "sft.path", "sft.source is file", err);
     if (!file && sft->path[0]) {
         ap_fail(err, AP_INVALID, "sft.path is given, but sft.source is %s; write source: file",
                 sft->source);
-        return refuse(recipe, "sft.path", err);
+        return ap_recipe_refuse(recipe, "sft.path", err);
     }
     return AP_OK;
 }
@@ -348,9 +342,9 @@ static ap_status check_pretrain(const struct ap_recipe *recipe, struct ap_error 
 {
     const struct ap_pretrain_settings *p = &recipe->settings.pretrain;
     if (present(recipe, "pretrain") && !p->model[0] && p->path[0])
-        return need(recipe, "pretrain.model", "pretrain has data", err);
+        return ap_recipe_need(recipe, "pretrain.model", "pretrain has data", err);
     if (p->model[0] && !p->path[0])
-        return need(recipe, "pretrain.path", "pretrain has a model", err);
+        return ap_recipe_need(recipe, "pretrain.path", "pretrain has a model", err);
     return AP_OK;
 }
 
@@ -365,32 +359,15 @@ static ap_status check_adaptive(const struct ap_recipe *recipe, const char *sect
         snprintf(key, sizeof(key), "%s.kl", section);
         ap_fail(err, AP_INVALID, "%s is 0, expected more: %s.kl_target multiplies it", key,
                 section);
-        return refuse(recipe, key, err);
+        return ap_recipe_refuse(recipe, key, err);
     }
     if (rl->kl_target > 0 && rl->kl_horizon < n) {
         snprintf(key, sizeof(key), "%s.kl_horizon", section);
         ap_fail(err, AP_INVALID, "%s is %g, expected at least prompts x rewrites = %g", key,
                 rl->kl_horizon, n);
-        return refuse(recipe, key, err);
+        return ap_recipe_refuse(recipe, key, err);
     }
     return AP_OK;
-}
-
-static ap_status check_judge(const struct ap_recipe *recipe, const char *key, const char *name,
-                             struct ap_error *err)
-{
-    const struct ap_settings *s = &recipe->settings;
-    char known[AP_REWARDS_MAX * 32] = "";
-    size_t n = 0;
-    if (is(name, "reward") || is(name, "world"))
-        return AP_OK;
-    for (int i = 0; i < s->n_rewards; i++) {
-        if (is(name, s->rewards[i].name))
-            return AP_OK;
-        n += (size_t)snprintf(known + n, sizeof(known) - n, ", %s", s->rewards[i].name);
-    }
-    ap_fail(err, AP_INVALID, "%s is '%.80s', expected one of: reward, world%s", key, name, known);
-    return refuse(recipe, key, err);
 }
 
 /* What only validations give a meaning. */
@@ -401,7 +378,7 @@ static ap_status check_valid(const struct ap_recipe *recipe, const char *section
     const struct {
         const char *leaf;
         bool given;
-    } keys[] = {{"keep", is(rl->keep, "best")},
+    } keys[] = {{"keep", ap_is(rl->keep, "best")},
                 {"patience", rl->patience > 0},
                 {"valid_path", rl->valid_path[0] != '\0'},
                 {"valid_judge", rl->valid_judge[0] != '\0'}};
@@ -413,12 +390,12 @@ static ap_status check_valid(const struct ap_recipe *recipe, const char *section
                 "%s is given, but %s.valid_every is 0: nothing is ever validated; set "
                 "valid_every, or leave the key out",
                 key, section);
-        return refuse(recipe, key, err);
+        return ap_recipe_refuse(recipe, key, err);
     }
     if (!rl->valid_judge[0])
         return AP_OK;
     snprintf(key, sizeof(key), "%s.valid_judge", section);
-    return check_judge(recipe, key, rl->valid_judge, err);
+    return ap_recipe_check_judge(recipe, key, rl->valid_judge, err);
 }
 
 static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
@@ -426,17 +403,17 @@ static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
 {
     char key[AP_KEY_MAX];
     int64_t rewrites = (int64_t)rl->prompts * rl->rewrites;
-    if (!is(rl->algorithm, "ppo") && rl->rewrites < 2) {
+    if (!ap_is(rl->algorithm, "ppo") && rl->rewrites < 2) {
         snprintf(key, sizeof(key), "%s.rewrites", section);
         ap_fail(err, AP_INVALID, "%s is %d, expected at least 2 with %s, which compares them", key,
                 rl->rewrites, rl->algorithm);
-        return refuse(recipe, key, err);
+        return ap_recipe_refuse(recipe, key, err);
     }
     if (rl->minibatches > rewrites) {
         snprintf(key, sizeof(key), "%s.minibatches", section);
         ap_fail(err, AP_INVALID, "%s is %d, expected at most prompts x rewrites = %lld", key,
                 rl->minibatches, (long long)rewrites);
-        return refuse(recipe, key, err);
+        return ap_recipe_refuse(recipe, key, err);
     }
     ap_status status = check_adaptive(recipe, section, rl, err);
     return status == AP_OK ? check_valid(recipe, section, rl, err) : status;
@@ -452,177 +429,15 @@ static ap_status check_monitor(const struct ap_recipe *recipe, struct ap_error *
         if (l->n > 2) {
             ap_fail(err, AP_INVALID, "%s has %d numbers, expected at most two: [warn, stop]", key,
                     l->n);
-            return refuse(recipe, key, err);
+            return ap_recipe_refuse(recipe, key, err);
         }
         if (l->n == 2 && l->value[1] <= l->value[0]) {
             ap_fail(err, AP_INVALID,
                     "%s stops at %g and warns at %g, expected a stop above the warning: [warn, "
                     "stop]",
                     key, l->value[1], l->value[0]);
-            return refuse(recipe, key, err);
+            return ap_recipe_refuse(recipe, key, err);
         }
-    }
-    return AP_OK;
-}
-
-/* align-1, align-2 … are what is had after a pass that is not the last. */
-static ap_status check_pass(const struct ap_recipe *recipe, const char *arm, struct ap_error *err)
-{
-    int n, pass = !strncmp(arm, "align-", 6) ? arm[6] - '0' : 0;
-    ap_settings_prompters(&recipe->settings, &n);
-    if (pass == 0 || pass < n)
-        return AP_OK;
-    ap_fail(err, AP_INVALID, "eval.arms names %s, but there %s %d prompter%s: %s", arm,
-            n > 1 ? "are" : "is", n, n > 1 ? "s" : "",
-            n > 1 ? "what the last one makes is align" : "write align, or prompter as a list");
-    return refuse(recipe, "eval.arms", err);
-}
-
-static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const struct ap_settings *s = &recipe->settings;
-    const struct ap_eval_settings *e = &s->eval;
-    ap_status status = AP_OK;
-    for (int i = 0; i < e->n_arms; i++) {
-        for (int j = 0; j < i; j++) {
-            if (!is(e->arms[i], e->arms[j]))
-                continue;
-            ap_fail(err, AP_INVALID, "eval.arms names %s twice; keep one", e->arms[i]);
-            return refuse(recipe, "eval.arms", err);
-        }
-        AP_TRY(check_pass(recipe, e->arms[i], err));
-        if ((is(e->arms[i], "rlhf") && !s->has_rlhf) || (is(e->arms[i], "dpo") && !s->has_dpo) ||
-            (is(e->arms[i], "ift") && !s->has_ift)) {
-            ap_fail(err, AP_INVALID,
-                    "eval.arms names %s, but the recipe has no %s section; add %s: {}, which "
-                    "`alignpro %s` then trains, or remove the arm",
-                    e->arms[i], e->arms[i], e->arms[i], e->arms[i]);
-            return refuse(recipe, "eval.arms", err);
-        }
-    }
-out:
-    return status;
-}
-
-static ap_status check_noise(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const struct ap_eval_settings *e = &recipe->settings.eval;
-    for (int i = 1; i < e->n_noise; i++)
-        if (e->noise[i] <= e->noise[i - 1]) {
-            ap_fail(err, AP_INVALID, "eval.noise has %g behind %g, expected rising strengths",
-                    e->noise[i], e->noise[i - 1]);
-            return refuse(recipe, "eval.noise", err);
-        }
-    return AP_OK;
-}
-
-const struct ap_judge_settings *ap_settings_pairwise(const struct ap_settings *s, const char *name)
-{
-    for (int i = 0; i < s->n_judges; i++)
-        if (is(s->judges[i].name, name))
-            return &s->judges[i];
-    return NULL;
-}
-
-int ap_settings_n_scoring(const struct ap_settings *s)
-{
-    int n = 0;
-    while (n < s->eval.n_judges && !ap_settings_pairwise(s, s->eval.judges[n]))
-        n++;
-    return n;
-}
-
-/* The section of each judge that compares, its name among the names of all judges. */
-static ap_status check_pairwise(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const struct ap_settings *s = &recipe->settings;
-    for (int i = 0; i < s->n_judges; i++) {
-        const struct ap_judge_settings *j = &s->judges[i];
-        char key[AP_KEY_MAX];
-        bool taken = is(j->name, "reward") || is(j->name, "world");
-        for (int k = 0; k < s->n_rewards; k++)
-            taken = taken || is(j->name, s->rewards[k].name);
-        snprintf(key, sizeof(key), "judges.%s", j->name);
-        if (taken) {
-            ap_fail(err, AP_INVALID, "%s: %s is the name of another judge; choose one of your own",
-                    key, j->name);
-            return ap_recipe_fail_at(recipe, ap_recipe_section(recipe, key), AP_INVALID, err);
-        }
-        snprintf(key, sizeof(key), "judges.%s.command", j->name);
-        if (j->n_command == 0 || !j->command[0][strspn(j->command[0], " \t\n")])
-            return need(recipe, key, "nobody would reply", err);
-        snprintf(key, sizeof(key), "judges.%s.question", j->name);
-        if (j->question[0] && (!strstr(j->question, "{a}") || !strstr(j->question, "{b}"))) {
-            ap_fail(err, AP_INVALID, "%s lacks {a} or {b}, expected both answers in it", key);
-            return refuse(recipe, key, err);
-        }
-    }
-    return AP_OK;
-}
-
-/* The first picks best-of-n, so that it must score; those that compare come last. */
-static ap_status check_judge_order(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const struct ap_settings *s = &recipe->settings;
-    int n = ap_settings_n_scoring(s), i = n;
-    while (i < s->eval.n_judges && ap_settings_pairwise(s, s->eval.judges[i]))
-        i++;
-    if (i == s->eval.n_judges && (n > 0 || i == 0))
-        return AP_OK;
-    ap_fail(err, AP_INVALID,
-            "eval.judges has %s, which compares, before any that scores, or one that scores behind "
-            "it; expected those that score first",
-            s->eval.judges[n]);
-    return refuse(recipe, "eval.judges", err);
-}
-
-static ap_status check_seeds_and_judges(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const struct ap_eval_settings *e = &recipe->settings.eval;
-    ap_status status = AP_OK;
-    for (int i = 0; i < e->n_seeds; i++)
-        for (int j = 0; j < i; j++)
-            if (e->seeds[i] == e->seeds[j]) {
-                ap_fail(err, AP_INVALID, "eval.seeds has %lld twice; keep one",
-                        (long long)e->seeds[i]);
-                return refuse(recipe, "eval.seeds", err);
-            }
-    for (int i = 0; i < e->n_judges; i++) {
-        if (!ap_settings_pairwise(&recipe->settings, e->judges[i]))
-            AP_TRY(check_judge(recipe, "eval.judges", e->judges[i], err));
-        for (int j = 0; j < i; j++)
-            if (is(e->judges[i], e->judges[j])) {
-                ap_fail(err, AP_INVALID, "eval.judges names %s twice; keep one", e->judges[i]);
-                return refuse(recipe, "eval.judges", err);
-            }
-    }
-    AP_TRY(check_judge_order(recipe, err));
-out:
-    return status;
-}
-
-#define LABEL_MAX 100
-
-/* They stand in tables, on terminals and in sentences. */
-static ap_status check_labels(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const struct ap_label_settings *label = &recipe->settings.label;
-    const struct {
-        const char *key, *text;
-    } rows[] = {{"label.data", label->data},
-                {"label.prompter", label->prompter},
-                {"label.target", label->target}};
-    for (size_t i = 0; i < AP_LEN(rows); i++) {
-        const char *c = rows[i].text;
-        while (*c && (unsigned char)*c >= 0x20 && *c != 0x7F)
-            c++;
-        if (!*c && strlen(rows[i].text) <= LABEL_MAX)
-            continue;
-        ap_fail(err, AP_INVALID,
-                "%s has a control character or over %d bytes, expected a short name on one line; "
-                "set it",
-                rows[i].key, LABEL_MAX);
-        return refuse(recipe, rows[i].key, err);
     }
     return AP_OK;
 }
@@ -643,18 +458,7 @@ static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *
         return AP_OK;
     ap_fail(err, AP_INVALID, "run.context is %d, expected more than %s.max_new_tokens (%d)",
             s->run.context, which, most);
-    return refuse(recipe, "run.context", err);
-}
-
-static ap_status check_bound(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const struct ap_bound_settings *b = &recipe->settings.bound;
-    if (b->scored <= b->answers)
-        return AP_OK;
-    ap_fail(err, AP_INVALID,
-            "bound.scored is %d, but a rewrite has bound.answers %d; expected as many at most",
-            b->scored, b->answers);
-    return refuse(recipe, "bound.scored", err);
+    return ap_recipe_refuse(recipe, "run.context", err);
 }
 
 /* ---- what a section that is there needs of others ---- */
@@ -668,7 +472,7 @@ static bool arms_need_prompter(const struct ap_recipe *recipe)
     for (int i = 0; present(recipe, "eval") && i < e->n_arms; i++) {
         bool rewrites = true;
         for (size_t k = 0; k < AP_LEN(others); k++)
-            rewrites = rewrites && !is(e->arms[i], others[k]);
+            rewrites = rewrites && !ap_is(e->arms[i], others[k]);
         if (rewrites)
             return true;
     }
@@ -679,18 +483,20 @@ static ap_status check_roles(const struct ap_recipe *recipe, struct ap_error *er
 {
     const struct ap_settings *s = &recipe->settings;
     bool align = present(recipe, "align"), rlhf = s->has_rlhf, eval = present(recipe, "eval");
-    bool sft = !is(s->sft.source, "none");
-    bool best = is(s->sft.source, "best-of-n");
+    bool sft = !ap_is(s->sft.source, "none");
+    bool best = ap_is(s->sft.source, "best-of-n");
     if (!s->prompter.model[0] &&
         (present(recipe, "prompter") || align || sft || arms_need_prompter(recipe)))
-        return need(recipe, "prompter.model",
-                    align ? "align trains it" : "a section of the recipe uses it", err);
+        return ap_recipe_need(recipe, "prompter.model",
+                              align ? "align trains it" : "a section of the recipe uses it", err);
     if (!s->target.model[0] &&
         (present(recipe, "target") || align || rlhf || s->has_dpo || s->has_ift || eval || best))
-        return need(recipe, "target.model",
-                    align ? "align asks it for answers" : "a section of the recipe uses it", err);
+        return ap_recipe_need(
+            recipe, "target.model",
+            align ? "align asks it for answers" : "a section of the recipe uses it", err);
     if (!ap_recipe_has_reward(recipe) && (align || rlhf || best))
-        return need(recipe, "reward.model", "a section of the recipe needs a reward", err);
+        return ap_recipe_need(recipe, "reward.model", "a section of the recipe needs a reward",
+                              err);
     return AP_OK;
 }
 
@@ -709,20 +515,20 @@ static ap_status check_data(const struct ap_recipe *recipe, struct ap_error *err
     if (s->data.path[0])
         return AP_OK;
     if (present(recipe, "align") && !s->align.path[0])
-        return need(recipe, "data.path", "align has no path of its own", err);
+        return ap_recipe_need(recipe, "data.path", "align has no path of its own", err);
     if (s->has_rlhf && !s->rlhf.path[0])
-        return need(recipe, "data.path", "rlhf has no path of its own", err);
+        return ap_recipe_need(recipe, "data.path", "rlhf has no path of its own", err);
     if (s->has_dpo && !s->dpo.path[0])
-        return need(recipe, "data.path", "dpo has no path of its own", err);
+        return ap_recipe_need(recipe, "data.path", "dpo has no path of its own", err);
     if (s->has_ift && !s->ift.path[0])
-        return need(recipe, "data.path", "ift has no path of its own", err);
+        return ap_recipe_need(recipe, "data.path", "ift has no path of its own", err);
     if (present(recipe, "eval") && !s->eval.path[0])
-        return need(recipe, "data.path", "eval has no path of its own", err);
+        return ap_recipe_need(recipe, "data.path", "eval has no path of its own", err);
     if (learns_reward(recipe) && !s->reward_train.path[0])
-        return need(recipe, "data.path", "the reward has neither pairs to learn from nor trained",
-                    err);
-    if (is(s->sft.source, "best-of-n"))
-        return need(recipe, "data.path", "sft takes prompts from it", err);
+        return ap_recipe_need(recipe, "data.path",
+                              "the reward has neither pairs to learn from nor trained", err);
+    if (ap_is(s->sft.source, "best-of-n"))
+        return ap_recipe_need(recipe, "data.path", "sft takes prompts from it", err);
     return AP_OK;
 }
 
@@ -732,23 +538,18 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     ap_status status;
     AP_TRY(check_models(recipe, err));
     AP_TRY(check_rewards(recipe, err));
-    AP_TRY(check_pairwise(recipe, err));
     AP_TRY(check_split(recipe, err));
     AP_TRY(check_sft(recipe, err));
     AP_TRY(check_pretrain(recipe, err));
     AP_TRY(check_rl(recipe, "align", &s->align, err));
     AP_TRY(check_rl(recipe, "rlhf", &s->rlhf, err));
     AP_TRY(check_monitor(recipe, err));
-    AP_TRY(check_arms(recipe, err));
-    AP_TRY(check_seeds_and_judges(recipe, err));
-    AP_TRY(check_noise(recipe, err));
-    AP_TRY(check_labels(recipe, err));
-    AP_TRY(check_bound(recipe, err));
+    AP_TRY(ap_recipe_check_eval(recipe, err));
     AP_TRY(check_context(recipe, err));
     AP_TRY(check_roles(recipe, err));
     AP_TRY(check_data(recipe, err));
     if (!s->run.dir[0])
-        AP_TRY(need(recipe, "run.dir", "results need a folder", err));
+        AP_TRY(ap_recipe_need(recipe, "run.dir", "results need a folder", err));
 out:
     return status;
 }

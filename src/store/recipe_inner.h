@@ -2,13 +2,16 @@
  *
  *   recipe.c ─► recipe_read.c (YAML events), recipe_override.c (--set)
  *                    └─► recipe_put.c: one value into ap_settings, with its place
- *            ─► recipe_check.c: derived values, then what only several keys together can say
+ *            ─► recipe_derive.c, recipe_check*.c: derived values, then what only several keys
+ *                    together can say
  *   recipe_text.c: resolved text, fingerprint, differences     recipe_help.c: help */
 #ifndef AP_STORE_RECIPE_INNER_H
 #define AP_STORE_RECIPE_INNER_H
 
 #include "store/recipe.h"
 #include "store/settings_value.h"
+
+#include <string.h>
 
 #define AP_RECIPE_BYTES_MAX ((size_t)1 << 20)
 
@@ -75,5 +78,20 @@ const struct ap_origin *ap_recipe_section(const struct ap_recipe *recipe, const 
 
 ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err);
 ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err);
+
+/* ---- recipe_check.c, recipe_check_eval.c ---- */
+
+static inline bool ap_is(const char *text, const char *word)
+{
+    return strcmp(text, word) == 0;
+}
+/* After ap_fail: the place of the key put before the text. */
+ap_status ap_recipe_refuse(const struct ap_recipe *recipe, const char *key, struct ap_error *err);
+ap_status ap_recipe_need(const struct ap_recipe *recipe, const char *key, const char *why,
+                         struct ap_error *err);
+/* Whether a judge of that name scores: reward, world or one of rewards. */
+ap_status ap_recipe_check_judge(const struct ap_recipe *recipe, const char *key, const char *name,
+                                struct ap_error *err);
+ap_status ap_recipe_check_eval(const struct ap_recipe *recipe, struct ap_error *err);
 
 #endif
