@@ -10,7 +10,7 @@
 #include <math.h>
 #include <stdlib.h>
 
-#define LABELS 78.0 /* width of the names */
+#define LABELS 88.0 /* width of the names */
 #define TEXTS 112.0 /* width of what is written at the right */
 #define INTERVAL_ROW 28.0
 #define BARS 32.0 /* height of the tallest bar */

@@ -264,7 +264,7 @@ static void open_scene(struct scene *s, bool with_target)
     *s = (struct scene){.lm = tiny_lm_new(3)};
     tiny_prompts_open(&s->prompts, s->lm);
     s->target = (struct ap_target){&s->echo, echo_answer, NULL, NULL};
-    s->reward = (struct ap_reward){&s->n_unended, count_score, NULL, 1, 0};
+    s->reward = (struct ap_reward){&s->n_unended, count_score, NULL, 1, 0, 0};
     s->text = (struct ap_text_environment){.prompts = &s->prompts.prompts,
                                            .target = with_target ? &s->target : NULL,
                                            .reward = &s->reward,

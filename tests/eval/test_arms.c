@@ -287,7 +287,7 @@ static void test_noise_is_seen_by_the_arm_and_not_by_the_judge(void **state)
     struct ap_error err;
     char **noisy, expected[160];
     open_scene(&s, state);
-    s.reward = (struct ap_reward){NULL, length_of_the_prompt, NULL, 1, 0};
+    s.reward = (struct ap_reward){NULL, length_of_the_prompt, NULL, 1, 0, 0};
     check_ok(ap_noisy_texts(&noisy, &s.four, 1, 7, &err), err);
     s.options.noisy = noisy;
     run(&s, 7);

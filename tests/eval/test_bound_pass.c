@@ -54,7 +54,7 @@ static void open_scene(struct scene *s, void **state)
         .max_new_tokens = 8, .sampling = {.temperature = 0.7, .top_p = 1}, .n_slot = 3};
     check_ok(ap_target_local(&s->target, s->lm, &role, &options, &err), err);
     s->rewriter = (struct ap_target){NULL, copy, NULL, NULL};
-    s->reward = (struct ap_reward){NULL, length_of, NULL, 1, 0};
+    s->reward = (struct ap_reward){NULL, length_of, NULL, 1, 0, 0};
     s->pass = (struct ap_bound_pass){.policy = "sft",
                                      .rewriter = &s->rewriter,
                                      .target = &s->target,
