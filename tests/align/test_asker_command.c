@@ -17,7 +17,7 @@ static ap_status judge(const char *line, double timeout, int n_calls, ap_outcome
 {
     char *copy = strdup(line);
     struct ap_asker asker;
-    struct ap_judged out[N_PAIRS];
+    struct ap_judged out[N_PAIRS] = {0};
     ap_status status =
         ap_asker_command(&asker, &(struct ap_command){&copy, 1, "/", timeout}, NULL, err);
     for (int k = 0; k < n_calls && status == AP_OK; k++) {

@@ -76,7 +76,7 @@ static void open_scene(struct scene *s, void **state)
     s->answerer.tag = "answer";
     s->rewriter_target = (struct ap_target){&s->rewriter, speak, NULL, NULL};
     s->target = (struct ap_target){&s->answerer, speak, NULL, NULL};
-    s->reward = (struct ap_reward){NULL, longer_is_better, NULL, 2, 1};
+    s->reward = (struct ap_reward){NULL, longer_is_better, NULL, 2, 1, 0};
     s->judge = (struct ap_judge){"reward", &s->reward};
     s->options = (struct ap_eval_options){.prompts = &s->four,
                                           .judges = &s->judge,
