@@ -10,8 +10,8 @@ struct cli_progress {
     struct ap_sink sink; /* hand this to the library */
     bool terminal;       /* a bar that redraws itself; else a line now and then */
     bool drawn;          /* a bar is on the line */
-    int64_t first;       /* steps that a stage had done when it went on; −1 before its first step */
-    double last;         /* clock of the last line */
+    int64_t first; /* steps that a stage had done when it went on; −1 before its first step */
+    double last;   /* clock of the last line */
     volatile sig_atomic_t stop;
 };
 

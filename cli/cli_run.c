@@ -32,7 +32,7 @@ static int help(const char *command)
 }
 
 /* An interruption is the user's wish: the shell's code for SIGINT, not a failure's. */
-static int fail(const struct ap_error *err)
+int cli_run_fail(const struct ap_error *err)
 {
     int code = cli_fail(err);
     return err->status == AP_INTERRUPTED ? 130 : code;
@@ -43,7 +43,7 @@ static int print_summary(struct ap_run *run)
     struct ap_error err = {0};
     char *text;
     if (ap_run_summary(run, &text, &err) != AP_OK)
-        return fail(&err);
+        return cli_run_fail(&err);
     printf("\n%s\nThe full report: %s/report.html\n", text, ap_run_directory(run));
     ap_text_free(text);
     return cli_finish(CLI_OK);
@@ -54,7 +54,7 @@ static int print_bound(struct ap_run *run)
     struct ap_error err = {0};
     char *text;
     if (ap_run_bound_text(run, &text, &err) != AP_OK)
-        return fail(&err);
+        return cli_run_fail(&err);
     printf("\n%s\nAll numbers: %s/bound.json\n", text, ap_run_directory(run));
     ap_text_free(text);
     return cli_finish(CLI_OK);
@@ -69,14 +69,14 @@ int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, con
     int code = 0;
 
     if (ap_recipe_open(&recipe, path, sets, n_sets, &err) != AP_OK)
-        return fail(&err);
+        return cli_run_fail(&err);
     cli_progress_init(&progress);
     ap_status status = ap_run_open(&run, recipe, stage, &progress.sink, &err);
     if (status == AP_OK)
         status = ap_run_stage(run, stage, &err);
     cli_progress_end(&progress);
     if (status != AP_OK)
-        code = fail(&err);
+        code = cli_run_fail(&err);
     else if (!stage || strcmp(stage, "eval") == 0)
         code = print_summary(run);
     else if (strcmp(stage, "bound") == 0)
@@ -95,7 +95,7 @@ static int plan_recipe(const char *path, const char *const *sets, size_t n_sets,
     char *text = NULL;
 
     if (ap_recipe_open(&recipe, path, sets, n_sets, &err) != AP_OK)
-        return fail(&err);
+        return cli_run_fail(&err);
     cli_progress_init(&progress);
     ap_status status = ap_run_plan(recipe, stage, &progress.sink, &text, &err);
     cli_progress_end(&progress);
@@ -103,7 +103,7 @@ static int plan_recipe(const char *path, const char *const *sets, size_t n_sets,
         fputs(text, stdout);
     ap_text_free(text);
     ap_recipe_close(recipe);
-    return cli_finish(status == AP_OK ? CLI_OK : fail(&err));
+    return cli_finish(status == AP_OK ? CLI_OK : cli_run_fail(&err));
 }
 
 static bool stage_is_eval(const char *stage)

@@ -20,6 +20,9 @@ int cli_rewrite(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_report(int argc, char **argv);
 
+struct ap_error;
+/* cli_fail, but for an interruption the shell's code for SIGINT. */
+int cli_run_fail(const struct ap_error *err);
 /* stage NULL: all of the recipe. Prints the summary after eval and what
  * bound found. Returns the exit code. */
 int cli_run_recipe(const char *path, const char *const *sets, size_t n_sets, const char *stage);

@@ -22,18 +22,12 @@ static int help(void)
     return cli_finish(CLI_OK);
 }
 
-static int fail(const struct ap_error *err)
-{
-    int code = cli_fail(err);
-    return err->status == AP_INTERRUPTED ? 130 : code;
-}
-
 static int print_summary(const struct ap_sweep *sweep)
 {
     struct ap_error err = {0};
     char *text;
     if (ap_sweep_summary(sweep, &text, &err) != AP_OK)
-        return fail(&err);
+        return cli_run_fail(&err);
     printf("\n%s\nThe full report: %s/report.html\n", text, ap_sweep_directory(sweep));
     ap_text_free(text);
     return cli_finish(CLI_OK);
@@ -51,7 +45,7 @@ static int sweep_recipe(const char *recipe, const char *const *grid, size_t n_gr
     if (status == AP_OK)
         status = ap_sweep_run(sweep, &err);
     cli_progress_end(&progress);
-    int code = status == AP_OK ? print_summary(sweep) : fail(&err);
+    int code = status == AP_OK ? print_summary(sweep) : cli_run_fail(&err);
     ap_sweep_close(sweep);
     return code;
 }

@@ -49,7 +49,7 @@ static void fill_row(struct ap_text_environment *e, struct ap_rollout_row *row, 
     for (int k = 0; k < n_score; k++)
         row->score += score[k] / n_score;
     row->penalty = row->n_fault * e->missing_end_penalty;
-    e->n_empty += !row->text || !row->text[0];
+    e->n_empty += row->n_empty;
 }
 
 /* The answers of a rollout as rewards take them, against x itself: K to a row, the row's own text

@@ -12,8 +12,9 @@
 #include <string.h>
 
 #define SIMILARITY_BYTES_MAX ((size_t)1 << 20)
-#define SEARCH_BYTES_MAX ((size_t)64 << 20) /* of searches from the start, for one pair of texts   \
-                                             */
+#define SEARCH_BYTES_MAX                                                                           \
+    ((size_t)64 << 20) /* of searches from the start, for one pair of texts                        \
+                        */
 
 static const char *const names[AP_GUARD_COUNT] = {"",       "empty",   "code",       "quote", "url",
                                                   "number", "bracket", "similarity", "length"};

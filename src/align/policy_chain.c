@@ -71,7 +71,7 @@ static ap_status join(struct ap_policy_chain *c, struct ap_rollout *r, int i, in
     const char *text = handed_on(c, last, i);
     char *copy = text || c->parts[last].rows[i].text ? ap_strdup(text ? text : "") : NULL;
     bool ended = true;
-    int n = 0, n_fault = 0;
+    int n = 0, n_fault = 0, n_empty = 0;
 
     if (!copy && c->parts[last].rows[i].text)
         return ap_fail(err, AP_MEMORY, "rewrite: out of memory");
@@ -80,14 +80,17 @@ static ap_status join(struct ap_policy_chain *c, struct ap_rollout *r, int i, in
         const int32_t *ids = c->parts[k].ids + row->first;
         ended = ended && row->ended;
         n_fault += row->n_fault;
+        n_empty += row->n_empty;
         row->first = r->n_token + (size_t)n;
         memcpy(c->ids + n, ids, (size_t)row->n * sizeof(*ids));
         n += row->n;
     }
     ap_status status =
         ap_rollout_add(r, first->prompt, first->record, i % n_each, c->ids, n, ended, copy, err);
-    if (status == AP_OK)
+    if (status == AP_OK) {
         r->rows[i].n_fault = n_fault;
+        r->rows[i].n_empty = n_empty;
+    }
     return status;
 }
 

@@ -104,6 +104,7 @@ ap_status ap_rollout_add(struct ap_rollout *r, int32_t prompt, uint64_t record, 
                                                   .first = r->n_token,
                                                   .n = n,
                                                   .ended = ended,
+                                                  .n_empty = text && !text[0],
                                                   .n_fault = !ended || (text && !text[0]),
                                                   .text = text};
     memcpy(r->ids + r->n_token, ids, (size_t)n * sizeof(*ids));

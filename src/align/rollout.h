@@ -17,13 +17,14 @@ struct ap_rollout_row {
     size_t first;    /* first token in the columns */
     int n;           /* tokens, the end token included */
     bool ended;      /* has an end token */
+    int n_empty;     /* texts (15) that are empty: 0 or 1, of a chain up to its passes */
     int n_fault; /* times (15) that it has no end or no text: 0 or 1, of a chain up to its passes */
-    char *text;      /* the rewrite as text, stripped; owned; NULL in a tabular world */
-    char *answer;    /* the first of the K answers; owned; environment */
-    int n_answer;    /* its tokens; environment; 0: not known */
-    double score;    /* R̂: mean over the K answers, normalised; environment */
-    double penalty;  /* missing end or empty text (15); environment */
-    double kl;       /* Σ_t k3_t against the reference; the loop */
+    char *text;  /* the rewrite as text, stripped; owned; NULL in a tabular world */
+    char *answer;   /* the first of the K answers; owned; environment */
+    int n_answer;   /* its tokens; environment; 0: not known */
+    double score;   /* R̂: mean over the K answers, normalised; environment */
+    double penalty; /* missing end or empty text (15); environment */
+    double kl;      /* Σ_t k3_t against the reference; the loop */
 };
 
 struct ap_rollout {

@@ -144,6 +144,11 @@ ap_status ap_run_valid_judges(struct ap_run *run, const struct ap_rl_settings *s
             add_judge(env, reward->members[i].settings->name, &reward->members[i].reward);
     if (asks_world(run, s) && all_have_meta(env))
         add_judge(env, "world", NULL);
+    if (strcmp(picked, "reward") == 0 && run->s->monitor.limits[AP_MONITOR_GAP].n > 0)
+        ap_sink_warn(run->sink, env->stage,
+                     "monitor.gap compares the reward with %s.valid_judge, which is the reward: it "
+                     "stays unmeasured; name another judge",
+                     env->stage);
     for (env->picks = 0; env->picks < env->n_judge; env->picks++)
         if (strcmp(env->judges[env->picks].name, picked) == 0)
             return AP_OK;

@@ -117,7 +117,8 @@ ap_status ap_database_each_bound(struct ap_database *db, ap_bound_fn fn, void *c
 typedef ap_status (*ap_verdict_fn)(void *context, const struct ap_verdict_record *r);
 ap_status ap_database_each_verdict(struct ap_database *db, ap_verdict_fn fn, void *context,
                                    struct ap_error *err);
-/* Evaluations, scores, guards and verdicts of one arm and seed, dropped before that pair is run again. */
+/* Evaluations, scores, guards and verdicts of one arm and seed, dropped before that pair is run
+ * again. */
 ap_status ap_database_forget(struct ap_database *db, const char *arm, int64_t seed,
                              struct ap_error *err);
 

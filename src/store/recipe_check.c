@@ -384,7 +384,7 @@ static ap_status check_valid(const struct ap_recipe *recipe, const char *section
                 {"valid_judge", rl->valid_judge[0] != '\0'}};
     for (size_t i = 0; i < AP_LEN(keys) && rl->valid_every == 0; i++) {
         snprintf(key, sizeof(key), "%s.%s", section, keys[i].leaf);
-        if (!keys[i].given || ap_recipe_origin(recipe, key)->kind == AP_ORIGIN_INHERITED)
+        if (!keys[i].given)
             continue;
         ap_fail(err, AP_INVALID,
                 "%s is given, but %s.valid_every is 0: nothing is ever validated; set "
@@ -422,8 +422,9 @@ static ap_status check_rl(const struct ap_recipe *recipe, const char *section,
 /* [warn, stop] */
 static ap_status check_monitor(const struct ap_recipe *recipe, struct ap_error *err)
 {
+    const struct ap_settings *s = &recipe->settings;
     for (int k = 0; k < AP_MONITOR_COUNT; k++) {
-        const struct ap_monitor_limits *l = &recipe->settings.monitor.limits[k];
+        const struct ap_monitor_limits *l = &s->monitor.limits[k];
         char key[AP_KEY_MAX];
         snprintf(key, sizeof(key), "monitor.%s", ap_monitor_name((ap_monitor)k));
         if (l->n > 2) {
@@ -438,6 +439,13 @@ static ap_status check_monitor(const struct ap_recipe *recipe, struct ap_error *
                     key, l->value[1], l->value[0]);
             return ap_recipe_refuse(recipe, key, err);
         }
+    }
+    if (s->monitor.limits[AP_MONITOR_GAP].n > 0 && s->align.valid_every == 0 &&
+        (!s->has_rlhf || s->rlhf.valid_every == 0)) {
+        ap_fail(err, AP_INVALID,
+                "monitor.gap is given, but nothing is validated, and only validations measure it; "
+                "set align.valid_every, or leave it out");
+        return ap_recipe_refuse(recipe, "monitor.gap", err);
     }
     return AP_OK;
 }

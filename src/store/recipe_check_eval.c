@@ -160,8 +160,6 @@ out:
     return status;
 }
 
-#define LABEL_MAX 100
-
 /* They stand in tables, on terminals and in sentences. */
 static ap_status check_labels(const struct ap_recipe *recipe, struct ap_error *err)
 {
@@ -175,12 +173,12 @@ static ap_status check_labels(const struct ap_recipe *recipe, struct ap_error *e
         const char *c = rows[i].text;
         while (*c && (unsigned char)*c >= 0x20 && *c != 0x7F)
             c++;
-        if (!*c && strlen(rows[i].text) <= LABEL_MAX)
+        if (!*c && strlen(rows[i].text) <= AP_LABEL_MAX)
             continue;
         ap_fail(err, AP_INVALID,
                 "%s has a control character or over %d bytes, expected a short name on one line; "
                 "set it",
-                rows[i].key, LABEL_MAX);
+                rows[i].key, AP_LABEL_MAX);
         return ap_recipe_refuse(recipe, rows[i].key, err);
     }
     return AP_OK;

@@ -29,6 +29,24 @@ static ap_status inherit(struct ap_recipe *recipe, const struct ap_setting_ref *
                            ap_recipe_owner(&recipe->settings, &source, 0), err);
 }
 
+/* rlhf without validations takes nothing from align that only they give a meaning: recipe.yaml
+ * would hold it as if it had been asked for. */
+static ap_status disinherit_valid(struct ap_recipe *recipe, struct ap_error *err)
+{
+    static const char *const keys[] = {"rlhf.keep", "rlhf.patience", "rlhf.valid_path",
+                                       "rlhf.valid_judge"};
+    ap_status status = AP_OK;
+    for (size_t i = 0; i < AP_LEN(keys) && status == AP_OK; i++) {
+        struct ap_setting_ref ref;
+        if (recipe->settings.rlhf.valid_every > 0 || !ap_setting_find(keys[i], &ref) ||
+            recipe->origin[ref.index].kind != AP_ORIGIN_INHERITED)
+            continue;
+        recipe->origin[ref.index] = (struct ap_origin){.kind = AP_ORIGIN_DEFAULT};
+        status = ap_setting_default(ref.row, &recipe->settings.rlhf, err);
+    }
+    return status;
+}
+
 static void derive_adapter(struct ap_adapter_settings *adapter)
 {
     if (adapter->alpha == 0)
@@ -125,22 +143,35 @@ static ap_status derive_rl(struct ap_rl_settings *rl, struct ap_error *err)
     return ap_setting_set_text(&rl->keep, rl->valid_every > 0 ? "best" : "last", err);
 }
 
+/* n bytes of a text as a label that check_labels lets pass: cut between characters, on one line. */
+static ap_status set_label(char **label, const char *text, size_t n, struct ap_error *err)
+{
+    char out[AP_LABEL_MAX + 1];
+    n = strnlen(text, n);
+    if (n > AP_LABEL_MAX)
+        for (n = AP_LABEL_MAX; n > 0 && ((unsigned char)text[n] & 0xC0) == 0x80;)
+            n--;
+    for (size_t i = 0; i < n; i++)
+        out[i] = (unsigned char)text[i] < 0x20 || text[i] == 0x7F ? '_' : text[i];
+    out[n] = '\0';
+    return ap_setting_set_text(label, out, err);
+}
+
 /* A file's name without what stands behind its first dot. */
 static ap_status set_stem(char **label, const char *path, struct ap_error *err)
 {
     const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
-    char stem[128];
-    snprintf(stem, sizeof(stem), "%.*s", (int)(1 + strcspn(*name ? name + 1 : name, ".")), name);
-    return ap_setting_set_text(label, stem[0] ? stem : "data", err);
+    return name[0] ? set_label(label, name, 1 + strcspn(name + 1, "."), err)
+                   : set_label(label, "data", 4, err);
 }
 
 static ap_status derive_labels(struct ap_settings *s, struct ap_error *err)
 {
     ap_status status = s->label.data[0] ? AP_OK : set_stem(&s->label.data, s->data.path, err);
     if (status == AP_OK && !s->label.prompter[0])
-        status = ap_setting_set_text(&s->label.prompter, s->prompter.model, err);
+        status = set_label(&s->label.prompter, s->prompter.model, strlen(s->prompter.model), err);
     if (status == AP_OK && !s->label.target[0])
-        status = ap_setting_set_text(&s->label.target, s->target.model, err);
+        status = set_label(&s->label.target, s->target.model, strlen(s->target.model), err);
     return status;
 }
 
@@ -158,6 +189,8 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
     for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
         if (ref.group->inherits)
             status = inherit(recipe, &ref, err);
+    if (status == AP_OK)
+        status = disinherit_valid(recipe, err);
     for (int i = 0; i < s->n_models && status == AP_OK; i++)
         if (s->models[i].config[0] && !s->models[i].init[0])
             status = ap_setting_set_text(&s->models[i].init, "random", err);

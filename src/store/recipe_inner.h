@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define AP_RECIPE_BYTES_MAX ((size_t)1 << 20)
+#define AP_LABEL_MAX 100 /* bytes */
 
 typedef enum ap_origin_kind {
     AP_ORIGIN_DEFAULT,

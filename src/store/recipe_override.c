@@ -7,19 +7,10 @@
 #include <stdio.h>
 #include <string.h>
 
-static bool is_list(const struct ap_setting *row)
-{
-    return row->type == AP_SETTING_TEXT_LIST || row->type == AP_SETTING_PATH_LIST ||
-           row->type == AP_SETTING_CHOICE_LIST || row->type == AP_SETTING_INT64_LIST ||
-           row->type == AP_SETTING_REAL_LIST;
-}
-
 /* In a text nothing but its own characters counts; elsewhere quotes would be a wrong type. */
 static bool as_text(const struct ap_setting *row)
 {
-    return row->type == AP_SETTING_TEXT || row->type == AP_SETTING_PATH ||
-           row->type == AP_SETTING_NAMES || row->type == AP_SETTING_TEXT_LIST ||
-           row->type == AP_SETTING_PATH_LIST ||
+    return ap_setting_is_text(row->type) ||
            (row->type == AP_SETTING_CHOICE && !(row->flags & AP_SETTING_AUTO));
 }
 
@@ -43,7 +34,7 @@ static ap_status read_text(const struct ap_setting *row, const char *text, struc
         return ap_fail(err, AP_FORMAT, "holds bytes that are not UTF-8; write plain text");
     if (text[0] == '[' || text[0] == '"' || text[0] == '\'')
         return ap_recipe_read_value(text, n, raw, err);
-    if (is_list(row) && !(row->flags & AP_SETTING_WHOLE))
+    if (ap_setting_is_list(row->type) && !(row->flags & AP_SETTING_WHOLE))
         return split_list(text, as_text(row), raw, err);
     return ap_raw_add(raw, text, n, as_text(row), err);
 }

@@ -148,8 +148,9 @@ out:
 
 /* ---- fingerprint and differences ---- */
 
-/* Sections of which a recipe has all or nothing: without one its keys say nothing. */
-static const char *const whole_sections[] = {"rlhf", "dpo", "ift", "bound"};
+/* Sections of which a recipe has all or nothing, and which change what is trained: without one its
+ * keys say nothing. */
+static const char *const whole_sections[] = {"rlhf", "dpo", "ift"};
 
 static bool has_section(const struct ap_settings *s, const char *prefix)
 {
@@ -318,8 +319,8 @@ out:
  * what run.db holds is not among them, nor what is of one's own choice. */
 static bool scores_depend(const struct ap_setting_ref *ref)
 {
-    static const char *const not_those[] = {"arms", "judges", "seeds",
-                                            "path", "noise",  "bootstrap"};
+    static const char *const not_those[] = {"arms",  "judges",    "seeds",  "path",
+                                            "noise", "bootstrap", "folder", "timeout"};
     const char *prefix = ref->group->prefix;
     if (strcmp(prefix, "eval") != 0 && strcmp(prefix, "guard") != 0 &&
         strncmp(prefix, "judges", strlen("judges")) != 0)

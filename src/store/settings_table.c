@@ -345,7 +345,7 @@ static const struct ap_setting bound_rows[] = {
         HELP("answers to each rewrite, K in math.md (5)")),
     ROW("scored", INT, scored, "4", RANGE(1, 4096), FLAGS(AP_SETTING_HARMLESS),
         HELP("answers to each rewrite whose log-probabilities are taken, math.md (7)")),
-    ROW("kl", REAL, kl, "auto", RANGE(1e-9, 1e3), FLAGS(AP_SETTING_AUTO | AP_SETTING_HARMLESS),
+    ROW("kl", REAL, kl, "auto", RANGE(0, 1e3), FLAGS(AP_SETTING_AUTO | AP_SETTING_HARMLESS),
         HELP("weight of the KL leash, lambda in math.md (5); auto is align.kl")),
     ROW("seed", INT64, seed, "1", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
         HELP("sampling seed")),

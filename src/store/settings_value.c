@@ -113,13 +113,13 @@ static bool is_null(const struct ap_raw *raw, int i)
     return !raw->quoted[i] && (!text[0] || !strcmp(text, "~") || !strcmp(text, "null"));
 }
 
-static bool is_text_type(ap_setting_type type)
+bool ap_setting_is_text(ap_setting_type type)
 {
     return type == AP_SETTING_TEXT || type == AP_SETTING_PATH || type == AP_SETTING_NAMES ||
            type == AP_SETTING_TEXT_LIST || type == AP_SETTING_PATH_LIST;
 }
 
-static bool is_list_type(ap_setting_type type)
+bool ap_setting_is_list(ap_setting_type type)
 {
     return type == AP_SETTING_TEXT_LIST || type == AP_SETTING_PATH_LIST ||
            type == AP_SETTING_CHOICE_LIST || type == AP_SETTING_INT64_LIST ||
@@ -138,12 +138,12 @@ static ap_status unexpected(const struct ap_setting *row, const char *key, const
 static ap_status check_shape(const struct ap_setting *row, const char *key,
                              const struct ap_raw *raw, struct ap_error *err)
 {
-    if (raw->list && !is_list_type(row->type) && row->type != AP_SETTING_NAMES)
+    if (raw->list && !ap_setting_is_list(row->type) && row->type != AP_SETTING_NAMES)
         return unexpected(row, key, "a list", "", err);
     for (int i = 0; i < raw->n; i++) {
         if (is_null(raw, i))
             return unexpected(row, key, "without a value", "", err);
-        if (raw->quoted[i] && !is_text_type(row->type) && !row->choices)
+        if (raw->quoted[i] && !ap_setting_is_text(row->type) && !row->choices)
             return unexpected(row, key, raw->text[i], "\"", err);
     }
     return AP_OK;
@@ -339,8 +339,8 @@ ap_status ap_setting_put(const struct ap_setting *row, void *owner, const char *
 ap_status ap_setting_default(const struct ap_setting *row, void *owner, struct ap_error *err)
 {
     ap_status status = AP_OK;
-    struct ap_raw raw = {.list = is_list_type(row->type)};
-    bool text = is_text_type(row->type) || row->choices;
+    struct ap_raw raw = {.list = ap_setting_is_list(row->type)};
+    bool text = ap_setting_is_text(row->type) || row->choices;
     const char *at = row->fallback;
     while (raw.list && *at) {
         size_t n = strcspn(at, ",");
@@ -362,7 +362,7 @@ void ap_setting_clear(const struct ap_setting *row, void *owner)
         row->type == AP_SETTING_CHOICE_LIST) {
         clear_texts(at);
         *(int *)((char *)owner + row->offset_n) = 0;
-    } else if (is_text_type(row->type) || row->type == AP_SETTING_CHOICE) {
+    } else if (ap_setting_is_text(row->type) || row->type == AP_SETTING_CHOICE) {
         ap_free(*(char **)at);
         *(char **)at = NULL;
     }
@@ -373,8 +373,8 @@ ap_status ap_setting_copy(const struct ap_setting *row, void *to, const void *fr
 {
     void *at = (char *)to + row->offset;
     const void *source = (const char *)from + row->offset;
-    assert(!is_list_type(row->type)); /* no group that inherits has a list */
-    if (is_text_type(row->type) || row->type == AP_SETTING_CHOICE)
+    assert(!ap_setting_is_list(row->type)); /* no group that inherits has a list */
+    if (ap_setting_is_text(row->type) || row->type == AP_SETTING_CHOICE)
         return ap_setting_set_text(at, *(char *const *)source, err);
     if (row->type == AP_SETTING_INT)
         memcpy(at, source, sizeof(int));

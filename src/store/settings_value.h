@@ -24,6 +24,9 @@ bool ap_raw_is(const struct ap_raw *raw, const char *word);
  * is expected; the caller puts the place before it. On failure the old value stands. */
 ap_status ap_setting_put(const struct ap_setting *row, void *owner, const char *key,
                          const struct ap_raw *raw, struct ap_error *err);
+/* Whether a value is a list; whether it, or an element, is a text of no fixed choice. */
+bool ap_setting_is_list(ap_setting_type type);
+bool ap_setting_is_text(ap_setting_type type);
 /* The value that the table gives; into a zeroed or filled owner. */
 ap_status ap_setting_default(const struct ap_setting *row, void *owner, struct ap_error *err);
 ap_status ap_setting_copy(const struct ap_setting *row, void *to, const void *from,

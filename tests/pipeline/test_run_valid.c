@@ -137,6 +137,7 @@ static void test_what_cannot_be_validated_is_refused(void **state)
          "expected one of"},
         {{"align.keep=best", "align.prompts=3"}, "align.keep", "valid_every is 0"},
         {{"align.patience=3", "align.prompts=3"}, "align.patience", "valid_every is 0"},
+        {{"monitor.gap=0.2", "align.prompts=3"}, "monitor.gap", "nothing is validated"},
         {{"align.seed=0", "align.prompts=3"}, "align.seed", "0"},
         {{"rewards.main.pairs=half-c", "align.prompts=3"}, "pairs", "half-c"},
     };

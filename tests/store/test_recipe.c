@@ -270,6 +270,31 @@ static void differences_by_kind(void **state)
     ap_recipe_close(d);
 }
 
+/* What a run keeps can be read again: rlhf without validations has nothing of align's that only
+ * they give a meaning; a leash of the bound may be as light as align's. */
+static void what_is_kept_reads_back(void **state)
+{
+    (void)state;
+    struct ap_error err;
+    struct ap_buffer text = {0};
+    struct ap_recipe *a, *b;
+    a = must_parse("run: {dir: o}\ndata: {path: p}\nmodels: {m: {path: x}}\n"
+                   "prompter: {model: m}\ntarget: {model: m}\nreward: {rule: length, length: 9}\n"
+                   "align: {kl: 1e-10, valid_every: 10, patience: 3, valid_judge: reward, "
+                   "keep: best, valid_path: v}\n"
+                   "rlhf: {valid_every: 0}\nbound: {}\n",
+                   NULL, 0);
+    assert_int_equal(ap_recipe_settings(a)->rlhf.patience, 0);
+    assert_string_equal(ap_recipe_settings(a)->rlhf.keep, "last");
+    assert_string_equal(ap_recipe_settings(a)->rlhf.valid_path, "");
+    check_ok(ap_recipe_resolved(a, &text, &err), err);
+    check_ok(parse(&b, text.data, NULL, 0, &err), err);
+    assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(b));
+    ap_buffer_free(&text);
+    ap_recipe_close(a);
+    ap_recipe_close(b);
+}
+
 /* Left out they follow from other keys, and they change nothing that is trained. */
 static void labels(void **state)
 {
@@ -283,6 +308,41 @@ static void labels(void **state)
     assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(b));
     ap_recipe_close(a);
     ap_recipe_close(b);
+}
+
+static void long_names_make_short_labels(void **state)
+{
+    (void)state;
+    char recipe[400], name[130] = "";
+    for (int i = 0; i < 40; i++)
+        strcat(name, "\u00e4x"); /* three bytes */
+    snprintf(recipe, sizeof(recipe), "run: {dir: o}\ndata: {path: /here/%s.jsonl}\n", name);
+    struct ap_recipe *a = must_parse(recipe, NULL, 0);
+    const char *label = ap_recipe_settings(a)->label.data;
+    assert_int_equal(strlen(label), 99); /* 100 would cut a character */
+    assert_memory_equal(label, name, 99);
+    ap_recipe_close(a);
+}
+
+/* The bound is computed of what was trained, and may be had of one seed alone; where a judge's
+ * program lies and how long it may take is nobody's score. */
+static void what_makes_no_other_evaluation(void **state)
+{
+    (void)state;
+    const char *recipe = "run: {dir: o}\ndata: {path: p}\nmodels: {m: {path: x}}\n"
+                         "judges: {j: {command: [a, b]}}\n";
+    const char *const sets[] = {"bound.rewrites=4", "judges.j.folder=/else/where",
+                                "judges.j.timeout=3"},
+                      *const question[] = {"judges.j.question={a} or {b}"};
+    struct ap_recipe *a = must_parse(recipe, NULL, 0), *b = must_parse(recipe, sets, 3),
+                     *c = must_parse(recipe, question, 1);
+    check_difference(a, b, AP_DIFFER_OTHERS, "");
+    check_difference(a, b, AP_DIFFER_ANY, "");
+    check_difference(a, c, AP_DIFFER_OTHERS,
+                     "judges.j.question is \"\" there and \"{a} or {b}\" here");
+    ap_recipe_close(a);
+    ap_recipe_close(b);
+    ap_recipe_close(c);
 }
 
 #define PROMPTERS                                                                                  \
@@ -609,6 +669,9 @@ int main(void)
         cmocka_unit_test(several_rewards_differ),
         cmocka_unit_test(differences_by_kind),
         cmocka_unit_test(labels),
+        cmocka_unit_test(long_names_make_short_labels),
+        cmocka_unit_test(what_makes_no_other_evaluation),
+        cmocka_unit_test(what_is_kept_reads_back),
         cmocka_unit_test(a_list_of_prompters),
         cmocka_unit_test(variables_in_paths),
         cmocka_unit_test(resolved_reads_back),
