@@ -245,6 +245,8 @@ static struct ap_plan_facts facts_at(const struct changing *c, int context)
     shorten(&f.best_of, context);
     shorten(&f.eval_target, context - c->run->s->target.max_new_tokens);
     shorten(&f.eval_prompter, context - c->run->s->prompter.max_new_tokens);
+    shorten(&f.bound_target, context - c->run->s->target.max_new_tokens);
+    shorten(&f.bound_prompter, context - c->run->s->prompter.max_new_tokens);
     return f;
 }
 

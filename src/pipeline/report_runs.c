@@ -199,7 +199,9 @@ static ap_status group(struct opened *runs, int n, struct ap_error *err)
 
 /* ---- several: cells ---- */
 
-/* The cell that begins with run `first`; members: room for n. */
+/* The cell that begins with run `first`; members: room for n. Its runs stand by their seeds,
+ * whatever the order of their naming, because those of one place are drawn together in all cells.
+ */
 static ap_status add_cell(struct ap_comparison *c, const struct opened *runs, int n, int first,
                           struct ap_cell_run *members, struct ap_error *err)
 {
@@ -209,11 +211,18 @@ static ap_status add_cell(struct ap_comparison *c, const struct opened *runs, in
                            .prompter = s->label.prompter,
                            .target = s->label.target,
                            .runs = members};
-    for (int i = first; i < n; i++)
-        if (runs[i].group == first) {
-            members[cell.n_run] = runs[i].cell;
-            evaluated[cell.n_run++] = (struct ap_evaluated_run){runs[i].path, runs[i].past.run.db};
+    for (int i = first; i < n; i++) {
+        int at = cell.n_run;
+        if (runs[i].group != first)
+            continue;
+        for (; at > 0 && strcmp(members[at - 1].seeds, runs[i].cell.seeds) > 0; at--) {
+            members[at] = members[at - 1];
+            evaluated[at] = evaluated[at - 1];
         }
+        members[at] = runs[i].cell;
+        evaluated[at] = (struct ap_evaluated_run){runs[i].path, runs[i].past.run.db};
+        cell.n_run++;
+    }
     const struct ap_cell_source source = {evaluated, s->eval.arms, s->eval.judges, s->eval.n_arms,
                                           ap_settings_n_scoring(s)};
     return ap_comparison_add(c, &cell, &source, (uint64_t)settings_of(&runs[0])->run.seed, err);

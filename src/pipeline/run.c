@@ -179,34 +179,17 @@ bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *s
  * every stage is sized by the same texts. */
 static ap_status read_data(struct ap_run *run, struct ap_error *err)
 {
-    const struct ap_settings *s = run->s;
-    const char *sft = strcmp(s->sft.source, "file") == 0 ? s->sft.path : "";
-    const char *pretrain = s->pretrain.model[0] ? s->pretrain.path : "";
-    const char *dpo = s->has_dpo ? s->dpo.path : "", *ift = s->has_ift ? s->ift.path : "";
-    const struct {
-        const char *key, *path;
-    } files[] = {{"data.path", s->data.path},
-                 {"pretrain.path", pretrain},
-                 {"sft.path", sft},
-                 {"reward_train.path", s->reward_train.path},
-                 {"align.path", s->align.path},
-                 {"align.valid_path", s->align.valid_path},
-                 {"rlhf.path", s->rlhf.path},
-                 {"rlhf.valid_path", s->rlhf.valid_path},
-                 {"dpo.path", dpo},
-                 {"ift.path", ift},
-                 {"eval.path", s->eval.path}};
-    for (size_t i = 0; i < AP_LEN(files); i++) {
+    for (int i = 0; i < ap_n_run_paths; i++) {
         const struct ap_dataset *unused;
-        ap_status status =
-            files[i].path[0] ? ap_run_dataset(run, files[i].path, &unused, err) : AP_OK;
+        const char *key = ap_run_paths[i].key, *path = ap_run_path(run, i);
+        ap_status status = path[0] ? ap_run_dataset(run, path, &unused, err) : AP_OK;
         if (status == AP_NOT_FOUND && run->plan_only) {
             ap_sink_warn(run->sink, "memory",
-                         "%s: %s is not there: texts are counted as long as the context",
-                         files[i].key, files[i].path);
+                         "%s: %s is not there: texts are counted as long as the context", key,
+                         path);
             run->data_missing = true;
         } else if (status == AP_NOT_FOUND) {
-            return ap_fail_prefix(err, status, "%s", files[i].key);
+            return ap_fail_prefix(err, status, "%s", key);
         } else if (status != AP_OK) {
             return status;
         }
@@ -336,6 +319,7 @@ void ap_run_close(struct ap_run *run)
     ap_run_dir_close(&run->dir);
     ap_free(run->plan);
     json_decref(run->inputs);
+    json_decref(run->marks);
     ap_free(run);
 }
 
@@ -357,6 +341,9 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
 {
     ap_status status;
     bool taken, is_eval = row->fn == ap_run_stage_eval, is_bound = row->fn == ap_run_stage_bound;
+    status = ap_share_check(run, row->name, err);
+    if (status != AP_OK)
+        return status;
     if (is_eval    ? ap_run_eval_done(run)
         : is_bound ? ap_run_bound_done(run)
                    : ap_stage_done(&run->dir, row->name)) {

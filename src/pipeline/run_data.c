@@ -44,6 +44,33 @@ static ap_status read_dataset(struct ap_run *run, const char *path, bool is_main
     return status;
 }
 
+#define PATH(key_, member)                                                                         \
+    {                                                                                              \
+        .key = (key_), .offset = offsetof(struct ap_settings, member)                              \
+    }
+const struct ap_run_path ap_run_paths[] = {
+    PATH("data.path", data.path),   PATH("pretrain.path", pretrain.path),
+    PATH("sft.path", sft.path),     PATH("reward_train.path", reward_train.path),
+    PATH("align.path", align.path), PATH("align.valid_path", align.valid_path),
+    PATH("rlhf.path", rlhf.path),   PATH("rlhf.valid_path", rlhf.valid_path),
+    PATH("dpo.path", dpo.path),     PATH("ift.path", ift.path),
+    PATH("eval.path", eval.path),
+};
+#undef PATH
+const int ap_n_run_paths = (int)AP_LEN(ap_run_paths);
+
+/* A section that the recipe has not, or that takes no file, names none. */
+const char *ap_run_path(const struct ap_run *run, int i)
+{
+    const struct ap_settings *s = run->s;
+    const char *key = ap_run_paths[i].key;
+    bool unused = (strcmp(key, "pretrain.path") == 0 && !s->pretrain.model[0]) ||
+                  (strcmp(key, "sft.path") == 0 && strcmp(s->sft.source, "file") != 0) ||
+                  (strcmp(key, "dpo.path") == 0 && !s->has_dpo) ||
+                  (strcmp(key, "ift.path") == 0 && !s->has_ift);
+    return unused ? "" : *(char *const *)((const char *)s + ap_run_paths[i].offset);
+}
+
 ap_status ap_run_dataset(struct ap_run *run, const char *path, const struct ap_dataset **out,
                          struct ap_error *err)
 {

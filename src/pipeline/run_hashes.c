@@ -36,8 +36,9 @@ static bool hash_open_file(int fd, unsigned char digest[32])
     return n == 0;
 }
 
-static void hash_file(const char *path, char out[AP_REPORT_HASH_MAX])
+bool ap_run_hash_file(const char *path, char *out)
 {
+    bool read = false;
     struct stat info;
     unsigned char digest[32];
     int fd = -1;
@@ -47,10 +48,13 @@ static void hash_file(const char *path, char out[AP_REPORT_HASH_MAX])
         snprintf(out, AP_REPORT_HASH_MAX, "not read: over %zu MiB", FILE_MAX >> 20);
     else if (ap_file_open(&fd, path, NULL) != AP_OK || !hash_open_file(fd, digest))
         snprintf(out, AP_REPORT_HASH_MAX, "cannot be read");
-    else
+    else {
         ap_sha256_hex(digest, out);
+        read = true;
+    }
     if (fd >= 0)
         close(fd);
+    return read;
 }
 
 /* shown: the path as the page has it. */
@@ -69,7 +73,7 @@ static ap_status add(struct list *l, const char *what, const char *path, const c
     if (!h->path)
         return ap_fail(l->err, AP_MEMORY, "report.html: out of memory for hashes");
     snprintf(h->what, sizeof(h->what), "%s", what);
-    hash_file(path, h->hash);
+    ap_run_hash_file(path, h->hash);
     l->n++;
     return AP_OK;
 }
@@ -113,17 +117,15 @@ static ap_status add_weights(struct list *l, const struct ap_run_dir *dir, const
 ap_status ap_run_hashes(const struct ap_run *run, struct ap_report_hash **out, int *n,
                         struct ap_error *err)
 {
-    const struct ap_settings *s = run->s;
-    const char *const files[] = {s->data.path,         s->pretrain.path, s->sft.path,
-                                 s->reward_train.path, s->align.path,    s->rlhf.path,
-                                 s->dpo.path,          s->ift.path,      s->eval.path};
     struct list l = {.err = err};
     struct dirent **stages = NULL;
     ap_status status = AP_OK;
     int n_stage = scandir(run->dir.path, &stages, is_visible, alphasort);
-    for (size_t i = 0; i < AP_LEN(files) && status == AP_OK; i++)
-        if (files[i][0])
-            status = add(&l, "data", files[i], files[i]);
+    for (int i = 0; i < ap_n_run_paths && status == AP_OK; i++) {
+        const char *path = ap_run_path(run, i);
+        if (path[0])
+            status = add(&l, "data", path, path);
+    }
     for (int i = 0; i < n_stage && status == AP_OK; i++)
         status = add_weights(&l, &run->dir, stages[i]->d_name);
     free_entries(stages, n_stage < 0 ? 0 : n_stage);

@@ -75,6 +75,7 @@ struct ap_run {
     bool data_missing; /* plan_only: a data file is not there */
     struct ap_plan *plan; /* made at open */
     struct ap_run_watch watch;
+    struct json_t *marks;  /* of files, by path (stage_share.c) */
     struct json_t *inputs; /* by stage, as they were before anything was read (stage_share.h) */
 };
 
@@ -216,6 +217,16 @@ ap_status ap_run_pass_rewriter(struct ap_run *run, int pass, const struct ap_lm 
 
 /* ---- run_data.c ---- */
 
+/* Every key of a data file, and where its path lies in the settings. */
+struct ap_run_path {
+    const char *key; /* "align.valid_path" */
+    size_t offset;
+};
+extern const struct ap_run_path ap_run_paths[];
+extern const int ap_n_run_paths;
+/* The i-th one's path; "" where the run reads none. */
+const char *ap_run_path(const struct ap_run *run, int i);
+
 /* Read once, kept with the run. path "": data.path. */
 ap_status ap_run_dataset(struct ap_run *run, const char *path, const struct ap_dataset **out,
                          struct ap_error *err);
@@ -302,6 +313,12 @@ bool ap_run_judges_done(const struct ap_run *run);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);
+/* ---- run_hashes.c ---- */
+
+/* SHA-256 of a file in hexadecimal; false, with the reason in its place, where it cannot be read or
+ * is too large to be read every time. out: AP_REPORT_HASH_MAX bytes. */
+bool ap_run_hash_file(const char *path, char *out);
+
 /* ---- run_stamp.c ---- */
 
 /* Whether RUN/STAGE/NAME is this text; and put it there. */
@@ -309,6 +326,9 @@ bool ap_run_stamp_agrees(const struct ap_run *run, const char *stage, const char
                          const struct ap_buffer *now);
 ap_status ap_run_stamp_put(const struct ap_run *run, const char *stage, const char *name,
                            const struct ap_buffer *now, struct ap_error *err);
+/* The same of what the file of test prompts holds. They agree where nothing is known. */
+bool ap_run_prompts_agree(const struct ap_run *run, const char *stage);
+ap_status ap_run_prompts_put(const struct ap_run *run, const char *stage, struct ap_error *err);
 
 /* ---- run_bound.c, stage_bound.c ---- */
 

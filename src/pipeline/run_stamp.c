@@ -1,8 +1,10 @@
 /* Under which settings rows of run.db were made: a text beside the stage that made them, so that
  * rows of other settings are known and dropped. Entry points: ap_run_stamp_agrees,
- * ap_run_stamp_put.
+ * ap_run_stamp_put; of the prompts ap_run_prompts_agree, ap_run_prompts_put.
  */
 #include "pipeline/run_inner.h"
+
+#include "pipeline/stage_share.h"
 
 #include "base/memory.h"
 
@@ -35,5 +37,43 @@ ap_status ap_run_stamp_put(const struct ap_run *run, const char *stage, const ch
 out:
     ap_free(path);
     ap_free(folder);
+    return status;
+}
+
+/* ---- of which prompts ---- */
+
+/* What the test file holds, as a text; empty where nothing is known of it. */
+static ap_status prompts_stamp(const struct ap_run *run, struct ap_buffer *out,
+                               struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    json_t *mark = ap_share_mark(run, s->eval.path[0] ? s->eval.path : s->data.path);
+    char *text = mark ? json_dumps(mark, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    ap_status status = text ? ap_buffer_puts(out, text, err) : AP_OK;
+    free(text);
+    json_decref(mark);
+    return status;
+}
+
+static const char prompts_name[] = "prompts";
+
+bool ap_run_prompts_agree(const struct ap_run *run, const char *stage)
+{
+    struct ap_buffer now = {0};
+    char *path = ap_run_dir_path(&run->dir, stage, prompts_name);
+    bool known = path && ap_file_exists(path) && prompts_stamp(run, &now, NULL) == AP_OK && now.len;
+    bool agree = !known || ap_run_stamp_agrees(run, stage, prompts_name, &now);
+    ap_buffer_free(&now);
+    ap_free(path);
+    return agree;
+}
+
+ap_status ap_run_prompts_put(const struct ap_run *run, const char *stage, struct ap_error *err)
+{
+    struct ap_buffer now = {0};
+    ap_status status = prompts_stamp(run, &now, err);
+    if (status == AP_OK && now.len)
+        status = ap_run_stamp_put(run, stage, prompts_name, &now, err);
+    ap_buffer_free(&now);
     return status;
 }

@@ -88,7 +88,8 @@ static bool stamp_agrees(const struct ap_run *run)
 {
     struct ap_buffer now = {0};
     bool agrees = write_stamp(run, &now, NULL) == AP_OK &&
-                  ap_run_stamp_agrees(run, "bound", "settings", &now);
+                  ap_run_stamp_agrees(run, "bound", "settings", &now) &&
+                  ap_run_prompts_agree(run, "bound");
     ap_buffer_free(&now);
     return agrees;
 }
@@ -111,6 +112,7 @@ static ap_status renew_rows(struct ap_run *run, struct ap_error *err)
         return ap_fail(err, AP_MEMORY, "bound: out of memory");
     AP_TRY(ap_dir_remove(folder, err));
     AP_TRY(ap_database_forget_bounds(run->db, err));
+    AP_TRY(ap_run_prompts_put(run, "bound", err));
     AP_TRY(write_stamp(run, &stamp, err));
     AP_TRY(ap_run_stamp_put(run, "bound", "settings", &stamp, err));
 out:

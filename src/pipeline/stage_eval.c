@@ -300,8 +300,9 @@ out:
 static bool stamp_agrees(const struct ap_run *run)
 {
     struct ap_buffer now = {0};
-    bool agrees =
-        write_stamp(run, &now, NULL) == AP_OK && ap_run_stamp_agrees(run, "eval", "settings", &now);
+    bool agrees = write_stamp(run, &now, NULL) == AP_OK &&
+                  ap_run_stamp_agrees(run, "eval", "settings", &now) &&
+                  ap_run_prompts_agree(run, "eval");
     ap_buffer_free(&now);
     return agrees;
 }
@@ -338,7 +339,7 @@ static ap_status read_names(const struct ap_run *run, struct arm_names **out, st
                 : ap_fail(err, AP_MEMORY, "eval: out of memory");
 }
 
-/* Rows that other settings made are dropped before any new one is written. */
+/* Rows that other settings or other prompts made are dropped before any new one is written. */
 static ap_status renew_rows(struct ap_run *run, struct ap_error *err)
 {
     ap_status status = AP_OK;
@@ -350,6 +351,7 @@ static ap_status renew_rows(struct ap_run *run, struct ap_error *err)
     AP_TRY(read_names(run, &names, err));
     for (int i = 0; i < names->n; i++)
         AP_TRY(ap_database_forget(run->db, names->items[i].arm, names->items[i].seed, err));
+    AP_TRY(ap_run_prompts_put(run, "eval", err));
     AP_TRY(write_stamp(run, &stamp, err));
     AP_TRY(ap_run_stamp_put(run, "eval", "settings", &stamp, err));
 out:

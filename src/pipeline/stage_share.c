@@ -8,6 +8,7 @@
 #include "alignpro/version.h"
 
 #include "base/memory.h"
+#include "eval/report.h"
 
 #include <dirent.h>
 #include <stdio.h>
@@ -27,22 +28,22 @@
 static const char everywhere[] = "text. run.seed run.dtype run.context data.split. data.score "
                                  "data.too_long data.bad_lines data.opening data.prefer";
 
-#define PATH(member) offsetof(struct ap_settings, member)
-
 static const struct reach {
     const char *stage;
     const char *keys; /* "align." for all of a section */
     unsigned of;
-    size_t path; /* of the data file that it reads, in the settings; data.* with an empty one */
+    const char *path;  /* key of the data file that it reads; data.* where that is empty */
+    const char *valid; /* key of one that it reads where there is one; NULL: none */
 } table[] = {
-    {"pretrain", "pretrain.", PRETRAINS, PATH(pretrain.path)},
-    {"reward", "reward_train.", ONE, PATH(reward_train.path)},
-    {"normaliser", "align.path", ONE | TARGET, PATH(align.path)},
-    {"sft", "sft.", PROMPTER | SAMPLES, PATH(sft.path)},
-    {"align", "align. monitor.", PROMPTER | SFT | TARGET | REWARDS, PATH(align.path)},
-    {"rlhf", "rlhf. monitor.", TARGET | REWARDS, PATH(rlhf.path)},
-    {"dpo", "dpo.", TARGET, PATH(dpo.path)},
-    {"ift", "ift.", TARGET, PATH(ift.path)},
+    {"pretrain", "pretrain.", PRETRAINS, "pretrain.path", NULL},
+    {"reward", "reward_train.", ONE, "reward_train.path", NULL},
+    {"normaliser", "align.path", ONE | TARGET, "align.path", NULL},
+    {"sft", "sft.", PROMPTER | SAMPLES, "sft.path", NULL},
+    {"align", "align. monitor.", PROMPTER | SFT | TARGET | REWARDS, "align.path",
+     "align.valid_path"},
+    {"rlhf", "rlhf. monitor.", TARGET | REWARDS, "rlhf.path", "rlhf.valid_path"},
+    {"dpo", "dpo.", TARGET, "dpo.path", NULL},
+    {"ift", "ift.", TARGET, "ift.path", NULL},
 };
 
 bool ap_share_knows(const char *stage)
@@ -62,7 +63,8 @@ struct gather {
     char keys[KEYS_MAX][SHARE_KEY]; /* a key, or with a dot at its end a section */
     int n_keys;
     json_t *settings, *files;
-    json_t *after; /* names of the stages whose results it starts from or uses, and itself */
+    json_t *commands; /* files of commands, as `files` */
+    json_t *after;    /* names of the stages whose results it starts from or uses, and itself */
 };
 
 static ap_status gather_row(struct gather *g, const char *stage, const struct ap_reward_settings *r,
@@ -100,29 +102,58 @@ static ap_status no_memory(struct ap_error *err)
     return ap_fail(err, AP_MEMORY, "run.from: no memory for what a stage depends on; free some");
 }
 
-/* A file that is not there is left out. */
-static ap_status add_file(struct gather *g, const char *folder, const char *name,
-                          struct ap_error *err)
+/* What a file is known by: bytes, and the hash of what it holds; of one that is too large to read
+ * at every start the time of its change. Looked at once as long as it stands unchanged. A new
+ * reference, or NULL. */
+static json_t *mark_of(const struct ap_run *run, const char *path, const struct stat *info)
+{
+    char modified[48], hash[AP_REPORT_HASH_MAX];
+    snprintf(modified, sizeof(modified), "%lld.%09ld", (long long)info->st_mtim.tv_sec,
+             info->st_mtim.tv_nsec);
+    json_t *known = json_object_get(run->marks, path);
+    if (known && strcmp(json_string_value(json_object_get(known, "modified")), modified) == 0 &&
+        json_integer_value(json_object_get(known, "bytes")) == (json_int_t)info->st_size)
+        return json_incref(json_object_get(known, "mark"));
+    json_t *mark =
+        ap_run_hash_file(path, hash)
+            ? json_pack("{s:I, s:s}", "bytes", (json_int_t)info->st_size, "sha256", hash)
+            : json_pack("{s:I, s:s}", "bytes", (json_int_t)info->st_size, "modified", modified);
+    json_object_set_new(run->marks, path,
+                        json_pack("{s:s, s:I, s:O}", "modified", modified, "bytes",
+                                  (json_int_t)info->st_size, "mark", mark));
+    return mark;
+}
+
+json_t *ap_share_mark(const struct ap_run *run, const char *path)
 {
     struct stat info;
-    char modified[48], *path = ap_path_join(folder, name);
+    bool there = run->marks && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    return there ? mark_of(run, path, &info) : NULL;
+}
+
+/* A file that is not there is left out. */
+static ap_status add_mark(const struct gather *g, json_t *to, const char *folder, const char *name,
+                          struct ap_error *err)
+{
+    char *path = ap_path_join(folder, name);
     if (!path)
         return no_memory(err);
     ap_status status = AP_OK;
-    if (stat(path, &info) == 0 && S_ISREG(info.st_mode)) {
-        snprintf(modified, sizeof(modified), "%lld.%09ld", (long long)info.st_mtim.tv_sec,
-                 info.st_mtim.tv_nsec);
-        if (json_object_set_new(g->files, path,
-                                json_pack("{s:I, s:s}", "bytes", (json_int_t)info.st_size,
-                                          "modified", modified)) != 0)
-            status = no_memory(err);
-    }
+    json_t *mark = ap_share_mark(g->run, path);
+    if (mark && json_object_set_new(to, path, mark) != 0)
+        status = no_memory(err);
     ap_free(path);
     return status;
 }
 
+static ap_status add_file(const struct gather *g, const char *folder, const char *name,
+                          struct ap_error *err)
+{
+    return add_mark(g, g->files, folder, name, err);
+}
+
 /* What is read of a model's folder or a tokenizer's. */
-static ap_status add_folder(struct gather *g, const char *folder, struct ap_error *err)
+static ap_status add_folder(const struct gather *g, const char *folder, struct ap_error *err)
 {
     static const char *const names[] = {"config.json",         "generation_config.json",
                                         "tokenizer.json",      "tokenizer_config.json",
@@ -186,7 +217,7 @@ static ap_status gather_command(struct gather *g, const struct ap_reward_setting
             if (n && !word)
                 status = no_memory(err);
             else if (n)
-                status = add_file(g, r->folder, word, err);
+                status = add_mark(g, g->commands, r->folder, word, err);
             ap_free(word);
             at += n + (at[n] != '\0');
         }
@@ -202,8 +233,8 @@ static ap_status gather_reward(struct gather *g, const struct ap_reward_settings
     char section[80];
     snprintf(section, sizeof(section), "%s%s.", r->name ? "rewards." : "reward",
              r->name ? r->name : "");
-    AP_TRY(add_keys(g, trains ? section : "", trains ? "model kind beta adapter. trained" : section,
-                    err));
+    AP_TRY(add_keys(g, trains ? section : "",
+                    trains ? "model kind beta adapter. trained pairs" : section, err));
     AP_TRY(gather_trained_model(g, r->model, err));
     if (r->trained[0])
         AP_TRY(add_folder(g, r->trained, err));
@@ -227,10 +258,18 @@ static ap_status gather_rewards(struct gather *g, struct ap_error *err)
     return status;
 }
 
-/* path "": data.path, which is read by all of data.*. */
-static ap_status gather_data(struct gather *g, const char *path, struct ap_error *err)
+static const char *path_of(const struct gather *g, const char *key)
 {
-    const char *main = g->run->s->data.path;
+    int i = 0;
+    while (strcmp(ap_run_paths[i].key, key) != 0) /* the table names none that is not there */
+        i++;
+    return ap_run_path(g->run, i);
+}
+
+/* An empty path: data.path, which is read by all of data.*. */
+static ap_status gather_data(struct gather *g, const char *key, struct ap_error *err)
+{
+    const char *main = g->run->s->data.path, *path = path_of(g, key);
     ap_status status = AP_OK;
     if (!path[0] || strcmp(path, main) == 0)
         status = add_keys(g, "", "data.", err);
@@ -278,7 +317,9 @@ static ap_status gather_row(struct gather *g, const char *stage, const struct ap
     AP_TRY(gather_of(g, table[i].of, err));
     if (table[i].of & ONE)
         AP_TRY(gather_reward(g, r, strcmp(stage, "reward") == 0, err));
-    AP_TRY(gather_data(g, *(char *const *)((const char *)g->run->s + table[i].path), err));
+    AP_TRY(gather_data(g, table[i].path, err));
+    if (table[i].valid && path_of(g, table[i].valid)[0])
+        AP_TRY(gather_data(g, table[i].valid, err));
 out:
     return status;
 }
@@ -337,20 +378,22 @@ ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **
     g->run = run;
     g->settings = json_object();
     g->files = json_object();
+    g->commands = json_object();
     g->after = json_object();
-    if (!g->settings || !g->files || !g->after)
+    if (!g->settings || !g->files || !g->commands || !g->after)
         AP_TRY(no_memory(err));
     AP_TRY(add_keys(g, "", everywhere, err));
     AP_TRY(gather_stage(g, stage, err));
     AP_TRY(ap_recipe_each_value(run->recipe, add_value, g, err));
     json_object_del(g->after, stage);
-    *out = json_pack("{s:s, s:O, s:O, s:O}", "program", ap_version(), "settings", g->settings,
-                     "files", g->files, "after", g->after);
+    *out = json_pack("{s:s, s:O, s:O, s:O, s:O}", "program", ap_version(), "settings", g->settings,
+                     "files", g->files, "commands", g->commands, "after", g->after);
     if (!*out)
         status = no_memory(err);
 out:
     json_decref(g->settings);
     json_decref(g->files);
+    json_decref(g->commands);
     json_decref(g->after);
     ap_free(g);
     return status;
@@ -407,5 +450,7 @@ bool ap_share_difference(const json_t *there, const json_t *here, char *out, siz
         return true;
     }
     return differ(settings, json_object_get(here, "settings"), "", out, size) ||
-           differ(files, json_object_get(here, "files"), "", out, size);
+           differ(files, json_object_get(here, "files"), "", out, size) ||
+           differ(json_object_get(there, "commands"), json_object_get(here, "commands"), "", out,
+                  size);
 }

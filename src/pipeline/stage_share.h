@@ -11,8 +11,9 @@
 bool ap_share_knows(const char *stage);
 
 /* The inputs of "sft", "reward-NAME" or "normaliser-NAME" (of one reward "normaliser"): an object
- * of the settings that reach it, with their values, of the files, with bytes and time of change as
- * they are now, and the names of the stages that it stands on. A new reference. */
+ * of the settings that reach it, with their values, of the files, with bytes and SHA-256 (of a very
+ * large one the time of its change) as they are now, and the names of the stages that it stands on.
+ * A new reference. */
 ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **out,
                           struct ap_error *err);
 /* The first thing in which two of them differ: "align.kl: 0.05 there, 0.02 here". False when
@@ -25,9 +26,16 @@ const char *ap_share_missing(const char *folder);
 /* Called at open, before a file is read: inputs of every stage of the recipe, kept in run->inputs;
  * and run.from is looked at. */
 ap_status ap_share_open(struct ap_run *run, struct ap_error *err);
+/* What a file of a run that is going on holds, {"bytes", "sha256"}; NULL where it is not there, or
+ * the run is over. A new reference. */
+json_t *ap_share_mark(const struct ap_run *run, const char *path);
+
+/* AP_INVALID where a stage that is there, or begun, was made from a file of data or of a model that
+ * holds something else now. */
+ap_status ap_share_check(struct ap_run *run, const char *stage, struct ap_error *err);
 /* Around a stage: RUN/STAGE/inputs.json before it does anything, and once more before its DONE. A
- * file that changed meanwhile, or while the stage stood still, makes the record one that agrees
- * with no other. */
+ * file that changed meanwhile, or a command while the stage stood still, makes the record one that
+ * agrees with no other. */
 ap_status ap_share_begin(struct ap_run *run, const char *stage, struct ap_error *err);
 ap_status ap_share_seal(const struct ap_run *run, const char *stage, struct ap_error *err);
 

@@ -185,6 +185,46 @@ ap_status ap_share_seal(const struct ap_run *run, const char *stage, struct ap_e
     return status;
 }
 
+/* ---- what was made from other files ---- */
+
+/* Of a file that was known by another kind of mark nothing can be said. */
+static bool is_other_file(const json_t *then, const json_t *now)
+{
+    const char *key = json_object_get(then, "sha256") ? "sha256" : "modified";
+    const json_t *is = json_object_get(now, key);
+    return is && !json_equal((json_t *)(uintptr_t)is, json_object_get(then, key));
+}
+
+/* A stage that is there, or begun, while a file that it was made from holds something else now:
+ * what is made next would be of both. One that is gone is left to whoever reads it; a command may
+ * have been mended. */
+static ap_status check_one(struct ap_run *run, const char *stage, void *unused,
+                           struct ap_error *err)
+{
+    const char *path;
+    json_t *then, *record = read_record(run->dir.path, stage);
+    const json_t *now = json_object_get(json_object_get(run->inputs, stage), "files");
+    ap_status status = AP_OK;
+    (void)unused;
+    json_object_foreach(json_object_get(record, "files"), path, then)
+    {
+        if (!is_other_file(then, json_object_get(now, path)))
+            continue;
+        status = ap_fail(err, AP_INVALID,
+                         "%s: %s/%s was made from %s, which holds something else now; put the file "
+                         "back, remove %s/%s and what was made after it, or take another run.dir",
+                         stage, run->dir.path, stage, path, run->dir.path, stage);
+        break;
+    }
+    json_decref(record);
+    return status;
+}
+
+ap_status ap_share_check(struct ap_run *run, const char *stage, struct ap_error *err)
+{
+    return ap_share_knows(stage) ? each(run, stage, check_one, NULL, err) : AP_OK;
+}
+
 /* ---- opening ---- */
 
 static ap_status add_inputs(struct ap_run *run, const char *stage, void *unused,
@@ -235,7 +275,7 @@ ap_status ap_share_open(struct ap_run *run, struct ap_error *err)
     const char *stage;
     int n;
     const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
-    if (!(run->inputs = json_object()))
+    if (!(run->inputs = json_object()) || !(run->marks = json_object()))
         AP_TRY(no_memory("run", err));
     for (int i = 0; i < run->s->run.n_from; i++)
         AP_TRY(check_from(run, run->s->run.from[i], err));

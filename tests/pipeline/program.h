@@ -65,6 +65,17 @@ static inline struct ap_buffer get_file(const char *path)
     return text;
 }
 
+/* What stands in a file, and more behind it. */
+static inline void add_text(const char *folder, const char *name, const char *more)
+{
+    char path[700];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *f = fopen(path, "a");
+    assert_non_null(f);
+    fputs(more, f);
+    fclose(f);
+}
+
 static inline void check_same_file(const char *a, const char *b)
 {
     struct ap_buffer x = get_file(a), y = get_file(b);

@@ -537,6 +537,41 @@ static void test_eval_settings_may_change(void **state)
     check_eval_events(in_folder(*state, "run"), 2);
 }
 
+/* The same path and other test prompts: they are answered, and none of the old ones counted. */
+static void test_other_test_prompts_are_answered(void **state)
+{
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    struct ap_buffer first, again;
+    r.arms = "bare, align";
+    r.more = "bound: {prompts: 2, rewrites: 2, answers: 2, scored: 2}\n";
+    put_recipe(*state, "recipe.yaml", &r);
+    put_text(*state, "test.jsonl", "{\"prompt\": \"an otter\"}\n{\"prompt\": \"a fox\"}\n");
+#define AGAIN(command)                                                                             \
+    program_must(&p, *state, command, in_folder(*state, "recipe.yaml"), "--set",                   \
+                 "eval.path=test.jsonl")
+    AGAIN("run");
+    AGAIN("bound");
+    first = get_file(in_folder(*state, "run/eval.json"));
+    put_text(*state, "test.jsonl", "{\"prompt\": \"an otter\"}\n{\"prompt\": \"a fox\"}\n");
+    AGAIN("eval"); /* written again, and the same */
+    check_holds(p.text, "eval      is there already");
+    AGAIN("bound");
+    check_holds(p.text, "bound     is there already");
+    put_text(*state, "test.jsonl",
+             "{\"prompt\": \"a wolf\"}\n{\"prompt\": \"a bear\"}\n{\"prompt\": \"a deer\"}\n");
+    AGAIN("eval");
+    assert_null(strstr(p.text, "eval      is there already"));
+    check_holds(p.table, "3 test prompts");
+    AGAIN("bound");
+    assert_null(strstr(p.text, "bound     is there already"));
+    again = get_file(in_folder(*state, "run/eval.json"));
+    assert_string_not_equal(first.data, again.data);
+    ap_buffer_free(&first);
+    ap_buffer_free(&again);
+#undef AGAIN
+}
+
 static void test_rlhf_without_temperature_is_refused(void **state)
 {
     struct program p = {0};
@@ -588,6 +623,7 @@ int main(void)
         WITH_FOLDER(test_rlhf_without_temperature_is_refused),
         WITH_FOLDER(test_what_is_decidable_is_refused_before_training),
         WITH_FOLDER(test_eval_settings_may_change),
+        WITH_FOLDER(test_other_test_prompts_are_answered),
         WITH_FOLDER(test_weights_that_overflow_stop_a_run_with_the_tensor_s_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

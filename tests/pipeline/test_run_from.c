@@ -141,8 +141,11 @@ static void test_best_of_n_and_several_rewards_are_taken_over(void **state)
     /* one reward's weight is in the sum that the others are judged by, and not in their training */
     run_must(&p, folder, "weighed", "rewards.own.weight=0.3", "run.from=first");
     check_taken(&p, " pretrain reward-taught reward-own ");
-    /* a program of the same words may be another */
+    /* a program of the same words may be another; written again it is the same */
     put_score_command(folder);
+    run_must(&p, folder, "again", "run.from=first");
+    check_taken(&p, " pretrain reward-taught reward-own sft align rlhf ");
+    add_text(folder, "score.sh", "# another\n");
     run_must(&p, folder, "rescored", "run.from=first");
     check_taken(&p, " pretrain reward-taught reward-own ");
     check_holds(p.text, "score.sh has changed since");
@@ -180,6 +183,8 @@ static void test_what_reaches_a_stage_makes_it_be_trained(void **state)
     check_differs(folder, "dpo.beta=0.3", " pretrain reward sft align rlhf ift ",
                   "dpo.beta is 0.1 there and 0.3 here");
     check_differs(folder, "eval.n=3", " pretrain reward sft align rlhf dpo ift ", "taken from");
+    check_differs(folder, "reward.pairs=half-a", " pretrain sft dpo ift ",
+                  "reward.pairs is \"all\" there and \"half-a\" here");
     /* the same path and another content: rewrites are read by sft alone */
     struct ap_buffer rewrites = get_file(in_folder(folder, "rewrites.jsonl"));
     rewrites.data[rewrites.len - 1] = '\0'; /* its last newline */
@@ -189,8 +194,8 @@ static void test_what_reaches_a_stage_makes_it_be_trained(void **state)
                   "rewrites.jsonl has changed since");
 }
 
-/* A stage that stood still while its data changed was made from both. */
-static void test_data_that_change_in_the_middle_are_remembered(void **state)
+/* What stood still while its data changed is made from neither: refused until they are back. */
+static void test_data_that_change_in_the_middle_are_refused(void **state)
 {
     const char *folder = *state;
     struct program p = {0};
@@ -201,10 +206,39 @@ static void test_data_that_change_in_the_middle_are_remembered(void **state)
     assert_true(program_says(&p, "\nalign     "));
     kill(p.pid, SIGINT);
     assert_int_equal(program_wait(&p), 130);
+    add_text(folder, "pairs.jsonl", "\n");
+    run_in(&p, folder, "first", (const char *const[]){NULL});
+    check_refused(&p, program_wait(&p), 1,
+                  "reward: ", "/pairs.jsonl, which holds something else now");
     put_data(folder); /* the same again, at another time */
     run_must(&p, folder, "first", NULL);
     run_must(&p, folder, "second", "run.from=first");
-    check_taken(&p, " "); /* rlhf, too, which began after it: its target was pretrained before */
+    check_taken(&p, " pretrain reward sft align rlhf ");
+    /* done, and asked for again */
+    add_text(folder, "corpus.jsonl", "\n");
+    run_in(&p, folder, "first", (const char *const[]){NULL});
+    check_refused(&p, program_wait(&p), 1,
+                  "pretrain: ", "/corpus.jsonl, which holds something else now");
+}
+
+/* A command may be mended meanwhile, but what was made with both is no other run's. */
+static void test_a_command_that_changes_in_the_middle_is_remembered(void **state)
+{
+    const char *folder = *state;
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.steps = 200;
+    r.reward = "command: [sh, score.sh]";
+    put_score_command(folder);
+    put_recipe(folder, "recipe.yaml", &r);
+    run_in(&p, folder, "first", (const char *const[]){NULL});
+    assert_true(program_says(&p, "\nalign     "));
+    kill(p.pid, SIGINT);
+    assert_int_equal(program_wait(&p), 130);
+    add_text(folder, "score.sh", "# mended\n");
+    run_must(&p, folder, "first", NULL);
+    run_must(&p, folder, "second", "run.from=first");
+    check_taken(&p, " pretrain sft rlhf ");
     check_holds(p.text, "align     is not taken over: ");
     check_holds(p.text, "changed while it was made");
 }
@@ -284,7 +318,8 @@ int main(void)
         WITH_FOLDER(test_from_another_file_system),
         WITH_FOLDER(test_best_of_n_and_several_rewards_are_taken_over),
         WITH_FOLDER(test_what_reaches_a_stage_makes_it_be_trained),
-        WITH_FOLDER(test_data_that_change_in_the_middle_are_remembered),
+        WITH_FOLDER(test_data_that_change_in_the_middle_are_refused),
+        WITH_FOLDER(test_a_command_that_changes_in_the_middle_is_remembered),
         WITH_FOLDER(test_a_list_of_prompters_is_trained),
         WITH_FOLDER(test_run_from_must_be_another_run),
         WITH_FOLDER(test_killed_while_stages_are_taken_over),

@@ -22,6 +22,7 @@ static void open_shared(struct shared *s, const char *folder, const char *const 
     check_ok(ap_recipe_open(&s->recipe, path, sets, n, &err), err);
     s->run.recipe = s->recipe;
     s->run.s = ap_recipe_settings(s->recipe);
+    s->run.marks = json_object();
     for (size_t i = 0; i < AP_LEN(stages); i++)
         check_ok(ap_share_inputs(&s->run, stages[i], &s->inputs[i], &err), err);
 }
@@ -30,6 +31,7 @@ static void close_shared(struct shared *s)
 {
     for (size_t i = 0; i < AP_LEN(stages); i++)
         json_decref(s->inputs[i]);
+    json_decref(s->run.marks);
     ap_recipe_close(s->recipe);
 }
 
@@ -109,6 +111,16 @@ static void test_the_first_difference_is_named(void **state)
     check_difference(&a, &b, "sft", NULL);
     check_difference(&a, &b, "pretrain", NULL);
     check_difference(&a, &b, "align", "data.path is ");
+    close_shared(&b);
+    /* what is validated on decides which step is kept */
+    const char *const valid[] = {"align.valid_every=2", "align.valid_path=other.jsonl"};
+    struct shared c;
+    open_shared(&b, *state, valid, 2);
+    put_text(*state, "other.jsonl", "{}\n{}\n");
+    open_shared(&c, *state, valid, 2);
+    check_difference(&b, &c, "align", "other.jsonl has changed since");
+    check_difference(&b, &c, "sft", NULL);
+    close_shared(&c);
     close_shared(&b);
     put_text(*state, "rewrites.jsonl", "{}\n");
     open_shared(&b, *state, NULL, 0);
