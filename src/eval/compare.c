@@ -9,14 +9,6 @@
 #include <math.h>
 #include <string.h>
 
-int ap_judge_find(const struct ap_evaluation *e, const char *judge)
-{
-    for (int j = 0; j < e->n_judge; j++)
-        if (strcmp(e->judges[j], judge) == 0)
-            return j;
-    return -1;
-}
-
 const struct ap_arm_statistics *ap_cell_arm(const struct ap_cell *cell, const char *judge,
                                             const char *arm)
 {
@@ -117,8 +109,11 @@ static ap_status add_to_average(struct ap_comparison *c, const char *data,
                 sum[i] += from[i];
         }
     }
-    if (status == AP_OK)
+    if (status == AP_OK) {
+        int decimals = ap_score_decimals(e, judge);
         average->n_cell++;
+        average->decimals = decimals > average->decimals ? decimals : average->decimals;
+    }
     return status;
 }
 

@@ -28,6 +28,7 @@ struct ap_average {
     const char *data; /* over the cells of that data set; NULL: over all */
     char judge[32];
     int n_cell, n_arm; /* cells with this judge */
+    int decimals;      /* of scores, as the finest of the cells */
     struct ap_arm_statistics arms[AP_ARMS_MAX];
     int n_of[AP_ARMS_MAX][AP_N_STATISTICS]; /* cells behind each number */
     double *samples; /* owned; [AP_ARMS_MAX][AP_N_STATISTICS][n_bootstrap], sums over cells */
@@ -48,7 +49,9 @@ struct ap_cell_source {
     int n_arm, n_judge;
 };
 /* One more cell, which takes `cell` (its evaluation is made here) and adds itself to the averages.
- * Every cell draws from the same stream, so that cells of one test set are resampled together. */
+ * Every cell draws from the same stream, so that cells of one test set are resampled together, and
+ * so are the k-th runs of all cells: runs of one seed share their random numbers, and often a
+ * stage. */
 ap_status ap_comparison_add(struct ap_comparison *c, const struct ap_cell *cell,
                             const struct ap_cell_source *source, uint64_t seed,
                             struct ap_error *err);
@@ -56,8 +59,6 @@ ap_status ap_comparison_add(struct ap_comparison *c, const struct ap_cell *cell,
 ap_status ap_comparison_finish(struct ap_comparison *c, struct ap_error *err);
 void ap_comparison_free(struct ap_comparison *c);
 
-/* The judge's or arm's place in a cell; −1 where it has none. */
-int ap_judge_find(const struct ap_evaluation *e, const char *judge);
 /* NULL where the cell has no such judge or arm. */
 const struct ap_arm_statistics *ap_cell_arm(const struct ap_cell *cell, const char *judge,
                                             const char *arm);

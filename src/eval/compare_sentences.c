@@ -74,7 +74,7 @@ static void say_average(struct ap_page *page, const struct ap_comparison *c,
     ap_page_printf(page, "On average over %d cells%s%.100s", average->n_cell,
                    average->data ? " of " : "", average->data ? average->data : "");
     ap_page_printf(page, " Align-Pro's score less bare's is %s",
-                   ap_with_margin(align->delta_bare, 2, true).text);
+                   ap_with_margin(align->delta_bare, average->decimals, true).text);
     ap_page_printf(page, ", and it wins %s of the comparisons.",
                    ap_percent_with_range(align->win_bare).text);
     say_average_share(page, average, a, AP_AT_share_bare, "bare");
@@ -91,12 +91,18 @@ static int n_cells_of(const struct ap_comparison *c, const char *judge)
     return n;
 }
 
-/* docs/report.md: such intervals hold 70 to 90% where runs lie far apart. */
+/* docs/report.md: such intervals hold 70 to 90% where runs lie far apart; of one run they hold
+ * nothing of what another would change. */
 static void say_few_runs(struct ap_page *page, const struct ap_comparison *c)
 {
-    int n = 0;
-    for (int i = 0; i < c->n_cell; i++)
+    int n = 0, n_one = 0;
+    for (int i = 0; i < c->n_cell; i++) {
         n += c->cells[i].n_run > 1 && c->cells[i].n_run < 5;
+        n_one += c->cells[i].n_run == 1;
+    }
+    if (n_one > 0)
+        ap_page_printf(page, "%d cell%s one run: another training seed is not in such intervals.\n",
+                       n_one, n_one == 1 ? " has" : "s have");
     if (n > 0)
         ap_page_printf(page,
                        "%d cell%s two to four runs: where runs lie far apart such intervals are "

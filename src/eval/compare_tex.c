@@ -123,7 +123,7 @@ static void put_average(struct ap_page *page, const struct ap_average *average)
     ap_page_put(page, "mean of ");
     put_text(page, average->data ? average->data : "all");
     ap_page_printf(page, " & %d cells", average->n_cell);
-    put_numbers(page, arms, 2);
+    put_numbers(page, arms, average->decimals);
 }
 
 /* Those of data sets, then the one of all. */

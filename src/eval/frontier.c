@@ -188,10 +188,10 @@ static int next_corner(const double *kl, const double *reward, int n, int from)
     int best = -1;
     double steepest = 0;
     for (int i = 0; i < n; i++) {
-        if (!(kl[i] > kl[from]) || !(reward[i] > reward[from]))
+        if (!(kl[i] > kl[from]) || !(reward[i] > reward[from]) || isinf(kl[i]) || isinf(reward[i]))
             continue;
         double slope = (reward[i] - reward[from]) / (kl[i] - kl[from]);
-        if (slope > steepest || (slope == steepest && kl[i] > kl[best])) {
+        if (slope > steepest || (best >= 0 && slope == steepest && kl[i] > kl[best])) {
             steepest = slope;
             best = i;
         }
@@ -204,7 +204,7 @@ static int first_corner(const double *kl, const double *reward, int n)
 {
     int best = -1;
     for (int i = 0; i < n; i++) {
-        if (isnan(kl[i]) || isnan(reward[i]))
+        if (!isfinite(kl[i]) || !isfinite(reward[i]))
             continue;
         if (best < 0 || kl[i] < kl[best] || (kl[i] == kl[best] && reward[i] > reward[best]))
             best = i;

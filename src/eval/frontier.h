@@ -52,7 +52,8 @@ ap_status ap_frontier_of(struct ap_frontier_point *out, const struct ap_frontier
 /* The knee of measured points: of the corners of their upper concave frontier, from the one of
  * least KL to the one of most reward, that which lies farthest above the chord between these two
  * when both axes are stretched to run from 0 to 1. −1 where the frontier has fewer than three
- * corners. Points with a NaN are left out. corner (may be NULL): n flags of the frontier's points.
+ * corners. Points that are not finite are left out. corner (may be NULL): n flags of the frontier's
+ * points.
  */
 int ap_frontier_knee(const double *kl, const double *reward, int n, bool *corner);
 

@@ -104,6 +104,7 @@ static void put_evaluation(struct ap_page *page, const struct ap_report_source *
     const struct ap_evaluation *e = source->evaluation;
     ap_page_put(page, "<h2>What came out</h2>\n");
     ap_html_sentences(page, e);
+    ap_html_cautions(page, source);
     if (source->alone)
         put_layout(page, source);
     put_numbers(page, e);

@@ -79,6 +79,8 @@ void ap_html_comparison(struct ap_page *page, const struct ap_evaluation *e,
                         const struct ap_answers_read *read);
 void ap_html_verdicts(struct ap_page *page, const struct ap_evaluation *e); /* nothing without */
 void ap_html_noise(struct ap_page *page, const struct ap_evaluation *e); /* nothing without noise */
+/* What a reader should be careful about, as a list; nothing where there is nothing. */
+void ap_html_cautions(struct ap_page *page, const struct ap_report_source *source);
 void ap_html_texts(struct ap_page *page, const struct ap_report_source *source);
 void ap_html_watch(struct ap_page *page, const struct ap_curves *curves);
 struct ap_bound_told;

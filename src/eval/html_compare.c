@@ -38,7 +38,7 @@ struct plot_rows {
 };
 
 static void add_row(struct plot_rows *rows, const char *label, const struct ap_arm_statistics *arm,
-                    int which)
+                    int which, int decimals)
 {
     struct ap_arm_statistics copy = *arm;
     struct ap_interval x = *ap_statistic_at(&copy, which);
@@ -46,7 +46,7 @@ static void add_row(struct plot_rows *rows, const char *label, const struct ap_a
     int i = rows->n;
     if (isnan(x.value))
         return;
-    rows->texts[i] = percent ? ap_percent_with_range(x) : ap_with_range(x, 2, true);
+    rows->texts[i] = percent ? ap_percent_with_range(x) : ap_with_range(x, decimals, true);
     if (percent)
         x = (struct ap_interval){100 * x.value, 100 * x.low, 100 * x.high};
     snprintf(rows->labels[i], sizeof(rows->labels[i]), "%s", label);
@@ -65,13 +65,15 @@ static void put_plot(struct ap_page *page, const struct ap_comparison *c, const 
         char label[16];
         snprintf(label, sizeof(label), "cell %d", i + 1);
         if (align)
-            add_row(&rows, label, align, which);
+            add_row(&rows, label, align, which,
+                    ap_score_decimals(c->cells[i].evaluation,
+                                      ap_judge_find(c->cells[i].evaluation, judge)));
     }
     for (int k = 0; k < c->n_average; k++)
         for (int a = 0; a < c->averages[k].n_arm; a++)
             if (!c->averages[k].data && strcmp(c->averages[k].judge, judge) == 0 &&
                 strcmp(c->averages[k].arms[a].name, "align") == 0)
-                add_row(&rows, all, &c->averages[k].arms[a], which);
+                add_row(&rows, all, &c->averages[k].arms[a], which, c->averages[k].decimals);
     if (rows.n > 1)
         ap_svg_intervals(page, chart, rows.items, rows.n);
 }

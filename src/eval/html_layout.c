@@ -134,9 +134,10 @@ static void put_average(struct ap_page *page, const struct ap_average *average)
     ap_html_text(page, average->data ? average->data : "all");
     ap_page_printf(page, "<small>%d cells</small></th>", average->n_cell);
     for (int a = 0; a < N_LAYOUT_ARMS; a++)
-        put_cell(page, average_arm(average, layout_arms[a]), AP_AT_mean, 2, false);
+        put_cell(page, average_arm(average, layout_arms[a]), AP_AT_mean, average->decimals, false);
     for (int a = 0; a < N_LAYOUT_ARMS; a++)
-        put_cell(page, average_arm(average, layout_arms[a]), AP_AT_variance, 2, false);
+        put_cell(page, average_arm(average, layout_arms[a]), AP_AT_variance, average->decimals,
+                 false);
     put_shares(page, average_arm(average, "align"));
 }
 

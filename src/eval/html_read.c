@@ -137,14 +137,6 @@ struct answers_reader {
     struct ap_error *err;
 };
 
-static int judge_find(const struct ap_evaluation *e, const char *judge)
-{
-    for (int j = 0; j < e->n_judge; j++)
-        if (strcmp(e->judges[j], judge) == 0)
-            return j;
-    return -1;
-}
-
 /* Rows come by (arm, seed, record, sample, judge): the judges of an answer come together. */
 static bool add_side(struct answers_reader *r, int which, int64_t seed, uint64_t record, int judge,
                      double value)
@@ -166,7 +158,7 @@ static ap_status on_score(void *context, const char *arm, int64_t seed, uint64_t
                           const char *judge, double value)
 {
     struct answers_reader *r = context;
-    int a = ap_arm_find(r->e, arm), j = judge_find(r->e, judge);
+    int a = ap_arm_find(r->e, arm), j = ap_judge_find(r->e, judge);
     if (a < 0 || j < 0 || sample != -1 || !isfinite(value))
         return AP_OK;
     struct ap_scores *s = &r->out->scores[j][a];

@@ -51,21 +51,15 @@ static void put_arm(struct ap_page *page, const struct ap_evaluation *e, int arm
     ap_page_put(page, "</tr>\n");
 }
 
-static void put_cautions(struct ap_page *page, const struct ap_report_source *source)
+void ap_html_cautions(struct ap_page *page, const struct ap_report_source *source)
 {
     struct ap_buffer text = {0};
     ap_status status = ap_evaluation_cautions(source->evaluation, source->monitor, source->unasked,
                                               source->n_unasked, &text, page->err);
     if (status != AP_OK && page->status == AP_OK)
         page->status = status;
-    for (char *line = text.data, *end; line && *line; line = end + 1) {
-        if (!(end = strchr(line, '\n')))
-            break;
-        *end = '\0';
-        ap_page_put(page, "<p class=\"caution\">");
-        ap_html_text(page, line);
-        ap_page_put(page, "</p>\n");
-    }
+    if (page->status == AP_OK && text.data)
+        ap_html_lines(page, text.data, false);
     ap_buffer_free(&text);
 }
 
@@ -75,7 +69,6 @@ void ap_html_texts(struct ap_page *page, const struct ap_report_source *source)
     if (!e->has_texts)
         return;
     ap_page_put(page, "<h2>How the texts look</h2>\n");
-    put_cautions(page, source);
     ap_page_put(page, "<div class=\"scroll\" tabindex=\"0\"><table>\n<thead><tr>"
                       "<th scope=\"col\">arm</th>");
     for (size_t k = 0; k < AP_LEN(columns); k++)

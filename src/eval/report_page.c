@@ -188,6 +188,14 @@ int ap_arm_before(const struct ap_evaluation *e, int arm)
     return -1;
 }
 
+int ap_judge_find(const struct ap_evaluation *e, const char *judge)
+{
+    for (int j = 0; j < e->n_judge; j++)
+        if (strcmp(e->judges[j], judge) == 0)
+            return j;
+    return -1;
+}
+
 int ap_arm_find(const struct ap_evaluation *e, const char *arm)
 {
     for (int a = 0; a < e->n_arm; a++)

@@ -36,8 +36,9 @@ struct ap_number ap_with_margin(struct ap_interval x, int decimals, bool sign);
 /* Decimals that suit numbers of a size, and the scores of a judge: 2 for numbers about 1. */
 int ap_scale_decimals(double scale);
 int ap_score_decimals(const struct ap_evaluation *e, int judge);
-/* Index of an arm, −1 when it is not there. */
+/* Index of an arm, of a judge, −1 when it is not there. */
 int ap_arm_find(const struct ap_evaluation *e, const char *arm);
+int ap_judge_find(const struct ap_evaluation *e, const char *judge);
 /* Of the passes before this one (align-1, align-2 …, align) the last that is there; −1: none. */
 int ap_arm_before(const struct ap_evaluation *e, int arm);
 

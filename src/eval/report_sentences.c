@@ -218,24 +218,6 @@ void ap_sentences_of_judge(struct ap_page *page, const struct ap_evaluation *e, 
     say_noise(page, e, judge);
 }
 
-/* A gain on the judge that was trained on, which another judge does not see, is the sign of a
- * reward that was gamed. */
-static void say_agreement(struct ap_page *page, const struct ap_evaluation *e, int arm)
-{
-    const struct ap_arm_statistics *first = &e->arms[0][arm];
-    if (direction(first->delta_bare) <= 0)
-        return;
-    for (int j = 1; j < e->n_judge; j++) {
-        int sign = direction(e->arms[j][arm].delta_bare);
-        if (sign <= 0)
-            ap_page_printf(page,
-                           "Caution: %s gains over bare under %s, but %s under %s; the gain may be "
-                           "the judge's own taste.\n",
-                           ap_arm_shown(first->name), e->judges[0],
-                           sign < 0 ? "loses" : "shows no clear gain", e->judges[j]);
-    }
-}
-
 /* How often x was sent in place of a rewrite, and why. */
 static void say_guarded(struct ap_page *page, const struct ap_evaluation *e, int arm)
 {
@@ -259,8 +241,6 @@ static void say_guarded(struct ap_page *page, const struct ap_evaluation *e, int
 void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e)
 {
     ap_sentences_of_verdicts(page, e);
-    for (int a = 0; a < e->n_arm && e->n_judge > 1; a++)
-        say_agreement(page, e, a);
     for (int a = 0; a < e->n_arm && e->n_judge > 0; a++)
         say_guarded(page, e, a);
     for (int j = 0; j < e->n_judge; j++)

@@ -64,35 +64,23 @@ static void put_limits(struct ap_page *page, const struct ap_evaluation *e,
         }
 }
 
-static int judge_find(const struct ap_evaluation *e, const char *name)
-{
-    for (int j = 0; j < e->n_judge; j++)
-        if (strcmp(e->judges[j], name) == 0)
-            return j;
-    return -1;
-}
-
-/* The arms that reinforcement learning made. */
+/* A gain on the reward, which was trained on or picked the best, that another judge does not see is
+ * the sign of a reward that was gamed. */
 static void put_unfollowed(struct ap_page *page, const struct ap_evaluation *e, int reward,
                            int judge)
 {
-    static const char *const learned[] = {"align", "rlhf"};
-    for (size_t i = 0; i < sizeof(learned) / sizeof(*learned); i++) {
-        const int a = ap_arm_find(e, learned[i]);
-        if (a < 0)
-            continue;
+    for (int a = 0; a < e->n_arm; a++) {
         const struct ap_interval own = e->arms[reward][a].delta_bare,
                                  other = e->arms[judge][a].delta_bare;
         if (!(own.low > 0) || !(other.low <= 0))
             continue;
         ap_page_printf(
             page,
-            "Caution: %s gains %s over bare under %s, which it was trained on, but %s "
-            "under %s, which training never asked: what was learned may be the reward's "
-            "own taste.\n",
-            ap_arm_shown(learned[i]), ap_with_range(own, ap_score_decimals(e, reward), true).text,
-            e->judges[reward], ap_with_range(other, ap_score_decimals(e, judge), true).text,
-            e->judges[judge]);
+            "Caution: %s gains %s over bare under %s, but %s under %s, which no training "
+            "step asked: the gain may be the reward's own taste.\n",
+            ap_arm_shown(e->arms[reward][a].name),
+            ap_with_range(own, ap_score_decimals(e, reward), true).text, e->judges[reward],
+            ap_with_range(other, ap_score_decimals(e, judge), true).text, e->judges[judge]);
     }
 }
 
@@ -102,11 +90,11 @@ ap_status ap_evaluation_cautions(const struct ap_evaluation *e,
                                  struct ap_error *err)
 {
     struct ap_page page = {.out = out, .err = err};
-    const int reward = judge_find(e, "reward");
+    const int reward = ap_judge_find(e, "reward");
     if (monitor && e->has_texts)
         put_limits(&page, e, monitor);
     for (int i = 0; i < n_unasked && reward >= 0; i++) {
-        const int judge = judge_find(e, unasked[i]);
+        const int judge = ap_judge_find(e, unasked[i]);
         if (judge >= 0)
             put_unfollowed(&page, e, reward, judge);
     }

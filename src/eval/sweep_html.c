@@ -226,12 +226,8 @@ static void put_sentences(struct ap_page *page, const struct ap_sweep_results *r
     struct ap_buffer text = {0};
     if (page->status == AP_OK)
         page->status = ap_sweep_sentences(r, &text, page->err);
-    for (char *line = text.data, *end; line && (end = strchr(line, '\n')); line = end + 1) {
-        *end = '\0';
-        ap_page_put(page, "<p>");
-        ap_html_text(page, line);
-        ap_page_put(page, "</p>\n");
-    }
+    if (page->status == AP_OK && text.data)
+        ap_html_lines(page, text.data, false);
     ap_buffer_free(&text);
 }
 

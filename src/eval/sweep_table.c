@@ -194,15 +194,7 @@ static json_t *sweep_json(const struct ap_sweep_results *r)
 ap_status ap_sweep_json(const struct ap_sweep_results *r, struct ap_buffer *out,
                         struct ap_error *err)
 {
-    json_t *root = sweep_json(r);
-    char *text =
-        root ? json_dumps(root, JSON_INDENT(2) | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(15))
-             : NULL;
-    ap_status status = text ? ap_buffer_printf(out, err, "%s\n", text)
-                            : ap_fail(err, AP_MEMORY, "sweep.json: out of memory");
-    free(text); /* jansson's own */
-    json_decref(root);
-    return status;
+    return ap_json_put(sweep_json(r), "sweep", out, err);
 }
 
 /* ---- CSV ---- */

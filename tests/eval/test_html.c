@@ -228,14 +228,21 @@ static void test_texts_and_cautions(void **state)
     check_holds(text.data, "the rewrite_length of Align-Pro on the test set is 21.9, beyond the "
                            "warning of 20.");
     assert_null(strstr(text.data, "repetition"));
-    assert_null(strstr(text.data, "never asked")); /* the world follows */
+    assert_null(strstr(text.data, "no training step asked")); /* the world follows */
     const int world = 1;
     e.arms[world][align].delta_bare = (struct ap_interval){-0.1, -0.4, 0.2};
     ap_buffer_clear(&text);
     check_ok(ap_evaluation_cautions(&e, NULL, unasked, 1, &text, &err), err);
     check_holds(text.data, "Caution: Align-Pro gains +");
-    check_holds(text.data, "-0.10 [-0.40, 0.20] under world, which training never asked");
+    check_holds(text.data, "-0.10 [-0.40, 0.20] under world, which no training step asked");
     assert_int_equal(times(text.data, "\n"), 1);
+    /* every arm that reaches for the reward, and what is worse than no gain */
+    e.arms[world][rlhf].delta_bare = (struct ap_interval){-0.5, -0.7, -0.3};
+    ap_buffer_clear(&text);
+    check_ok(ap_evaluation_cautions(&e, NULL, unasked, 1, &text, &err), err);
+    check_holds(text.data, "Caution: RLHF gains +");
+    check_holds(text.data, "-0.50 [-0.70, -0.30] under world");
+    assert_int_equal(times(text.data, "\n"), 2);
 
     for (int i = 0; i < 8; i++) {
         check_ok(ap_database_metric(db, "align", i, "valid_reward", 0.1 * i, &err), err);
@@ -252,7 +259,7 @@ static void test_texts_and_cautions(void **state)
     check_ok(ap_report_html(&source, &page, &err), err);
     check_tags(page.data);
     check_holds(page.data, "<h2>How the texts look</h2>");
-    check_holds(page.data, "<p class=\"caution\">Caution: Align-Pro gains +");
+    check_holds(page.data, "<li class=\"caution\">Caution: Align-Pro gains +");
     check_holds(page.data, "Align-Pro on valid prompts, by judge");
     check_holds(page.data, "&lt;b&gt;");
     check_holds(page.data, "Reward ahead of the held-out judge");

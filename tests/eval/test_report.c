@@ -241,10 +241,6 @@ static void test_sentences_of_doubt(void **state)
     check_holds(text.data,
                 "Align-Pro and bare cannot be told apart (+0.10 ± 0.20); RLHF is behind by 0.50 ± "
                 "0.20; RLHF does not clearly beat bare, so there is no gap to close.\n");
-    check_holds(
-        text.data,
-        "Caution: Align-Pro gains over bare under reward, but shows no clear gain under world");
-    check_holds(text.data, "Caution: sft gains over bare under reward, but loses under world");
     check_holds(text.data, "(sft) loses -0.50 [-0.70, -0.30] against bare");
     check_holds(text.data, "RLHF: 12% of the answers were cut at the length limit");
     check_holds(text.data, "Under world, 12 pairs of prompt and seed were left out");
