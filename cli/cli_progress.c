@@ -57,6 +57,7 @@ static const char *purpose(const char *stage)
         {"dpo", "the target learns from preference pairs, for comparison"},
         {"ift", "the target learns from given answers, for comparison"},
         {"eval", "every arm answers the same held-out prompts"},
+        {"judges", "two answers to a prompt are compared, each pair in both orders"},
         {"bound", "many rewrites and answers of held-out prompts, for the ceiling"},
     };
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -60,6 +60,13 @@ static ap_status ask(void *self, char *const *questions, int n, char **replies,
     return status == AP_OK ? AP_OK : ap_fail(err, status, "%s", lost.text);
 }
 
+static void asker_free(void *self)
+{
+    struct asker *a = self;
+    ap_program_free(a->program);
+    ap_free(a);
+}
+
 ap_status ap_asker_command(struct ap_asker *out, const struct ap_command *command,
                            const struct ap_sink *sink, struct ap_error *err)
 {
@@ -73,15 +80,6 @@ ap_status ap_asker_command(struct ap_asker *out, const struct ap_command *comman
         ap_free(a);
         return status;
     }
-    *out = (struct ap_asker){a, ask};
+    *out = (struct ap_asker){a, ask, asker_free};
     return AP_OK;
-}
-
-void ap_asker_command_free(struct ap_asker *asker)
-{
-    struct asker *a = asker->self;
-    if (a)
-        ap_program_free(a->program);
-    ap_free(a);
-    *asker = (struct ap_asker){0};
 }

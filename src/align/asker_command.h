@@ -11,6 +11,5 @@
  * no more. A line that is no reply is AP_FORMAT: the program is wrong, not slow. */
 ap_status ap_asker_command(struct ap_asker *out, const struct ap_command *command,
                            const struct ap_sink *sink, struct ap_error *err);
-void ap_asker_command_free(struct ap_asker *asker); /* also of one that never opened */
 
 #endif

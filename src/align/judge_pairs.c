@@ -13,6 +13,13 @@ const char ap_judge_question[] =
     "Give a short reason. Then write a last line that is one of: "
     "\"Verdict: A\", \"Verdict: B\", \"Verdict: tie\".";
 
+void ap_asker_free(struct ap_asker *asker)
+{
+    if (asker->self && asker->free)
+        asker->free(asker->self);
+    *asker = (struct ap_asker){0};
+}
+
 void ap_judged_free(struct ap_judged *judged, int n)
 {
     for (int i = 0; i < n; i++) {

@@ -16,7 +16,9 @@ struct ap_asker {
      * what is in replies by then is the caller's too. */
     ap_status (*ask)(void *self, char *const *questions, int n, char **replies,
                      struct ap_error *err);
+    void (*free)(void *self); /* NULL: nothing to free */
 };
+void ap_asker_free(struct ap_asker *asker); /* also of one that never opened */
 
 struct ap_pair { /* all borrowed */
     const struct ap_message *context;

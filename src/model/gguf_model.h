@@ -1,7 +1,7 @@
-/* A model, or an adapter alone, as a GGUF file that llama.cpp loads: its keys, its names of tensors,
- * its order of rows. Reference: llama.cpp's convert_hf_to_gguf.py and convert_lora_to_gguf.py. What
- * llama.cpp cannot compute as we do is refused by name, or a warning where it computes something
- * near. */
+/* A model, or an adapter alone, as a GGUF file that llama.cpp loads: its keys, its names of
+ * tensors, its order of rows. Reference: llama.cpp's convert_hf_to_gguf.py and
+ * convert_lora_to_gguf.py. What llama.cpp cannot compute as we do is refused by name, or a warning
+ * where it computes something near. */
 #ifndef AP_MODEL_GGUF_MODEL_H
 #define AP_MODEL_GGUF_MODEL_H
 
@@ -13,9 +13,9 @@ struct ap_gguf_text_key { /* metadata of our own */
 };
 
 struct ap_gguf_options {
-    const char *name;      /* general.name */
-    const char *tokenizer; /* its folder */
-    ap_dtype dtype;        /* of matrices; vectors stay f32 */
+    const char *name;                    /* general.name */
+    const char *tokenizer;               /* its folder */
+    ap_dtype dtype;                      /* of matrices; vectors stay f32 */
     const struct ap_gguf_text_key *keys; /* n_keys */
     int n_keys;
     const struct ap_sink *sink; /* notes and warnings */

@@ -46,7 +46,8 @@ struct ap_plan_texts {
 struct ap_plan_facts {
     struct ap_plan_texts pretrain, sft, pairs, align, rlhf, dpo, ift, best_of, eval_target,
         eval_prompter, bound_target, bound_prompter;
-    size_t process; /* bytes it has */
+    struct ap_plan_texts judges[AP_PAIRWISE_MAX]; /* questions of the judges that are models */
+    size_t process;                               /* bytes it has */
 };
 
 struct ap_plan {
@@ -118,6 +119,9 @@ ap_status ap_plan_tape(struct ap_planning *p, const char *model, int max_row, in
 /* context 0: the model's. */
 ap_status ap_plan_generator(struct ap_planning *p, const char *model, int context, int max_rank,
                             struct ap_error *err);
+/* A model that compares answers, whose longest question has n tokens. */
+ap_status ap_plan_asker(struct ap_planning *p, const struct ap_judge_settings *j, int n,
+                        struct ap_error *err);
 /* The rewards as judges: model, role, tape of each. */
 ap_status ap_plan_rewards(struct ap_planning *p, struct ap_error *err);
 

@@ -4,6 +4,7 @@
  * sequences is told from a sample. Entry point: ap_plan_measure. */
 #include "pipeline/plan.h"
 
+#include "align/judge_pairs.h"
 #include "base/memory.h"
 #include "text/sequence.h"
 
@@ -212,27 +213,28 @@ static ap_status take_examples(struct measuring *m, struct ap_error *err)
     return m->items ? AP_OK : ap_fail(err, AP_MEMORY, "plan: %zu examples: out of memory", n);
 }
 
-/* The model's context without its weights. */
-static ap_status model_context(struct ap_run *run, const struct ap_model_settings *m, int *out,
-                               struct ap_error *err)
+/* Positions that a model was made for, without its weights. */
+static ap_status model_positions(const struct ap_run *run, const char *name, int *out,
+                                 struct ap_error *err)
 {
     struct ap_config config;
-    ap_status status = m->path[0] ? ap_config_read(&config, m->path, err)
-                                  : ap_config_read_file(&config, m->config, err);
-    *out = status == AP_OK ? ap_run_context(run, ap_config_context(&config)) : 0;
+    const struct ap_model_settings *m;
+    ap_status status = ap_settings_model(run->s, name, &m, err);
+    if (status == AP_OK)
+        status = m->path[0] ? ap_config_read(&config, m->path, err)
+                            : ap_config_read_file(&config, m->config, err);
+    *out = status == AP_OK ? ap_config_context(&config) : 0;
     return status;
 }
 
-static ap_status measure(struct ap_run *run, const struct view *v, struct ap_plan_texts *out,
-                         struct ap_error *err)
+static ap_status measure_within(struct ap_run *run, const struct view *v, int context,
+                                struct ap_plan_texts *out, struct ap_error *err)
 {
     ap_status status = AP_OK;
     struct measuring m = {.run = run, .view = v};
     const struct ap_model_settings *model;
-    int context;
 
     AP_TRY(ap_settings_model(run->s, v->model, &model, err));
-    AP_TRY(model_context(run, model, &context, err));
     m.most = context > v->room ? context - v->room : 1;
     *out = (struct ap_plan_texts){.longest = m.most * pairs_or_one(v)};
     if (run->data_missing || (run->plan_only && ap_run_text(run, model, &m.text, NULL) != AP_OK))
@@ -244,6 +246,15 @@ static ap_status measure(struct ap_run *run, const struct view *v, struct ap_pla
 out:
     ap_free(m.items);
     return status;
+}
+
+static ap_status measure(struct ap_run *run, const struct view *v, struct ap_plan_texts *out,
+                         struct ap_error *err)
+{
+    int positions;
+    ap_status status = model_positions(run, v->model, &positions, err);
+    return status == AP_OK ? measure_within(run, v, ap_run_context(run, positions), out, err)
+                           : status;
 }
 
 /* ---- the stages ---- */
@@ -356,6 +367,38 @@ out:
     return status;
 }
 
+/* A question with both answers in it, each as long as the target's can be: what the judge's own
+ * tokenizer makes of them is not known before they are there. */
+static ap_status measure_judge(struct ap_run *run, const struct ap_judge_settings *j,
+                               struct ap_plan_texts *out, struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    const struct view v = {.path = s->eval.path,
+                           .split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST,
+                           .kind = PROMPTS,
+                           .model = j->model,
+                           .meta = j->question[0] ? j->question : ap_judge_question,
+                           .room = j->max_new_tokens,
+                           .limit = s->eval.prompts};
+    int positions;
+    ap_status status = model_positions(run, j->model, &positions, err);
+    if (status == AP_OK)
+        status = measure_within(run, &v, ap_run_judge_context(run, positions), out, err);
+    out->longest += 2 * s->target.max_new_tokens;
+    return status;
+}
+
+static ap_status measure_judges(struct ap_run *run, const char *wanted, struct ap_plan_facts *out,
+                                struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    ap_status status = AP_OK;
+    for (int i = 0; i < s->n_judges && ap_run_includes(run, wanted, "eval"); i++)
+        if (status == AP_OK && ap_run_asks_model(s, i))
+            status = measure_judge(run, &s->judges[i], &out->judges[i], err);
+    return status;
+}
+
 static ap_status measure_pairs(struct ap_run *run, const struct ap_reward_settings *r,
                                struct ap_plan_texts *out, struct ap_error *err)
 {
@@ -409,6 +452,7 @@ ap_status ap_plan_measure(struct ap_run *run, const char *wanted, struct ap_plan
             AP_TRY(measure_pairs(run, &r[i], &out->pairs, err));
     AP_TRY(measure_supervised(run, wanted, out, err));
     AP_TRY(measure_rl(run, wanted, out, err));
+    AP_TRY(measure_judges(run, wanted, out, err));
     AP_TRY(measure_target(run, wanted, out, err));
     ap_process_trim();
     out->process = ap_process_memory();

@@ -1,6 +1,7 @@
 /* What the parts of a stage take (plan.h): each asks the function that will allocate. */
 #include "pipeline/plan.h"
 
+#include "align/asker_model.h"
 #include "base/memory.h"
 #include "train/optimiser.h"
 
@@ -192,6 +193,23 @@ ap_status ap_plan_generator(struct ap_planning *p, const char *model, int contex
     if (status == AP_OK)
         status = ap_generator_bytes(&bytes, &w->config, &options, err);
     ap_plan_add(p, AP_PLAN_CACHES, bytes);
+    return status;
+}
+
+ap_status ap_plan_asker(struct ap_planning *p, const struct ap_judge_settings *j, int n,
+                        struct ap_error *err)
+{
+    struct ap_weights *w;
+    size_t bytes = 0;
+    const struct ap_asker_model_options how = {j->max_new_tokens, ap_run_judge_slots(p->run->s)};
+    struct ap_generator_options options = {.n_slot = how.n_slot};
+    ap_status status = AP_OK;
+    AP_TRY(ap_plan_model(p, j->model, err));
+    AP_TRY(ap_plan_shape(p, j->model, &w, err));
+    options.context = ap_asker_model_positions(&how, ap_run_judge_context(p->run, w->context), n);
+    AP_TRY(ap_generator_bytes(&bytes, &w->config, &options, err));
+    ap_plan_add(p, AP_PLAN_CACHES, bytes);
+out:
     return status;
 }
 

@@ -316,6 +316,28 @@ static ap_status plan_arms(struct ap_planning *p, struct ap_error *err)
     return status;
 }
 
+/* The answers are there, and a judge's model stands alone: the fullest of all counts. */
+static ap_status plan_judges(struct ap_planning *p, struct ap_error *err)
+{
+    const struct ap_settings *s = p->run->s;
+    struct ap_plan_stage most = *p->now;
+    const struct ap_plan_stage empty = {.name = most.name};
+    ap_status status = AP_OK;
+    sum_up(&most);
+    for (int i = 0; status == AP_OK && i < s->n_judges; i++) {
+        if (!ap_run_asks_model(s, i))
+            continue;
+        *p->now = empty;
+        p->counted = 0;
+        status = ap_plan_asker(p, &s->judges[i], p->facts->judges[i].longest, err);
+        sum_up(p->now);
+        if (p->now->sum > most.sum)
+            most = *p->now;
+    }
+    *p->now = most;
+    return status;
+}
+
 static ap_status plan_eval(struct ap_planning *p, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
@@ -341,6 +363,7 @@ static ap_status plan_eval(struct ap_planning *p, struct ap_error *err)
     ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_target.bytes);
     ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_prompter.bytes);
     AP_TRY(plan_arms(p, err));
+    AP_TRY(plan_judges(p, err));
 out:
     return status;
 }

@@ -116,6 +116,9 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
     for (int i = 0; i < s->n_judges; i++) {
         char key[64];
         snprintf(key, sizeof(key), "judges.%s", s->judges[i].name);
+        if (s->judges[i].model[0])
+            AP_TRY(
+                check_model(run, s->judges[i].model, key, s->judges[i].max_new_tokens, NULL, err));
         AP_TRY(check_command(s->judges[i].n_command, s->judges[i].command, s->judges[i].folder, key,
                              err));
     }

@@ -144,6 +144,8 @@ void ap_run_models_free(struct ap_run *run);
 int ap_run_context(const struct ap_run *run, int most);
 /* Free the models that `stage` has no use for. */
 void ap_run_release_models(struct ap_run *run, const char *stage);
+/* Free all but one. */
+void ap_run_keep_model(struct ap_run *run, const char *model);
 /* Whether the stage ("best-of-n" is one here) computes with the recipe's model. */
 bool ap_run_stage_uses(const struct ap_run *run, const char *stage, const char *model);
 
@@ -310,6 +312,11 @@ bool ap_run_eval_done(const struct ap_run *run);
 /* stage_judges.c: the judges of eval.judges that compare, when the answers are there. */
 ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts, struct ap_error *err);
 bool ap_run_judges_done(const struct ap_run *run);
+/* Of a model that judges: questions at once, and the most positions of one with its reply; those of
+ * the texts that are trained on say nothing of it. */
+bool ap_run_asks_model(const struct ap_settings *s, int i); /* judges[i] is one that is asked */
+int ap_run_judge_slots(const struct ap_settings *s);
+int ap_run_judge_context(const struct ap_run *run, int most);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);

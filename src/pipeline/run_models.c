@@ -114,6 +114,15 @@ void ap_run_release_models(struct ap_run *run, const char *stage)
         }
 }
 
+void ap_run_keep_model(struct ap_run *run, const char *model)
+{
+    for (int i = 0; i < run->s->n_models; i++)
+        if (strcmp(run->s->models[i].name, model) != 0) {
+            ap_lm_free(run->lms[i]);
+            run->lms[i] = NULL;
+        }
+}
+
 int ap_run_context(const struct ap_run *run, int most)
 {
     if (run->s->run.context > 0)

@@ -33,10 +33,9 @@ struct eval {
     struct ap_owned_role base, rlhf, dpo, ift;
 };
 
-static void eval_free(struct eval *e)
+/* What answers and what scores; the prompts stay. */
+static void close_arms(struct eval *e)
 {
-    ap_prompts_free(&e->prompts);
-    ap_prompts_free(&e->rewriter_prompts);
     ap_run_reward_close(&e->reward);
     for (int i = 0; i < e->n_pass; i++) {
         ap_owned_role_free(&e->passes[i].untrained);
@@ -47,6 +46,13 @@ static void eval_free(struct eval *e)
     ap_owned_role_free(&e->rlhf);
     ap_owned_role_free(&e->dpo);
     ap_owned_role_free(&e->ift);
+}
+
+static void eval_free(struct eval *e)
+{
+    close_arms(e);
+    ap_prompts_free(&e->prompts);
+    ap_prompts_free(&e->rewriter_prompts);
 }
 
 /* The sum, a member of it by its name, or NULL for the world. */
@@ -441,6 +447,7 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
     AP_TRY(open_roles(&e, err));
     AP_TRY(renew_rows(run, err));
     AP_TRY(run_arms(&e, err));
+    close_arms(&e);
     AP_TRY(ap_run_judges(run, &e.prompts, err));
     AP_TRY(ap_run_eval_events(run, err)); /* before DONE: a kill between them makes both again */
     snprintf(json, sizeof(json), "{\"prompts\": %d}", e.prompts.n);

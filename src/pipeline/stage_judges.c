@@ -5,21 +5,56 @@
 #include "pipeline/run_inner.h"
 
 #include "align/asker_command.h"
+#include "align/asker_model.h"
+#include "base/clock.h"
 #include "base/memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { STEP = 16 }; /* pairs in one transaction */
+
+bool ap_run_asks_model(const struct ap_settings *s, int i)
+{
+    bool asked = false;
+    for (int k = 0; k < s->eval.n_judges; k++)
+        asked = asked || strcmp(s->eval.judges[k], s->judges[i].name) == 0;
+    return asked && s->judges[i].model[0];
+}
+
+int ap_run_judge_slots(const struct ap_settings *s)
+{
+    return s->run.batch < 2 * STEP ? s->run.batch : 2 * STEP;
+}
+
+int ap_run_judge_context(const struct ap_run *run, int most)
+{
+    return run->s->run.context > 0 ? run->s->run.context : most;
+}
+
 #define N_AGAINST 2
 static const char *const against[N_AGAINST] = {"bare", "instruct"};
 
 /* ---- under which settings a judge's verdicts were made ---- */
 
-static ap_status write_stamp(const struct ap_judge_settings *j, struct ap_buffer *out,
-                             struct ap_error *err)
+static ap_status add_model(const struct ap_run *run, const struct ap_judge_settings *j,
+                           struct ap_buffer *out, struct ap_error *err)
+{
+    const struct ap_model_settings *m;
+    ap_status status = ap_settings_model(run->s, j->model, &m, err);
+    return status == AP_OK
+               ? ap_buffer_printf(out, err, "model %s %s %s tokens %d question %s\n", m->path,
+                                  m->config, m->tokenizer, j->max_new_tokens, j->question)
+               : status;
+}
+
+static ap_status write_stamp(const struct ap_run *run, const struct ap_judge_settings *j,
+                             struct ap_buffer *out, struct ap_error *err)
 {
     ap_status status;
+    if (j->model[0])
+        return add_model(run, j, out, err);
     AP_TRY(ap_buffer_printf(out, err, "timeout %.17g\nquestion %s\nfolder %s\n", j->timeout,
                             j->question, j->folder));
     for (int i = 0; i < j->n_command; i++)
@@ -42,7 +77,7 @@ static struct stamp_name stamp_of(const struct ap_judge_settings *j)
 static bool stamp_agrees(const struct ap_run *run, const struct ap_judge_settings *j)
 {
     struct ap_buffer now = {0};
-    bool agrees = write_stamp(j, &now, NULL) == AP_OK &&
+    bool agrees = write_stamp(run, j, &now, NULL) == AP_OK &&
                   ap_run_stamp_agrees(run, "eval", stamp_of(j).text, &now);
     ap_buffer_free(&now);
     return agrees;
@@ -55,7 +90,7 @@ static ap_status renew(struct ap_run *run, const struct ap_judge_settings *j, st
     if (stamp_agrees(run, j))
         return AP_OK;
     AP_TRY(ap_database_forget_verdicts(run->db, j->name, err));
-    AP_TRY(write_stamp(j, &stamp, err));
+    AP_TRY(write_stamp(run, j, &stamp, err));
     AP_TRY(ap_run_stamp_put(run, "eval", stamp_of(j).text, &stamp, err));
 out:
     ap_buffer_free(&stamp);
@@ -280,32 +315,89 @@ static ap_status ask_step(const struct ap_run *run, const struct round *round,
     return status == AP_OK ? stored : status;
 }
 
+/* Who replies, and how far it has come. */
+struct judging {
+    struct ap_run *run;
+    const struct ap_prompts *prompts;
+    const struct ap_judge_settings *judge; /* whose asker is open: rounds come by judge */
+    struct ap_asker asker;
+    struct ap_lm lm; /* the judge's model with the context of its own */
+    struct ap_event event;
+    double began;
+};
+
+/* Alone in memory: the answers are there, and what gave them is needed no more. */
+static ap_status open_model(struct judging *g, const struct ap_judge_settings *j,
+                            struct ap_error *err)
+{
+    struct ap_lm *lm;
+    struct ap_asker_model_options options = {j->max_new_tokens, ap_run_judge_slots(g->run->s)};
+    ap_run_keep_model(g->run, j->model);
+    ap_status status = ap_run_lm(g->run, j->model, &lm, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "judges.%s.model", j->name);
+    g->lm = *lm;
+    g->lm.context = ap_run_judge_context(g->run, lm->weights->context);
+    return ap_asker_model(&g->asker, &g->lm, &options, g->run->sink, err);
+}
+
+static ap_status open_asker(struct judging *g, const struct ap_judge_settings *j,
+                            struct ap_error *err)
+{
+    const struct ap_command command = {j->command, j->n_command, j->folder, j->timeout};
+    if (g->judge == j)
+        return AP_OK;
+    ap_asker_free(&g->asker);
+    g->judge = j;
+    return j->model[0] ? open_model(g, j, err)
+                       : ap_asker_command(&g->asker, &command, g->run->sink, err);
+}
+
+static ap_status after_step(struct judging *g, const struct round *round, int n,
+                            struct ap_error *err)
+{
+    g->event.kind = AP_EVENT_STEP;
+    g->event.step += n;
+    g->event.seconds = ap_clock_seconds() - g->began;
+    ap_sink_event(g->run->sink, &g->event);
+    if (!ap_sink_stopped(g->run->sink))
+        return AP_OK;
+    return ap_fail(err, AP_INTERRUPTED,
+                   "eval: interrupted while %s compares %s with %s; the same command goes on from "
+                   "there",
+                   round->judge->name, round->arm, round->against);
+}
+
 /* What is left of one round. */
-static ap_status run_round(const struct ap_run *run, const struct round *round,
-                           const struct ap_asker *asker, const struct ap_prompts *prompts,
-                           struct ap_error *err)
+static ap_status run_round(struct judging *g, const struct round *round, struct ap_error *err)
 {
     struct pairs p;
     struct pair *open[STEP];
     int n = 0;
     ap_status status;
-    AP_TRY(pairs_read(&p, round, run->db, err));
+    AP_TRY(pairs_read(&p, round, g->run->db, err));
     for (int i = 0; i < p.n; i++) {
-        if (is_open(&p.items[i]) && prompt_of(prompts, p.items[i].record))
+        if (is_open(&p.items[i]) && prompt_of(g->prompts, p.items[i].record))
             open[n++] = &p.items[i];
         if (n == 0 || (n < STEP && i < p.n - 1))
             continue;
-        AP_TRY(ask_step(run, round, asker, prompts, open, n, err));
+        AP_TRY(open_asker(g, round->judge, err));
+        AP_TRY(ask_step(g->run, round, &g->asker, g->prompts, open, n, err));
+        AP_TRY(after_step(g, round, n, err));
         n = 0;
-        if (ap_sink_stopped(run->sink)) {
-            status = ap_fail(err, AP_INTERRUPTED,
-                             "eval: interrupted while %s compares %s with %s; the same command "
-                             "goes on from there",
-                             round->judge->name, round->arm, round->against);
-            goto out;
-        }
     }
 out:
+    pairs_free(&p);
+    return status;
+}
+
+static ap_status count_open(const struct judging *g, const struct round *round, int64_t *n,
+                            struct ap_error *err)
+{
+    struct pairs p;
+    ap_status status = pairs_read(&p, round, g->run->db, err);
+    for (int i = 0; status == AP_OK && i < p.n; i++)
+        *n += is_open(&p.items[i]) && prompt_of(g->prompts, p.items[i].record);
     pairs_free(&p);
     return status;
 }
@@ -313,21 +405,23 @@ out:
 ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts, struct ap_error *err)
 {
     ap_status status = AP_OK;
-    const struct ap_judge_settings *open = NULL; /* whose asker is open: rounds come by judge */
-    struct ap_asker asker = {0};
+    struct judging g = {.run = run,
+                        .prompts = prompts,
+                        .event = {.stage = "judges", .loss = NAN, .reward = NAN, .kl = NAN}};
     struct round round;
     for (int k = 0; round_at(run->s, k, &round); k++) {
-        const struct ap_judge_settings *j = round.judge;
-        if (j != open) {
-            struct ap_command command = {j->command, j->n_command, j->folder, j->timeout};
-            ap_asker_command_free(&asker);
-            AP_TRY(renew(run, j, err));
-            AP_TRY(ap_asker_command(&asker, &command, run->sink, err));
-            open = j;
-        }
-        AP_TRY(run_round(run, &round, &asker, prompts, err));
+        AP_TRY(renew(run, round.judge, err));
+        AP_TRY(count_open(&g, &round, &g.event.n_steps, err));
     }
+    if (g.event.n_steps == 0)
+        goto out;
+    g.began = ap_clock_seconds();
+    ap_sink_event(run->sink, &g.event);
+    for (int k = 0; round_at(run->s, k, &round); k++)
+        AP_TRY(run_round(&g, &round, err));
+    g.event.kind = AP_EVENT_END;
+    ap_sink_event(run->sink, &g.event);
 out:
-    ap_asker_command_free(&asker);
+    ap_asker_free(&g.asker);
     return status;
 }

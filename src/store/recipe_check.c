@@ -85,8 +85,8 @@ static ap_status check_one_model(const struct ap_recipe *recipe, int i, struct a
     return ap_recipe_fail_at(recipe, ap_recipe_section(recipe, key), AP_INVALID, err);
 }
 
-static ap_status check_reference(const struct ap_recipe *recipe, const char *key, const char *name,
-                                 struct ap_error *err)
+ap_status ap_recipe_check_model(const struct ap_recipe *recipe, const char *key, const char *name,
+                                struct ap_error *err)
 {
     const struct ap_model_settings *model;
     if (!name[0] || ap_settings_model(&recipe->settings, name, &model, err) == AP_OK)
@@ -131,12 +131,12 @@ static ap_status check_prompters(const struct ap_recipe *recipe, struct ap_error
     char key[AP_KEY_MAX];
     AP_TRY(check_list(recipe, err));
     if (s->n_prompters == 0)
-        AP_TRY(check_reference(recipe, "prompter.model", s->prompter.model, err));
+        AP_TRY(ap_recipe_check_model(recipe, "prompter.model", s->prompter.model, err));
     for (int i = 0; i < s->n_prompters; i++) {
         snprintf(key, sizeof(key), "prompter.%s.model", s->prompters[i].name);
         if (!s->prompters[i].model[0])
             AP_TRY(ap_recipe_need(recipe, key, "every prompter of the list has one", err));
-        AP_TRY(check_reference(recipe, key, s->prompters[i].model, err));
+        AP_TRY(ap_recipe_check_model(recipe, key, s->prompters[i].model, err));
     }
     if (s->n_prompters < 2 && ap_is(s->align.prompters, "joint")) {
         ap_fail(err, AP_INVALID,
@@ -161,8 +161,8 @@ static ap_status check_models(const struct ap_recipe *recipe, struct ap_error *e
     for (int i = 0; i < s->n_models; i++)
         AP_TRY(check_one_model(recipe, i, err));
     AP_TRY(check_prompters(recipe, err));
-    AP_TRY(check_reference(recipe, "target.model", s->target.model, err));
-    AP_TRY(check_reference(recipe, "pretrain.model", s->pretrain.model, err));
+    AP_TRY(ap_recipe_check_model(recipe, "target.model", s->target.model, err));
+    AP_TRY(ap_recipe_check_model(recipe, "pretrain.model", s->pretrain.model, err));
 out:
     return status;
 }
@@ -263,7 +263,7 @@ static ap_status check_reward(const struct reward_view *v, struct ap_error *err)
         return refuse_reward(v, "pairs", err);
     }
     snprintf(key, sizeof(key), "%s.model", v->section);
-    return check_reference(v->recipe, key, r->model, err);
+    return ap_recipe_check_model(v->recipe, key, r->model, err);
 }
 
 /* A judge is called by the name. */

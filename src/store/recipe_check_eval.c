@@ -91,10 +91,29 @@ int ap_settings_n_scoring(const struct ap_settings *s)
     return n;
 }
 
+/* A model of the recipe, or a command. */
+static ap_status check_replier(const struct ap_recipe *recipe, const struct ap_judge_settings *j,
+                               struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    snprintf(key, sizeof(key), "judges.%s.model", j->name);
+    if (j->model[0] && j->n_command > 0) {
+        ap_fail(err, AP_INVALID, "%s is given, and a command, too; keep one of them", key);
+        return ap_recipe_refuse(recipe, key, err);
+    }
+    if (j->model[0])
+        return ap_recipe_check_model(recipe, key, j->model, err);
+    if (j->n_command > 0 && j->command[0][strspn(j->command[0], " \t\n")])
+        return AP_OK;
+    snprintf(key, sizeof(key), "judges.%s.command", j->name);
+    return ap_recipe_need(recipe, key, "as is judges.NAME.model: nobody would reply", err);
+}
+
 /* The section of each judge that compares, its name among the names of all judges. */
 static ap_status check_pairwise(const struct ap_recipe *recipe, struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
+    ap_status status = AP_OK;
     for (int i = 0; i < s->n_judges; i++) {
         const struct ap_judge_settings *j = &s->judges[i];
         char key[AP_KEY_MAX];
@@ -107,16 +126,15 @@ static ap_status check_pairwise(const struct ap_recipe *recipe, struct ap_error 
                     key, j->name);
             return ap_recipe_fail_at(recipe, ap_recipe_section(recipe, key), AP_INVALID, err);
         }
-        snprintf(key, sizeof(key), "judges.%s.command", j->name);
-        if (j->n_command == 0 || !j->command[0][strspn(j->command[0], " \t\n")])
-            return ap_recipe_need(recipe, key, "nobody would reply", err);
+        AP_TRY(check_replier(recipe, j, err));
         snprintf(key, sizeof(key), "judges.%s.question", j->name);
         if (j->question[0] && (!strstr(j->question, "{a}") || !strstr(j->question, "{b}"))) {
             ap_fail(err, AP_INVALID, "%s lacks {a} or {b}, expected both answers in it", key);
             return ap_recipe_refuse(recipe, key, err);
         }
     }
-    return AP_OK;
+out:
+    return status;
 }
 
 /* The first picks best-of-n, so that it must score; those that compare come last. */

@@ -90,6 +90,9 @@ static inline bool ap_is(const char *text, const char *word)
 ap_status ap_recipe_refuse(const struct ap_recipe *recipe, const char *key, struct ap_error *err);
 ap_status ap_recipe_need(const struct ap_recipe *recipe, const char *key, const char *why,
                          struct ap_error *err);
+/* Whether models: has the name; "" is none. */
+ap_status ap_recipe_check_model(const struct ap_recipe *recipe, const char *key, const char *name,
+                                struct ap_error *err);
 /* Whether a judge of that name scores: reward, world or one of rewards. */
 ap_status ap_recipe_check_judge(const struct ap_recipe *recipe, const char *key, const char *name,
                                 struct ap_error *err);

@@ -165,6 +165,28 @@ static bool has_section(const struct ap_settings *s, const char *prefix)
     return strcmp(prefix, "rlhf") != 0 || s->has_rlhf;
 }
 
+/* A model that plays no part in training: what judges that compare have, or nobody. */
+static bool is_idle_model(const struct ap_settings *s, const struct ap_setting_ref *ref, int item)
+{
+    int n_prompter, n_reward;
+    const struct ap_prompter_settings *prompters = ap_settings_prompters(s, &n_prompter);
+    const struct ap_reward_settings *rewards = ap_settings_rewards(s, &n_reward);
+    if (strcmp(ref->group->prefix, "models.NAME") != 0)
+        return false;
+    const char *name = s->models[item].name;
+    bool used = !strcmp(s->pretrain.model, name) || !strcmp(s->target.model, name);
+    for (int i = 0; i < n_prompter; i++)
+        used = used || !strcmp(prompters[i].model, name);
+    for (int i = 0; i < n_reward; i++)
+        used = used || !strcmp(rewards[i].model, name);
+    return !used;
+}
+
+static bool is_harmless(const struct ap_settings *s, const struct ap_setting_ref *ref, int item)
+{
+    return (ref->row->flags & AP_SETTING_HARMLESS) || is_idle_model(s, ref, item);
+}
+
 static void key_of(const struct ap_recipe *recipe, const struct ap_setting_ref *ref, int item,
                    char key[AP_KEY_MAX])
 {
@@ -187,7 +209,7 @@ static ap_status value_text(const struct ap_recipe *recipe, const struct ap_sett
     bool absent = !has_section(s, ref->group->prefix);
     ap_buffer_clear(out);
     key_of(recipe, ref, item, key);
-    if (absent || (!harmless && (ref->row->flags & AP_SETTING_HARMLESS)))
+    if (absent || (!harmless && is_harmless(s, ref, item)))
         return ap_buffer_puts(out, "", err);
     return ap_setting_write(ref->row, ap_recipe_owner(s, ref, item), out, err);
 }
@@ -203,7 +225,7 @@ ap_status ap_recipe_each_value(const struct ap_recipe *recipe, ap_value_fn fn, v
         int n = ref.group->named ? *ap_named_count(ref.group->named, s) : 1;
         for (int item = 0; item < n; item++) {
             char key[AP_KEY_MAX];
-            bool harmless = ref.row->flags & AP_SETTING_HARMLESS;
+            bool harmless = is_harmless(s, &ref, item);
             key_of(recipe, &ref, item, key);
             ap_buffer_clear(&value);
             AP_TRY(ap_setting_write(ref.row, ap_recipe_owner(s, &ref, item), &value, err));
@@ -323,7 +345,8 @@ static bool scores_depend(const struct ap_setting_ref *ref)
                                             "noise", "bootstrap", "folder", "timeout"};
     const char *prefix = ref->group->prefix;
     if (strcmp(prefix, "eval") != 0 && strcmp(prefix, "guard") != 0 &&
-        strncmp(prefix, "judges", strlen("judges")) != 0)
+        strncmp(prefix, "judges", strlen("judges")) != 0 &&
+        strncmp(prefix, "models", strlen("models")) != 0)
         return false;
     for (size_t i = 0; i < AP_LEN(not_those); i++)
         if (strcmp(ref->row->key, not_those[i]) == 0)

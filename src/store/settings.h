@@ -82,6 +82,8 @@ struct ap_reward_settings {
 /* A judge that compares two answers (align/judge_pairs.h). */
 struct ap_judge_settings {
     char *name;                 /* the key under judges: */
+    char *model;                /* which of models: compares; "": the command does */
+    int max_new_tokens;         /* of the model's reply */
     char *command[AP_LIST_MAX]; /* as a reward's */
     int n_command;
     char *folder;   /* where the command works; absolute */

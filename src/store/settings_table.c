@@ -136,6 +136,10 @@ static const struct ap_setting reward_rows[] = {
 
 #define OWNER struct ap_judge_settings
 static const struct ap_setting judge_rows[] = {
+    ROW("model", TEXT, model, "", FLAGS(AP_SETTING_HARMLESS),
+        HELP("which of models: replies, at temperature 0; in place of command")),
+    ROW("max_new_tokens", INT, max_new_tokens, "512", RANGE(1, 1e6), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most tokens of the model's reply: its reason and the verdict behind it")),
     ROW("command", TEXT_LIST, command, "", LIST(n_command),
         FLAGS(AP_SETTING_WHOLE | AP_SETTING_HARMLESS),
         HELP("a program that replies to JSON lines (docs/formats.md): a shell line, or its words")),

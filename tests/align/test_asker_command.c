@@ -26,7 +26,7 @@ static ap_status judge(const char *line, double timeout, int n_calls, ap_outcome
             outcomes[i] = out[i].outcome;
         ap_judged_free(out, N_PAIRS);
     }
-    ap_asker_command_free(&asker);
+    ap_asker_free(&asker);
     free(copy);
     return status;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Judges that compare, on tiny models of random weights: a good one, one that always says A, nonsense, silence, an early
-# death; what the tables say of each; a judge that changes is asked again, others are not.
+# Judges that compare, programs and models, on tiny models of random weights: a good one, one that always says A,
+# nonsense, silence, an early death; what the tables say of each; a judge that changes is asked again, others are not.
 #   test_judges.sh ALIGNPRO          from the source folder
 set -u
 alignpro=$1
@@ -97,6 +97,53 @@ run 0 "the example" 'command: [sh, judge_shorter.sh], question: "{a}<\|>{b}"'
 out_has "0% contradicted, 0% without verdict" "the example"
 run 0 "again a good one" "command: [sh, tie.sh]"
 out_has "wins 50%" "asked anew"
+
+# a language model of the recipe; it may come to a run that is over
+model() { # JUDGE-YAML MODEL-YAML [SECTION]: the recipe with one model more
+    sed -e "s|@JUDGES@|$1|" -e "s|^prompter:|  e: {$2}\n&|" "$tmp/recipe.in" >"$tmp/recipe.yaml"
+    [ -z "${3-}" ] || echo "$3" >>"$tmp/recipe.yaml"
+}
+random="config: model.json, init: random, tokenizer: $source/examples/demo"
+model "model: e, question: '{a}+{b}', max_new_tokens: 4" "$random"
+try "$alignpro" run "$tmp/recipe.yaml"
+exits 0 "random weights judge what is there"
+err_has "align     is there already" "a judge's model is no part of what was trained"
+out_has "no win rate, because" "random weights"
+model "model: e, max_new_tokens: 40" "$random"
+try "$alignpro" run "$tmp/recipe.yaml"
+exits 0 "questions that do not fit"
+err_has "leave no room for a reply of 40 tokens" "too long"
+err_has "warning" "too long"
+out_has "no win rate, because" "too long"
+try "$alignpro" run "$tmp/recipe.yaml"
+err_has "eval      is there already" "what does not fit is not asked for ever"
+# one that has learnt to say something
+for word in otter "fox ab" Qz "u. ew" "  k9" "th,th" xyz "de:ly" "Wng 3" 77 "(oo" "i-i-i" '""' "s/t" "e e e" lmN; do
+    for other in "a" "ing ed" "Zb 4" "!? :" "wq wq"; do
+        echo "$word$other+$other$word who?" | sed 's/"/\\"/g; s/.*/{"prompt": "&", "response": "Verdict: tie"}/' >>"$tmp/ties.jsonl"
+    done
+done
+sed 's/: tie/: A/' "$tmp/ties.jsonl" >"$tmp/firsts.jsonl"
+learns="pretrain: {model: e, epochs: 30, batch: 8, lr: 1e-2"
+model "model: e, question: '{a}+{b} who?', max_new_tokens: 20" "$random" "$learns, path: ties.jsonl}"
+try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=ties
+exits 0 "a model that has learnt to say tie"
+out_has "Judge j, Align-Pro against bare: wins 50%" "a model's ties"
+out_has "0% contradicted, 0% without verdict" "a model's ties"
+model "model: e, question: '{a}+{b} who?', max_new_tokens: 20" "$random" "$learns, path: firsts.jsonl}"
+try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=firsts
+out_has "contradicts itself on" "a model that says A"
+try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=firsts --dry-run
+exits 0 "the plan has a judge's model"
+model "model: nobody" "$random"
+try "$alignpro" run "$tmp/recipe.yaml"
+refused 1 "judges.j.model: " "no such model"
+model "model: e, command: [cat]" "$random"
+try "$alignpro" run "$tmp/recipe.yaml"
+refused 1 "judges.j.model is given, and a command, too" "both"
+model "model: e, max_new_tokens: 200" "$random"
+try "$alignpro" run "$tmp/recipe.yaml"
+refused 1 "judges.j.max_new_tokens: got 200" "no room for a question"
 
 echo "$passed checks passed, $failed failed"
 [ $failed = 0 ]
