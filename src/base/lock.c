@@ -5,19 +5,28 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 #include <unistd.h>
 
-static ap_status lock_busy(int fd, const char *path, struct ap_error *err)
+/* 0 where none is written. */
+static long holder_in(int fd)
 {
     char text[32] = {0};
     ssize_t n = pread(fd, text, sizeof(text) - 1, 0);
     long holder = 0;
-    if (n > 0 && sscanf(text, "%ld", &holder) == 1 && holder > 0)
+    return n > 0 && sscanf(text, "%ld", &holder) == 1 && holder > 0 ? holder : 0;
+}
+
+static ap_status lock_busy(int fd, const char *path, struct ap_error *err)
+{
+    long holder = holder_in(fd);
+    if (holder > 0)
         return ap_fail(err, AP_BUSY,
                        "%s: in use by process %ld; wait for it to end or choose another directory",
                        path, holder);
@@ -35,13 +44,29 @@ static void write_holder(int fd)
         return;
 }
 
+/* A child that was being started when its parent was killed has the lock, too, until it is the
+ * program that it was started for: a moment. */
+static int lock_file(int fd)
+{
+    const struct timespec pause = {.tv_nsec = 20000000};
+    int code = -1;
+    for (int tries = 0; tries < 100; tries++) {
+        code = (int)TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB));
+        long holder = code != 0 && errno == EWOULDBLOCK ? holder_in(fd) : 0;
+        if (holder == 0 || kill((pid_t)holder, 0) == 0 || errno != ESRCH)
+            break;
+        nanosleep(&pause, NULL);
+    }
+    return code;
+}
+
 ap_status ap_lock_take(struct ap_lock *lock, const char *path, struct ap_error *err)
 {
     lock->fd = -1;
     int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return ap_fail_errno(err, errno, "%s: cannot open the lock", path);
-    if (TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) != 0) {
+    if (lock_file(fd) != 0) {
         ap_status status = errno == EWOULDBLOCK
                                ? lock_busy(fd, path, err)
                                : ap_fail_errno(err, errno, "%s: cannot be locked", path);

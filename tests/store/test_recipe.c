@@ -542,14 +542,19 @@ static void fingerprints(void **state)
     assert_true(plain == fingerprint("eval.noise=[0.1]"));
     assert_true(plain == fingerprint("guard.similarity=0.5"));
     assert_true(plain != fingerprint("align.noise=5%"));
-    struct ap_recipe *a =
-        must_parse("models: {a: {path: x}, b: {path: y}}\nrun: {dir: o}", NULL, 0);
-    struct ap_recipe *b =
-        must_parse("run: {dir: o}\nmodels: {b: {path: y}, a: {path: x}}", NULL, 0);
-    struct ap_recipe *c =
-        must_parse("run: {dir: o}\nmodels: {b: {path: x}, a: {path: y}}", NULL, 0);
+#define ROLES "target: {model: a}\npretrain: {model: b, path: p}\nrun: {dir: o}\n"
+    struct ap_recipe *a = must_parse(ROLES "models: {a: {path: x}, b: {config: y}}", NULL, 0);
+    struct ap_recipe *b = must_parse("models: {b: {config: y}, a: {path: x}}\n" ROLES, NULL, 0);
+    struct ap_recipe *c = must_parse(ROLES "models: {b: {config: x}, a: {path: y}}", NULL, 0);
+    struct ap_recipe *d = /* one that only judges, or nobody asks */
+        must_parse(ROLES "models: {a: {path: x}, b: {config: y}, z: {path: w}}\n"
+                         "judges: {j: {model: z}}",
+                   NULL, 0);
     assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(b));
     assert_true(ap_recipe_fingerprint(a) != ap_recipe_fingerprint(c));
+    assert_true(ap_recipe_fingerprint(a) == ap_recipe_fingerprint(d));
+    ap_recipe_close(d);
+#undef ROLES
     ap_recipe_close(a);
     ap_recipe_close(b);
     ap_recipe_close(c);

@@ -86,8 +86,8 @@ static void another_recipe_is_refused(void **state)
     check_holds(err.text, root);
     check_holds(err.text, "align.kl is 0.03 there and 0.04 here");
     check_holds(err.text, "remove this one to start afresh");
-    assert_int_equal(try_open(&dir, root, "models.new.path=x", &err), AP_INVALID);
-    check_holds(err.text, "models is absent there and new here");
+    check_ok(try_open(&dir, root, "models.new.path=x", &err), err); /* which trains nothing */
+    ap_run_dir_close(&dir);
     must_open(&dir, root); /* the lock was given back */
     ap_run_dir_close(&dir);
     write_text(root, "recipe.yaml", "align: {klx: 1}\n");
