@@ -49,6 +49,35 @@ static void test_other_process(void **state)
     ap_free(path);
 }
 
+/* A child that was being started when its parent was killed has the lock for a moment. */
+static void test_what_a_killed_parent_left_is_waited_for(void **state)
+{
+    struct ap_error err;
+    struct ap_lock lock = {-1};
+    char *path = scratch_path(state, "lock"), byte;
+    int ready[2];
+    assert_int_equal(pipe(ready), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (ap_lock_take(&lock, path, NULL) == AP_OK && fork() == 0) {
+            (void)!write(ready[1], "x", 1);
+            usleep(300000);
+            _exit(0);
+        }
+        for (;;)
+            pause();
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    check_ok(ap_lock_take(&lock, path, &err), err);
+    ap_lock_release(&lock);
+    assert_int_equal(read(ready[0], &byte, 1), 0); /* it is gone */
+    close(ready[0]);
+    ap_free(path);
+}
+
 static void test_same_process_and_unknown_holder(void **state)
 {
     struct ap_error err;
@@ -85,6 +114,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_other_process),
+        T(test_what_a_killed_parent_left_is_waited_for),
         T(test_same_process_and_unknown_holder),
         T(test_no_directory),
     };
