@@ -145,8 +145,7 @@ static const struct meaning arm_meanings[] = {
 
 static const struct meaning judge_meanings[] = {
     {"reward", "", "the reward that training maximised"},
-    {"heldout", "", "a reward model that training never saw"},
-    {"world", "", "the true score of the bundled world, which no training stage sees"},
+    {"world", "", "the true score of the bundled world, which no training step asks"},
 };
 
 const char *ap_arm_shown(const char *arm)

@@ -3,8 +3,6 @@
  * ap_report_compare. */
 #include "alignpro/report.h"
 
-#include "alignpro/version.h"
-
 #include "base/memory.h"
 #include "eval/compare.h"
 #include "pipeline/run_past.h"
@@ -279,7 +277,7 @@ static ap_status write_files(const struct ap_comparison *c, const char *dir, str
     AP_TRY(ap_comparison_json(c, &json, err));
     AP_TRY(ap_comparison_csv(c, &csv, err));
     AP_TRY(ap_comparison_tex(c, &tex, err));
-    AP_TRY(ap_comparison_html(c, ap_version(), &page, err));
+    AP_TRY(ap_comparison_html(c, ap_run_versions(), &page, err));
     AP_TRY(ap_dir_make(dir, err));
     AP_TRY(write_file(dir, "compare.json", &json, err));
     AP_TRY(write_file(dir, "compare.csv", &csv, err));

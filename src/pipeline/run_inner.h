@@ -8,6 +8,7 @@
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
  *   run_passes.c the prompters, one after another
  *   run_stamp.c  under which settings rows of run.db were made
+ *   run_versions.c  what writes its pages
  *   run_hashes.c what it was made of and what it made, by SHA-256
  *   run_past.c   a run that is over, opened for what it made: rewriter.c, export*.c, report_runs.c
  *   stage_share.c, stage_take.c   what a stage depends on; stages of other runs (stage_share.h)
@@ -86,6 +87,11 @@ struct ap_owned_role {
     struct ap_adapter *adapter;
 };
 void ap_owned_role_free(struct ap_owned_role *r);
+
+/* ---- run_versions.c ---- */
+
+/* "0.1.0 (compiled by …, oneDNN 2.6.3, …)". Static. */
+const char *ap_run_versions(void);
 
 /* ---- run_hashes.c ---- */
 
@@ -320,6 +326,12 @@ int ap_run_judge_context(const struct ap_run *run, int most);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);
+
+/* ---- run_versions.c ---- */
+
+/* "0.1.0 (compiled by …, oneDNN 2.6.3, …)". Static. */
+const char *ap_run_versions(void);
+
 /* ---- run_hashes.c ---- */
 
 /* SHA-256 of a file in hexadecimal; false, with the reason in its place, where it cannot be read or

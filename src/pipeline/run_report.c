@@ -3,8 +3,6 @@
  * ap_run_eval_events. */
 #include "pipeline/run_inner.h"
 
-#include "alignpro/version.h"
-
 #include "base/memory.h"
 #include "eval/bound_told.h"
 #include "eval/compare.h"
@@ -133,7 +131,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
                                       .bound = has_bound ? &bound : NULL,
                                       .title = short_name(run->dir.path),
                                       .recipe = recipe.data,
-                                      .version = ap_version(),
+                                      .version = ap_run_versions(),
                                       .monitor = &run->s->monitor,
                                       .unasked = unasked.names,
                                       .n_unasked = unasked.n,

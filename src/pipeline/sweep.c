@@ -2,11 +2,10 @@
  * runs. Not here: running (sweep_run.c). Entry points: ap_sweep_open, ap_sweep_close. */
 #include "pipeline/sweep_inner.h"
 
-#include "alignpro/version.h"
-
 #include "base/memory.h"
 #include "base/random.h"
 #include "eval/bound.h"
+#include "pipeline/run_inner.h"
 #include "store/settings_table.h"
 
 #include <stdio.h>
@@ -405,7 +404,7 @@ struct ap_sweep_results ap_sweep_results(const struct ap_sweep *sweep, char **ke
                                  .n_frontier = sweep->n_frontier,
                                  .frontier_rewrites = sweep->frontier_rewrites,
                                  .frontier_answers = sweep->frontier_answers,
-                                 .version = ap_version()};
+                                 .version = ap_run_versions()};
     memcpy(r.judges, sweep->judges, sizeof(r.judges));
     for (int k = 0; k < sweep->n_axis; k++)
         keys[k] = sweep->axes[k].key;
