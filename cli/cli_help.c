@@ -24,15 +24,21 @@ static int list_commands(void)
     return cli_finish(CLI_OK);
 }
 
+/* A key, a section, or every key (NULL). A word with a dot was not meant for a command. */
 static int explain_key(const char *key)
 {
-    struct ap_error err = {0};
+    struct ap_error err = {0}, both = {0};
     char *text;
-    if (ap_recipe_help(key, &text, &err) != AP_OK)
+    if (ap_recipe_help(key, &text, &err) == AP_OK) {
+        fputs(text, stdout);
+        ap_text_free(text);
+        return cli_finish(CLI_OK);
+    }
+    if (err.status != AP_NOT_FOUND || !key || strchr(key, '.'))
         return cli_fail(&err);
-    fputs(text, stdout);
-    ap_text_free(text);
-    return cli_finish(CLI_OK);
+    cli_error(&both, err.status, "no command is called %.100s; the nearest is %s; %s", key,
+              cli_command_nearest(key), err.text);
+    return cli_fail(&both);
 }
 
 int cli_help(int argc, char **argv)
@@ -42,6 +48,8 @@ int cli_help(int argc, char **argv)
         return cli_usage_error("help", "%d names, expected one command or recipe key", argc - 1);
     if (argc < 2 || strcmp(argv[1], help_option) == 0 || strcmp(argv[1], "help") == 0)
         return list_commands();
+    if (!argv[1][0])
+        return cli_usage_error("help", "the name is empty, expected a command or recipe key");
     if (strcmp(argv[1], "keys") == 0)
         return explain_key(NULL);
     /* A name that is both, "eval" say, gets the options and then the keys. */

@@ -46,6 +46,10 @@ try "$alignpro" help score; exits 0 "help score"; out_has "usage: alignpro score
 try "$alignpro" score --help; exits 0 "score --help"; out_has "logprobs" "score --help"
 try "$alignpro" help align.kl; exits 0 "help align.kl"; out_has "align.kl" "help align.kl"; n_lines 1 "help align.kl"
 try "$alignpro" help align.kll; exits 1 "help of a wrong key"; err_has "align.kl" "help of a wrong key"
+try "$alignpro" help generat; exits 1 "help of a wrong command"; err_has "no command is called generat; the nearest is generate" "help of a wrong command"
+err_has "no recipe key is called generat" "help of a wrong command"
+try "$alignpro" help align.generat; err_has "alignpro: no recipe key is called align.generat" "help of a wrong key"
+try "$alignpro" help ""; exits 2 "help of nothing"; err_has "the name is empty" "help of nothing"
 try "$alignpro" generat; exits 2 "wrong command"; err_has "did you mean 'generate'" "wrong command"
 for c in tokenize render score generate; do
     try "$alignpro" $c; exits 2 "$c without --model"; err_has "--model" "$c without --model"
