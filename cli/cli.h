@@ -6,6 +6,7 @@
 
 #include "alignpro/text.h"
 
+#include <getopt.h>
 #include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -25,7 +26,11 @@ int cli_fail(const struct ap_error *err);
 /* "alignpro COMMAND: …; see alignpro COMMAND --help" on standard error; CLI_USAGE. */
 int cli_usage_error(const char *command, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-/* The same for what getopt_long refused in argv. */
+/* The same where one of n paths is empty, else CLI_OK. */
+int cli_check_paths(const char *command, const char *const *paths, int n);
+/* getopt_long's next one, but an empty value ("--dir=") is none: ':', as where it is missing. */
+int cli_next_option(int argc, char **argv, const struct option *rows);
+/* cli_usage_error for what cli_next_option refused in argv. */
 int cli_option_error(const char *command, int option, char **argv);
 /* Flush standard output; a full disk or a closed pipe is an error. */
 int cli_finish(int code);

@@ -5,7 +5,6 @@
 
 #include "alignpro/demo.h"
 
-#include <getopt.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -90,7 +89,7 @@ int cli_demo(int argc, char **argv)
     int64_t value;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         if (option == 'h')
             return help();
         if (option == 'd')

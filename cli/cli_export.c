@@ -5,8 +5,6 @@
 
 #include "alignpro/export.h"
 
-#include <getopt.h>
-
 static int help(void)
 {
     puts("usage: alignpro export --format peft|hf|gguf --run DIR [--stage NAME] --out PATH\n"
@@ -65,7 +63,7 @@ int cli_export(int argc, char **argv)
     struct ap_export_options o = {0};
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", rows, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, rows)) != -1) {
         switch (option) {
         case 'f':
             o.format = optarg;

@@ -111,10 +111,8 @@ enum { MAX_NEW = CLI_OWN_OPTION, TEMPERATURE, TOP_K, TOP_P, MIN_P, PENALTY, SEED
 
 static bool add_stop(struct generate *c, const char *text)
 {
-    if (!*text || c->options.n_stop == STOPS_MAX) {
-        cli_usage_error("generate",
-                        *text ? "more than %d --stop" : "--stop is empty, expected a text",
-                        STOPS_MAX);
+    if (c->options.n_stop == STOPS_MAX) {
+        cli_usage_error("generate", "more than %d --stop", STOPS_MAX);
         return false;
     }
     c->stop[c->options.n_stop++] = text;
@@ -174,7 +172,7 @@ int cli_generate(int argc, char **argv)
     struct ap_error err = {0};
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         if (option == 'h')
             return help();
         if (!take_option(&c, option, argv))

@@ -3,8 +3,6 @@
 
 #include "alignpro/inspect.h"
 
-#include <getopt.h>
-
 static int help(void)
 {
     puts(
@@ -42,7 +40,7 @@ int cli_inspect(int argc, char **argv)
     char *text;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", rows, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, rows)) != -1) {
         switch (option) {
         case 'j':
             options.json = true;
@@ -64,6 +62,9 @@ int cli_inspect(int argc, char **argv)
     }
     if (argc - optind != 1)
         return cli_usage_error("inspect", "%d paths, expected one", argc - optind);
+    int code = cli_check_paths("inspect", (const char *const *)argv + optind, 1);
+    if (code != CLI_OK)
+        return code;
     ap_status status = ap_inspect(argv[optind], &options, &text, &err);
     if (text)
         fputs(text, stdout);

@@ -3,7 +3,6 @@
 #include "cli.h"
 
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,11 +35,24 @@ int cli_usage_error(const char *command, const char *fmt, ...)
     return CLI_USAGE;
 }
 
-/* Needs getopt_long with an option string that begins with ':'. */
+int cli_check_paths(const char *command, const char *const *paths, int n)
+{
+    for (int i = 0; i < n; i++)
+        if (!paths[i][0])
+            return cli_usage_error(command, "argument %d is empty, expected a path", i + 1);
+    return CLI_OK;
+}
+
+/* A file named "" is the folder where the program was started, or what stands there by luck. */
+int cli_next_option(int argc, char **argv, const struct option *rows)
+{
+    int option = getopt_long(argc, argv, ":h", rows, NULL);
+    return optarg && !optarg[0] ? ':' : option;
+}
+
 int cli_option_error(const char *command, int option, char **argv)
 {
-    extern int optind;
-    const char *given = argv[optind - 1];
+    const char *given = argv[optind - 1][0] ? argv[optind - 1] : argv[optind - 2];
     return option == ':' ? cli_usage_error(command, "the option %s needs a value", given)
                          : cli_usage_error(command, "the option %s is unknown", given);
 }

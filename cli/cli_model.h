@@ -7,8 +7,6 @@
 
 #include "alignpro/model.h"
 
-#include <getopt.h>
-
 /* Rows for a command's getopt_long table; their values are below 256, a command's own are not. */
 #define CLI_MODEL_OPTIONS                                                                          \
     {"model", required_argument, NULL, 'm'}, {"adapter", required_argument, NULL, 'a'},            \

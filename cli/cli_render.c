@@ -2,7 +2,6 @@
  * user message. */
 #include "cli.h"
 
-#include <getopt.h>
 #include <stdlib.h>
 
 static int help(void)
@@ -80,7 +79,7 @@ int cli_render(int argc, char **argv)
     const char *model = NULL;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         bool mine;
         if (option == 'h')
             return help();

@@ -4,8 +4,6 @@
 
 #include "alignpro/report.h"
 
-#include <getopt.h>
-
 static int help(void)
 {
     puts("usage: alignpro report RUN\n"
@@ -29,7 +27,7 @@ static int finish(ap_status status, char *text, const char *dir, const struct ap
     return cli_finish(CLI_OK);
 }
 
-static int check(bool compare, const char *out, int n)
+static int check(bool compare, const char *out, const char *const *runs, int n)
 {
     if (n == 0)
         return cli_usage_error("report", "no run directory, expected %s",
@@ -41,7 +39,7 @@ static int check(bool compare, const char *out, int n)
         return cli_usage_error("report", "--out is missing, expected a folder for the comparison");
     if (!compare && out)
         return cli_usage_error("report", "--out is an option of --compare");
-    return CLI_OK;
+    return cli_check_paths("report", runs, n);
 }
 
 int cli_report(int argc, char **argv)
@@ -56,7 +54,7 @@ int cli_report(int argc, char **argv)
     bool compare = false;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", rows, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, rows)) != -1) {
         if (option == 'h')
             return help();
         if (option != 'c' && option != 'o')
@@ -64,10 +62,10 @@ int cli_report(int argc, char **argv)
         compare = compare || option == 'c';
         out = option == 'o' ? optarg : out;
     }
-    int n = argc - optind, code = check(compare, out, n);
+    const char *const *runs = (const char *const *)argv + optind;
+    int n = argc - optind, code = check(compare, out, runs, n);
     if (code != CLI_OK)
         return code;
-    const char *const *runs = (const char *const *)argv + optind;
     ap_status status = compare ? ap_report_compare(runs, (size_t)n, out, &text, &err)
                                : ap_report_run(runs[0], &text, &err);
     return finish(status, text, compare ? out : runs[0], &err);

@@ -159,7 +159,7 @@ int cli_rewrite(int argc, char **argv)
     double threads = 0;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         if (option == 'h')
             return help();
         if (option == '?' || option == ':')

@@ -8,7 +8,6 @@
 #include "alignpro/recipe.h"
 #include "alignpro/run.h"
 
-#include <getopt.h>
 #include <string.h>
 
 enum { SETS_MAX = 64 };
@@ -123,7 +122,7 @@ static int command(const char *name, const char *stage, int argc, char **argv)
     bool dry = false;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         if (option == 'h')
             return help(name);
         dry = dry || option == 'd';
@@ -139,6 +138,9 @@ static int command(const char *name, const char *stage, int argc, char **argv)
     }
     if (optind != argc - 1)
         return cli_usage_error(name, "%d recipes, expected one", argc - optind);
+    int code = cli_check_paths(name, (const char *const *)argv + optind, 1);
+    if (code != CLI_OK)
+        return code;
     return dry ? plan_recipe(argv[optind], sets, n_sets, stage)
                : cli_run_recipe(argv[optind], sets, n_sets, stage);
 }

@@ -159,7 +159,7 @@ int cli_score(int argc, char **argv)
     struct ap_error err = {0};
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         if (option == 'h')
             return help();
         if (cli_model_option(&chosen, "score", option, argv) != CLI_OK)

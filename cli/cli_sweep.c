@@ -6,8 +6,6 @@
 
 #include "alignpro/sweep.h"
 
-#include <getopt.h>
-
 enum { SETS_MAX = 64 };
 
 static int help(void)
@@ -59,7 +57,7 @@ int cli_sweep(int argc, char **argv)
     size_t n_sets = 0;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         if (option == 'h')
             return help();
         if (option != 's')
@@ -71,6 +69,9 @@ int cli_sweep(int argc, char **argv)
     }
     if (argc - optind < 2)
         return cli_usage_error("sweep", "expected a recipe and KEY=V1,V2,…");
+    int code = cli_check_paths("sweep", (const char *const *)argv + optind, 1);
+    if (code != CLI_OK)
+        return code;
     return sweep_recipe(argv[optind], (const char *const *)argv + optind + 1,
                         (size_t)(argc - optind - 1), sets, n_sets);
 }

@@ -3,7 +3,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -133,7 +132,7 @@ int cli_tokenize(int argc, char **argv)
     const char *model = NULL;
     int option;
     optind = 0;
-    while ((option = getopt_long(argc, argv, ":h", options, NULL)) != -1) {
+    while ((option = cli_next_option(argc, argv, options)) != -1) {
         switch (option) {
         case 'm':
             model = optarg;

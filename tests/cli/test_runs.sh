@@ -38,6 +38,22 @@ for c in run pretrain sft reward align rlhf dpo ift eval; do
     try "$alignpro" $c "$tmp/absent.yaml"; refused 1 "absent.yaml" "$c of no file"
 done
 
+# a name that is empty is no folder, and not the one where the program was started
+empty() { try "$alignpro" "$@"; refused 2 "${named:-needs a value}" "$1 with an empty name"; }
+empty demo --data-only --dir ""
+empty demo --data-only --dir=
+empty rewrite --run "" x
+empty export --format peft --run "" --out "$tmp/x"
+empty export --format peft --run "$tmp/run" --out ""
+empty generate --model "" x
+empty report --compare "$tmp/a" "$tmp/b" --out ""
+empty run "$recipe" --set ""
+named="argument 1 is empty"
+for c in run report inspect; do empty $c ""; done
+empty sweep "" align.kl=1
+named="argument 2 is empty"
+empty report --compare --out "$tmp/x" "$tmp/a" ""
+
 # -- recipes --
 try "$alignpro" run "$recipe" --set align.klx=1; refused 1 "align.kl" "an unknown key in --set"
 try "$alignpro" run "$recipe" --set align.kl=-1; refused 1 "align.kl" "a number out of range"
