@@ -56,8 +56,7 @@ static ap_status rewrite_line(void *context, const json_t *in, json_t *out, stru
     struct rewrite *c = context;
     struct ap_rewritten made = {0};
     const char *x = NULL;
-    size_t n;
-    ap_status status = cli_get_text(in, "prompt", true, &x, &n, err);
+    ap_status status = cli_get_text(in, "prompt", true, &x, NULL, err);
     if (status == AP_OK)
         status = rewrite(c, x, &made, err);
     c->options.record++;

@@ -4,6 +4,7 @@
 #include "align/guard.h"
 #include "base/memory.h"
 #include "text/sequence.h"
+#include "text/space.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -99,6 +100,16 @@ const char *ap_rewriter_stage(const struct ap_rewriter *r)
     return r->stage ? r->stage : "base";
 }
 
+/* What the prompter makes of nothing is about something that nobody asked. */
+static ap_status check_prompt(const char *x, struct ap_error *err)
+{
+    size_t n = strlen(x);
+    if (ap_space_prefix(x, n) < n)
+        return AP_OK;
+    return ap_fail(err, AP_INVALID, "the prompt is %s, expected a text to rewrite",
+                   n ? "white space only" : "empty");
+}
+
 /* The target interface would cut a prompt that is too long; here the user is told. */
 static ap_status check_length(const struct ap_rewriter *r, int k, const char *wrapped,
                               struct ap_error *err)
@@ -156,12 +167,13 @@ ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewri
                      struct ap_rewritten *out, struct ap_error *err)
 {
     ap_status status = AP_OK;
-    char *text = ap_strdup("");
+    char *text = NULL;
     ap_guard guard;
 
     *out = (struct ap_rewritten){.guard = "", .ended = true};
-    if (!text)
-        return ap_fail(err, AP_MEMORY, "rewrite: out of memory");
+    AP_TRY(check_prompt(x, err));
+    if (!(text = ap_strdup("")))
+        AP_TRY(ap_fail(err, AP_MEMORY, "rewrite: out of memory"));
     for (int k = 0; k < r->n_pass; k++)
         AP_TRY(rewrite_once(r, k, x, options, &text, &out->ended, err));
     AP_TRY(ap_guard_check(&r->past.run.s->guard, x, text, &guard, out->why, err));

@@ -150,6 +150,15 @@ note $? "rewrite of two good and two bad lines"
 out_has '"fell_back"' "rewrite of lines"
 long=$(head -c 2000 /dev/zero | tr '\0' q)
 try "$alignpro" rewrite --run "$tmp/run" "$long"; refused 1 "over the limit of" "rewrite of a long prompt"
+for blank in "" "   " "$(printf '\t\n \302\240')"; do
+    try "$alignpro" rewrite --run "$tmp/run" "$blank"; refused 1 "the prompt is" "rewrite of a blank prompt"
+    try "$alignpro" rewrite --run "$tmp/run" --fallback error "$blank"; refused 1 "expected a text to rewrite" "rewrite --fallback error of a blank prompt"
+done
+printf '%s\n' '{"prompt": "a fox"}' '{"prompt": " \n"}' '{"prompt": ""}' '{"prompt": "\u0000 fox"}' >"$tmp/in"
+try "$alignpro" rewrite --run "$tmp/run"; exits 1 "rewrite of blank lines"
+out_has '{"error": "line 2: the prompt is white space only' "rewrite of blank lines"
+out_has '{"error": "line 3: the prompt is empty' "rewrite of blank lines"
+out_has '{"error": "line 4: ' "rewrite of a line with a NUL"; out_has 'NUL character' "rewrite of a line with a NUL"
 
 # -- guards --
 set_of() { "$alignpro" rewrite --run "$tmp/run" --set "guard.$1" --fallback "$2" "fox 12"; }
