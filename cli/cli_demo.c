@@ -41,7 +41,8 @@ static int write_data(const char *dir, const struct ap_demo_data *data)
     char folder[4096];
     if (snprintf(folder, sizeof(folder), "%s/data", dir) >= (int)sizeof(folder))
         return cli_usage_error("demo", "--dir: the path is longer than %zu bytes", sizeof(folder));
-    if (ap_demo_write_data(folder, data, &err) != AP_OK)
+    if (ap_demo_check(dir, data, NULL, 0, &err) != AP_OK ||
+        ap_demo_write_data(folder, data, &err) != AP_OK)
         return cli_fail(&err);
     printf("%s\n", folder);
     return cli_finish(CLI_OK);
@@ -55,12 +56,13 @@ static int run_demo(const char *dir, const struct ap_demo_data *data, const char
 
     if (snprintf(recipe, sizeof(recipe), "%s/recipe.yaml", dir) >= (int)sizeof(recipe))
         return cli_usage_error("demo", "--dir: the path is longer than %zu bytes", sizeof(recipe));
-    if (ap_demo_write(dir, data, &err) != AP_OK)
+    snprintf(text, sizeof(text), "run.seed=%llu", (unsigned long long)data->seed);
+    sets[n_sets++] = text;
+    if (ap_demo_check(dir, data, sets, n_sets, &err) != AP_OK ||
+        ap_demo_write(dir, data, &err) != AP_OK)
         return cli_fail(&err);
     fputs(introduction, stdout);
     fflush(stdout);
-    snprintf(text, sizeof(text), "run.seed=%llu", (unsigned long long)data->seed);
-    sets[n_sets++] = text;
     return cli_run_recipe(recipe, sets, n_sets, NULL);
 }
 

@@ -5,6 +5,7 @@
 #include "alignpro/api.h"
 #include "alignpro/error.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 AP_API_BEGIN
@@ -30,6 +31,13 @@ struct ap_demo_data {
  * shape, AP_IO, AP_MEMORY. */
 ap_status ap_demo_write_data(const char *dir, const struct ap_demo_data *data,
                              struct ap_error *err);
+
+/* What the demo in dir would be refused for, before anything is written: data that another run of
+ * it was not made from, and, where overrides is given, "KEY=VALUE"s that its recipe does not take
+ * or that its run directory was not made with. AP_INVALID in one line; AP_OK where no run is there.
+ */
+ap_status ap_demo_check(const char *dir, const struct ap_demo_data *data,
+                        const char *const *overrides, size_t n_overrides, struct ap_error *err);
 
 /* The demo's folder whole: the data in dir/data, and recipe.yaml, model configs and tokenizer in
  * dir. Files of the same names are replaced. */

@@ -7,6 +7,11 @@
 #include "base/buffer.h"
 #include "store/settings.h"
 
+/* From memory; ap_recipe_open is this on a file. name: in messages; folder: absolute, what paths
+ * are relative to. */
+ap_status ap_recipe_parse(struct ap_recipe **out, const char *text, size_t n, const char *name,
+                          const char *folder, const char *const *overrides, size_t n_overrides,
+                          struct ap_error *err);
 /* Borrowed until close. */
 const struct ap_settings *ap_recipe_settings(const struct ap_recipe *recipe);
 /* The resolved recipe as YAML, each value with its origin (recipe:line, --set, default) in a

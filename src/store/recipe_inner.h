@@ -40,12 +40,6 @@ struct ap_recipe {
     struct ap_origin item_section[AP_NAMED_ITEMS_MAX][AP_NAMED_GROUPS_MAX];
 };
 
-/* From memory; ap_recipe_open is this on a file. folder: absolute. For tests and the fuzzer, too.
- */
-ap_status ap_recipe_parse(struct ap_recipe **out, const char *text, size_t n, const char *name,
-                          const char *folder, const char *const *overrides, size_t n_overrides,
-                          struct ap_error *err);
-
 ap_status ap_recipe_read(struct ap_recipe *recipe, const char *text, size_t n,
                          struct ap_error *err);
 /* A value alone, as YAML: of "--set eval.seeds=[1, 2]". */

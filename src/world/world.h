@@ -7,7 +7,7 @@
 #ifndef AP_WORLD_WORLD_H
 #define AP_WORLD_WORLD_H
 
-#include "base/error.h"
+#include "base/buffer.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -48,6 +48,12 @@ extern const struct ap_world_sizes ap_world_sizes_default;
  * AP_INVALID, as is one that asks for more distinct prompts than are found. */
 ap_status ap_world_write(const char *dir, ap_world_shape shape, uint64_t seed,
                          const struct ap_world_sizes *sizes, struct ap_error *err);
+
+struct ap_demo_data; /* alignpro/demo.h */
+/* What world.json of dir says otherwise than that of these data would, as "seed is 1 there and 2
+ * here"; nothing where it says the same, or is absent or damaged. */
+ap_status ap_world_differences(const char *dir, const struct ap_demo_data *data,
+                               struct ap_buffer *out, struct ap_error *err);
 
 /* The true score of an answer to an intent, in about [-5, 5]:
  *     4 right/wanted - wrong - off - 0.5 extra - garbled - 0.5 lazy + c polite last sentence - no

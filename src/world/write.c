@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define LINES_MAX 1000000
+#define STAMP_MAX 4096    /* bytes of world.json */
 #define ATTEMPTS_MAX 1000 /* draws for one prompt that is not in its file yet */
 #define WORLD_VERSION 1   /* change it with anything that changes a file's bytes */
 
@@ -298,8 +299,8 @@ static bool is_written(const char *dir, const char *stamp_path, const struct ap_
 {
     struct ap_buffer found = {0};
     bool same = ap_file_exists(stamp_path) &&
-                ap_file_read(stamp_path, 4096, &found, NULL) == AP_OK && found.len == stamp->len &&
-                !memcmp(found.data, stamp->data, stamp->len);
+                ap_file_read(stamp_path, STAMP_MAX, &found, NULL) == AP_OK &&
+                found.len == stamp->len && !memcmp(found.data, stamp->data, stamp->len);
     for (size_t i = 0; i < AP_LEN(file_rows) && same; i++) {
         char *path = ap_path_join(dir, file_rows[i].name);
         same = path && ap_file_exists(path);
@@ -347,9 +348,11 @@ out:
     return status;
 }
 
-ap_status ap_demo_write_data(const char *dir, const struct ap_demo_data *data, struct ap_error *err)
+/* ---- the demo's ---- */
+
+static ap_status choose_world(const struct ap_demo_data *data, ap_world_shape *out,
+                              struct ap_world_sizes *sizes, struct ap_error *err)
 {
-    struct ap_world_sizes sizes = ap_world_sizes_default;
     int shape = 0;
     while (shape < AP_WORLD_SHAPES && strcmp(data->shape, ap_world_shape_names[shape]) != 0)
         shape++;
@@ -357,7 +360,58 @@ ap_status ap_demo_write_data(const char *dir, const struct ap_demo_data *data, s
         return ap_fail(err, AP_INVALID,
                        "the demo's shape: got '%s', expected ultrafeedback, helpsteer or orca",
                        data->shape);
+    *out = (ap_world_shape)shape;
+    *sizes = ap_world_sizes_default;
     if (data->n_rewrites > 0)
-        sizes.n_rewrites = data->n_rewrites;
-    return ap_world_write(dir, (ap_world_shape)shape, data->seed, &sizes, err);
+        sizes->n_rewrites = data->n_rewrites;
+    return AP_OK;
+}
+
+ap_status ap_demo_write_data(const char *dir, const struct ap_demo_data *data, struct ap_error *err)
+{
+    struct ap_world_sizes sizes;
+    ap_world_shape shape = AP_WORLD_ULTRAFEEDBACK;
+    ap_status status = choose_world(data, &shape, &sizes, err);
+    return status == AP_OK ? ap_world_write(dir, shape, data->seed, &sizes, err) : status;
+}
+
+static ap_status put_difference(struct ap_buffer *out, const char *key, const json_t *there,
+                                const json_t *here, struct ap_error *err)
+{
+    char *a = json_dumps(there, JSON_ENCODE_ANY), *b = json_dumps(here, JSON_ENCODE_ANY);
+    ap_status status = ap_buffer_printf(out, err, "%s%s is %.40s there and %.40s here",
+                                        out->len ? ", " : "", key, a ? a : "absent", b ? b : "");
+    free(a);
+    free(b);
+    return status;
+}
+
+ap_status ap_world_differences(const char *dir, const struct ap_demo_data *data,
+                               struct ap_buffer *out, struct ap_error *err)
+{
+    struct ap_world_sizes sizes;
+    ap_world_shape shape = AP_WORLD_ULTRAFEEDBACK;
+    struct ap_buffer stamp = {0}, found = {0};
+    json_t *there = NULL, *here = NULL, *value;
+    char *path = NULL;
+    const char *key;
+    ap_status status;
+    AP_TRY(choose_world(data, &shape, &sizes, err));
+    AP_TRY(make_stamp(&stamp, shape, data->seed, &sizes, err));
+    AP_TRY(in_dir(&path, dir, "world.json", err));
+    if (ap_file_exists(path) && ap_file_read(path, STAMP_MAX, &found, NULL) == AP_OK)
+        there = json_loadb(found.data ? found.data : "", found.len, 0, NULL);
+    here = json_loadb(stamp.data, stamp.len, 0, NULL);
+    json_object_foreach(json_is_object(there) ? here : NULL, key, value)
+    {
+        if (!json_equal(json_object_get(there, key), value))
+            AP_TRY(put_difference(out, key, json_object_get(there, key), value, err));
+    }
+out:
+    json_decref(there);
+    json_decref(here);
+    ap_buffer_free(&stamp);
+    ap_buffer_free(&found);
+    ap_free(path);
+    return status;
 }

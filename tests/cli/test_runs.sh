@@ -229,8 +229,27 @@ for shape in helpsteer orca; do # in the schema of the data set, read by its rea
     [ "$(wc -l <"$tmp/$shape/data/rewrites.jsonl")" -eq 50 ]; note $? "demo --rewrites 50: other than 50 lines"
     try "$alignpro" inspect "$tmp/$shape/data/preferences.jsonl"; out_has "schema      $shape" "inspect of $shape's preferences"
 done
+# data that a run was made from are not replaced, and nothing is written before all is looked at
+mkdir "$tmp/helpsteer/run" && cp "$recipe" "$tmp/helpsteer/run"
+cp "$tmp/helpsteer/data/world.json" "$tmp/world.json"
+other() { # TEXT EXPECTED OPTION...
+    text=$1 expected=$2
+    shift 2
+    try timeout 60 "$alignpro" demo --dir "$tmp/helpsteer" --rewrites 50 "$@"; refused 1 "$expected" "$text"
+    cmp -s "$tmp/world.json" "$tmp/helpsteer/data/world.json"; note $? "$text: the data were replaced"
+    [ ! -e "$tmp/helpsteer/recipe.yaml" ]; note $? "$text: a recipe was written"
+}
+other "demo of another shape" 'made from other data: shape is "helpsteer" there and "orca" here' --shape orca
+other "demo of another seed" 'seed is 1 there and 2 here' --shape helpsteer --seed 2
+other "demo of another length" 'rewrites.jsonl is 50 there and 60 here' --shape helpsteer --rewrites 60
+other "demo --data-only of another seed" 'seed is 1 there and 2 here' --shape helpsteer --seed 2 --data-only
+other "demo beside a run of other data" 'helpsteer/run: was made from' --shape orca --set run.dir=run2
+other "demo of another recipe" 'made by another recipe' --shape helpsteer
+other "demo of an unknown key" 'align.kl' --shape helpsteer --set align.klx=1
+try "$alignpro" demo --data-only --shape helpsteer --rewrites 50 --dir "$tmp/helpsteer"; exits 0 "demo --data-only again"
 try "$alignpro" demo --dir "$tmp/file/demo"; refused 1 "file" "demo below a file"
 try "$alignpro" demo --dir "$tmp/demo" --set align.klx=1; refused 1 "align.kl" "demo with an unknown key"
+[ ! -e "$tmp/demo" ]; note $? "demo with an unknown key leaves a folder"
 
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
