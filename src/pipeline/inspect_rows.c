@@ -13,7 +13,21 @@
 
 /* ---- reading ---- */
 
-/* Rows come by stage, then step: the last step's stay. */
+/* The name's value is set, where there is room for it. */
+static void put_value(struct ap_last_metrics *m, const char *name, double value)
+{
+    int k = 0;
+    while (k < m->n && strncmp(m->values[k].name, name, sizeof(m->values[0].name) - 1) != 0)
+        k++;
+    if (k == AP_ROWS_METRICS)
+        return;
+    snprintf(m->values[k].name, sizeof(m->values[0].name), "%s", name);
+    m->values[k].value = value;
+    m->n = k == m->n ? k + 1 : m->n;
+}
+
+/* Rows come by stage, then step: of every name the last stays, as validations and training measure
+ * other things, and a stage ends with a validation. */
 static ap_status on_metric(void *context, const char *stage, int64_t step, const char *name,
                            double value)
 {
@@ -24,15 +38,9 @@ static ap_status on_metric(void *context, const char *stage, int64_t step, const
             return AP_OK;
         m = &r->stages[r->n_stage++];
         snprintf(m->stage, sizeof(m->stage), "%s", stage);
-        m->step = step;
     }
-    if (m->step != step)
-        m->n = 0;
     m->step = step;
-    if (m->n < AP_ROWS_METRICS) {
-        snprintf(m->values[m->n].name, sizeof(m->values[0].name), "%s", name);
-        m->values[m->n++].value = value;
-    }
+    put_value(m, name, value);
     return AP_OK;
 }
 

@@ -5,15 +5,15 @@
 #include "pipeline/inspect_tell.h"
 
 #define AP_ROWS_STAGES 16
-#define AP_ROWS_METRICS 24
+#define AP_ROWS_METRICS 48
 #define AP_ROWS_ARMS 16
 #define AP_ROWS_JUDGES 9
 
 struct ap_last_metrics {
     char stage[64];
-    int64_t step; /* the last */
+    int64_t step; /* the last at which anything was measured */
     int n;
-    struct {
+    struct { /* each the last of its name */
         char name[32];
         double value;
     } values[AP_ROWS_METRICS];

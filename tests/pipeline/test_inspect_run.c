@@ -210,11 +210,32 @@ static void test_finished_and_damaged(void **state)
     damage(kept);
 }
 
+/* The last row of a stage with validations holds what they measured, and nothing of the steps. */
+static void test_metrics_of_validations(void **state)
+{
+    struct program p = {0};
+    char run[512];
+    snprintf(run, sizeof(run), "%s", in_folder(*state, "run"));
+    assert_int_equal(ap_dir_remove(run, NULL), AP_OK);
+    make(*state, 4);
+    program_must(&p, *state, "align", in_folder(*state, "recipe.yaml"), "--set",
+                 "align.valid_every=2");
+    json_t *o = inspect(run, AP_OK);
+    const json_t *align = json_object_get(json_object_get(o, "metrics"), "align"),
+                 *values = json_object_get(align, "values");
+    assert_int_equal(json_integer_value(json_object_get(align, "step")), 4);
+    static const char *const names[] = {"reward", "kl", "loss", "grad_norm", "valid_reward"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        assert_true(json_is_number(json_object_get(values, names[i])));
+    json_decref(o);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_at_work_and_killed),
         cmocka_unit_test(test_finished_and_damaged),
+        cmocka_unit_test(test_metrics_of_validations),
     };
     return cmocka_run_group_tests(tests, program_setup, program_teardown);
 }
