@@ -189,7 +189,8 @@ static ap_status read_data(struct ap_run *run, struct ap_error *err)
                          path);
             run->data_missing = true;
         } else if (status == AP_NOT_FOUND) {
-            return ap_fail_prefix(err, status, "%s", key);
+            ap_fail_prefix(err, status, "%s", key);
+            return ap_recipe_tell_variable(run->recipe, key, status, err);
         } else if (status != AP_OK) {
             return status;
         }

@@ -4,6 +4,7 @@
 
 #include "base/child.h"
 #include "base/memory.h"
+#include "store/settings_table.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -46,6 +47,15 @@ static ap_status check_targets(const struct ap_settings *s, const struct ap_conf
     return status == AP_OK ? status : ap_fail_prefix(err, status, "%s.adapter.targets", key);
 }
 
+static ap_status refuse_config(const struct ap_run *run, const struct ap_model_settings *m,
+                               ap_status status, struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    snprintf(key, sizeof(key), "models.%s.%s", m->name, m->path[0] ? "path" : "config");
+    ap_fail_prefix(err, status, "models.%s", m->name);
+    return status == AP_NOT_FOUND ? ap_recipe_tell_variable(run->recipe, key, status, err) : status;
+}
+
 /* key: whose max_new_tokens it is, 0 for a model that writes nothing; and whose adapter, or NULL.
  */
 static ap_status check_model(struct ap_run *run, const char *name, const char *key,
@@ -61,7 +71,7 @@ static ap_status check_model(struct ap_run *run, const char *name, const char *k
     status = m->path[0] ? ap_config_read(&config, m->path, err)
                         : ap_config_read_file(&config, m->config, err);
     if (status != AP_OK)
-        return ap_fail_prefix(err, status, "models.%s", name);
+        return refuse_config(run, m, status, err);
     if (context > config.max_position)
         return ap_fail(err, AP_LIMIT,
                        "run.context is %d, expected at most %d (max_position_embeddings of model "

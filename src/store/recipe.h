@@ -12,6 +12,10 @@
 ap_status ap_recipe_parse(struct ap_recipe **out, const char *text, size_t n, const char *name,
                           const char *folder, const char *const *overrides, size_t n_overrides,
                           struct ap_error *err);
+/* After ap_fail about the file that a path of the recipe names: of which environment variable the
+ * recipe makes that path, if of any, behind the text. Returns status. */
+ap_status ap_recipe_tell_variable(const struct ap_recipe *recipe, const char *key, ap_status status,
+                                  struct ap_error *err);
 /* Borrowed until close. */
 const struct ap_settings *ap_recipe_settings(const struct ap_recipe *recipe);
 /* The resolved recipe as YAML, each value with its origin (recipe:line, --set, default) in a

@@ -14,7 +14,8 @@
 #include <string.h>
 
 #define AP_RECIPE_BYTES_MAX ((size_t)1 << 20)
-#define AP_LABEL_MAX 100 /* bytes */
+#define AP_LABEL_MAX 100    /* bytes */
+#define AP_VARIABLE_MAX 128 /* bytes of an environment variable's name */
 
 typedef enum ap_origin_kind {
     AP_ORIGIN_DEFAULT,
@@ -27,6 +28,7 @@ struct ap_origin {
     ap_origin_kind kind;
     int line, column;     /* RECIPE: from 1 */
     const char *override; /* SET: its whole text; borrowed, NULL once the recipe is open */
+    char variable[AP_VARIABLE_MAX]; /* of a path: the environment variable first in it, or "" */
 };
 
 struct ap_recipe {
@@ -61,8 +63,10 @@ ap_status ap_recipe_unknown(const struct ap_recipe *recipe, const char *key,
 ap_status ap_recipe_fail_at(const struct ap_recipe *recipe, const struct ap_origin *origin,
                             ap_status status, struct ap_error *err);
 
-/* ${VAR} and ${VAR:-default} replaced, then joined to folder. *out is allocated (ap_free). */
-ap_status ap_recipe_expand(const char *folder, const char *text, char **out, struct ap_error *err);
+/* ${VAR} and ${VAR:-default} replaced, then joined to folder. *out is allocated (ap_free).
+ * variable: the first VAR, where it is "" so far. */
+ap_status ap_recipe_expand(const char *folder, const char *text, char **out,
+                           char variable[AP_VARIABLE_MAX], struct ap_error *err);
 
 /* Struct that a row's values stand in; item: which one, for rows of a named section. */
 void *ap_recipe_owner(const struct ap_settings *s, const struct ap_setting_ref *ref, int item);

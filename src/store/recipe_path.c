@@ -1,5 +1,6 @@
 /* Paths in a recipe: ${VAR}, ${VAR:-default}, "$${" for a literal "${", and the folder they are
- * relative to. Entry point: ap_recipe_expand. */
+ * relative to. Entry points: ap_recipe_expand, ap_recipe_tell_variable.
+ */
 #include "store/recipe_inner.h"
 
 #include "base/file.h"
@@ -24,9 +25,9 @@ static size_t name_length(const char *text)
 
 /* text stands after "${"; *used counts the bytes up to and with the "}". */
 static ap_status expand_one(const char *text, struct ap_buffer *out, size_t *used,
-                            struct ap_error *err)
+                            char variable[AP_VARIABLE_MAX], struct ap_error *err)
 {
-    char name[128];
+    char name[AP_VARIABLE_MAX];
     size_t n = name_length(text), n_default = 0;
     const char *end = strchr(text, '}');
     bool has_default = !strncmp(text + n, ":-", 2);
@@ -37,6 +38,8 @@ static ap_status expand_one(const char *text, struct ap_buffer *out, size_t *use
                        text);
     memcpy(name, text, n);
     name[n] = '\0';
+    if (!variable[0])
+        memcpy(variable, name, n + 1);
     *used = (size_t)(end - text) + 1;
     const char *value = getenv(name);
     if (has_default && (!value || !value[0])) {
@@ -53,7 +56,8 @@ static ap_status expand_one(const char *text, struct ap_buffer *out, size_t *use
     return ap_buffer_puts(out, value, err);
 }
 
-ap_status ap_recipe_expand(const char *folder, const char *text, char **out, struct ap_error *err)
+ap_status ap_recipe_expand(const char *folder, const char *text, char **out,
+                           char variable[AP_VARIABLE_MAX], struct ap_error *err)
 {
     ap_status status;
     struct ap_buffer path = {.max = PATH_BYTES_MAX};
@@ -65,7 +69,7 @@ ap_status ap_recipe_expand(const char *folder, const char *text, char **out, str
             used = 3;
             AP_TRY(ap_buffer_puts(&path, "${", err));
         } else if (!strncmp(text, "${", 2)) {
-            AP_TRY(expand_one(text + 2, &path, &used, err));
+            AP_TRY(expand_one(text + 2, &path, &used, variable, err));
             used += 2;
         } else {
             AP_TRY(ap_buffer_append(&path, text, 1, err));
@@ -80,4 +84,16 @@ ap_status ap_recipe_expand(const char *folder, const char *text, char **out, str
 out:
     ap_buffer_free(&path);
     return status;
+}
+
+ap_status ap_recipe_tell_variable(const struct ap_recipe *recipe, const char *key, ap_status status,
+                                  struct ap_error *err)
+{
+    const char *name = ap_recipe_origin(recipe, key)->variable;
+    const char *value = name[0] ? getenv(name) : NULL;
+    if (!err || !name[0])
+        return status;
+    struct ap_error told = *err;
+    return ap_fail(err, status, "%s; the recipe makes this path of %s, which is %s", told.text,
+                   name, value && value[0] ? value : "not set");
 }

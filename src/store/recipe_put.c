@@ -84,7 +84,7 @@ static ap_status given_twice(const struct ap_recipe *recipe, const char *key,
 
 static ap_status expand_paths(const struct ap_recipe *recipe, const char *key,
                               const struct ap_setting_ref *ref, struct ap_raw *raw,
-                              struct ap_error *err)
+                              char variable[AP_VARIABLE_MAX], struct ap_error *err)
 {
     bool list = ref->row->type == AP_SETTING_PATH_LIST;
     if (!(list || ref->row->type == AP_SETTING_PATH) || (raw->list && !list) ||
@@ -94,7 +94,7 @@ static ap_status expand_paths(const struct ap_recipe *recipe, const char *key,
         char *path;
         if (!raw->text[i][0])
             continue;
-        ap_status status = ap_recipe_expand(recipe->folder, raw->text[i], &path, err);
+        ap_status status = ap_recipe_expand(recipe->folder, raw->text[i], &path, variable, err);
         if (status != AP_OK)
             return ap_fail_prefix(err, status, "%s", key);
         ap_free(raw->text[i]);
@@ -111,12 +111,13 @@ ap_status ap_recipe_put(struct ap_recipe *recipe, const char *key, const struct 
     void *owner = ap_recipe_owner(&recipe->settings, ref, item);
     if (slot->kind == AP_ORIGIN_RECIPE && origin->kind == AP_ORIGIN_RECIPE)
         return given_twice(recipe, key, slot, origin, err);
-    ap_status status = expand_paths(recipe, key, ref, raw, err);
+    struct ap_origin made = *origin;
+    ap_status status = expand_paths(recipe, key, ref, raw, made.variable, err);
     if (status == AP_OK)
         status = ap_setting_put(ref->row, owner, key, raw, err);
     if (status != AP_OK)
         return ap_recipe_fail_at(recipe, origin, status, err);
-    *slot = *origin;
+    *slot = made;
     if ((ref->row->flags & AP_SETTING_AUTO) && ap_raw_is(raw, "auto"))
         slot->kind = AP_ORIGIN_DEFAULT;
     return AP_OK;

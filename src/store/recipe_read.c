@@ -58,7 +58,8 @@ static ap_status syntax_error(struct reader *r, struct ap_error *err)
     void *iterator = NULL;
     const struct fy_diag_error *found = fy_diag_errors_iterate(r->diag, &iterator);
     if (found && found->line > 0)
-        r->at = (struct ap_origin){AP_ORIGIN_RECIPE, found->line, found->column, NULL};
+        r->at = (struct ap_origin){
+            .kind = AP_ORIGIN_RECIPE, .line = found->line, .column = found->column};
     const char *message = found ? found->msg : "it cannot be read";
     /* the slip that recipes invite: ${VAR} without quotes inside braces */
     const char *remedy = strstr(message, "flow mapping")
@@ -104,8 +105,9 @@ static ap_status next(struct reader *r, struct ap_error *err)
         return syntax_error(r, err);
     const struct fy_mark *mark = fy_event_start_mark(r->event);
     if (mark)
-        r->at = (struct ap_origin){AP_ORIGIN_RECIPE, mark->line + 1,
-                                   mark->column + 1 - in_quotes(r->event), NULL};
+        r->at = (struct ap_origin){.kind = AP_ORIGIN_RECIPE,
+                                   .line = mark->line + 1,
+                                   .column = mark->column + 1 - in_quotes(r->event)};
     return check_event(r, err);
 }
 
@@ -313,7 +315,7 @@ static ap_status read_mapping(struct reader *r, const char *prefix, struct ap_er
 static ap_status check_text(const struct ap_recipe *recipe, const char *text, size_t n,
                             struct ap_error *err)
 {
-    struct ap_origin at = {AP_ORIGIN_RECIPE, 1, 1, NULL};
+    struct ap_origin at = {.kind = AP_ORIGIN_RECIPE, .line = 1, .column = 1};
     for (size_t i = 0; i < n;) {
         uint32_t cp;
         size_t used = ap_utf8_decode(text + i, n - i, &cp);
