@@ -113,7 +113,9 @@ static void set_checkpointing(const struct changing *c, struct ap_settings *s, c
 static int context_now(const struct changing *c)
 {
     const struct ap_settings *s = c->run->s;
-    return s->run.context > 0 ? s->run.context : c->run->n_position;
+    if (s->run.context > 0)
+        return s->run.context;
+    return c->run->n_position < c->run->context_most ? c->run->n_position : c->run->context_most;
 }
 
 static int context_at(const struct changing *c, int level)

@@ -72,6 +72,8 @@ static ap_status check_model(struct ap_run *run, const char *name, const char *k
                         : ap_config_read_file(&config, m->config, err);
     if (status != AP_OK)
         return refuse_config(run, m, status, err);
+    if (run->context_most == 0 || config.max_position < run->context_most)
+        run->context_most = config.max_position;
     if (context > config.max_position)
         return ap_fail(err, AP_LIMIT,
                        "run.context is %d, expected at most %d (max_position_embeddings of model "

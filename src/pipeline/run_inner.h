@@ -72,6 +72,7 @@ struct ap_run {
     int n_data;
     size_t n_markup;   /* most ids that a template puts around one message; fixed by ap_run_check */
     int n_position;    /* most positions that a sequence of this run takes; fixed at open */
+    int context_most;  /* what every model of the run could take; fixed by ap_run_check */
     bool plan_only;    /* nothing will be run: what is missing is counted by its bound */
     bool data_missing; /* plan_only: a data file is not there */
     struct ap_plan *plan; /* made at open */
