@@ -73,7 +73,8 @@ struct ap_rewritten {
                                      "bracket", "similarity", "length"; "" for none; static */
     char why[AP_REWRITE_WHY_MAX]; /* what it saw, one line; "" for none */
 };
-/* A prompt that does not fit the context is AP_LIMIT, one of white space alone AP_INVALID. After an error text is NULL. */
+/* A prompt that does not fit the context is AP_LIMIT, one of white space alone AP_INVALID. After an
+ * error text is NULL. */
 ap_status ap_rewrite(struct ap_rewriter *r, const char *x, const struct ap_rewrite_options *options,
                      struct ap_rewritten *out, struct ap_error *err);
 

@@ -29,6 +29,11 @@ void ap_sweep_close(struct ap_sweep *sweep); /* NULL is fine */
  * on from there, as after AP_INTERRUPTED. */
 ap_status ap_sweep_run(struct ap_sweep *sweep, struct ap_error *err);
 
+/* What ap_sweep_run would run, and each run's plan as of ap_run_plan, without what runs that are
+ * there have already; nothing is made or trained. *text and AP_LIMIT as there: of the first run
+ * that does not fit. */
+ap_status ap_sweep_plan(struct ap_sweep *sweep, char **text, struct ap_error *err);
+
 /* A table, and the knee of each judge. Allocated (ap_text_free). */
 ap_status ap_sweep_summary(const struct ap_sweep *sweep, char **text, struct ap_error *err);
 /* RUN/sweep; borrowed. */

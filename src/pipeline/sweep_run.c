@@ -1,5 +1,5 @@
 /* Running a sweep: one run after the other, each taking over what the others have, and what they
- * found told together. Entry points: ap_sweep_run, ap_sweep_summary. */
+ * found told together. Entry points: ap_sweep_run, ap_sweep_plan, ap_sweep_summary. */
 #include "pipeline/stage_share.h"
 #include "pipeline/sweep_inner.h"
 
@@ -186,6 +186,54 @@ ap_status ap_sweep_run(struct ap_sweep *sweep, struct ap_error *err)
     }
     return status;
 }
+
+/* ---- the plan ---- */
+
+static ap_status plan_point(struct ap_sweep *s, const struct ap_sweep_results *r, int point,
+                            struct ap_buffer *out, struct ap_error *err)
+{
+    struct ap_buffer label = {0};
+    struct ap_recipe *recipe = NULL;
+    char *plan = NULL;
+    ap_status status;
+    AP_TRY(ap_sweep_label(r, point, &label, err));
+    AP_TRY(ap_buffer_printf(out, err, "%srun %d of %d: %s\n", point ? "\n" : "", point + 1, s->n,
+                            label.data));
+    AP_TRY(open_recipe(s, point, &recipe, err));
+    status = ap_run_plan(recipe, NULL, s->sink, &plan, err);
+    if (status != AP_OK)
+        ap_fail_prefix(err, status, "%s", label.data);
+    if (plan && ap_buffer_puts(out, plan, NULL) != AP_OK)
+        status = ap_fail(err, AP_MEMORY, "sweep: out of memory");
+out:
+    ap_text_free(plan);
+    ap_recipe_close(recipe);
+    ap_buffer_free(&label);
+    return status;
+}
+
+/* Where one does not fit, the others are told all the same. */
+ap_status ap_sweep_plan(struct ap_sweep *sweep, char **text, struct ap_error *err)
+{
+    char *keys[AP_SWEEP_KEYS_MAX];
+    struct ap_sweep_results r = ap_sweep_results(sweep, keys);
+    struct ap_buffer out = {0};
+    struct ap_error first = {0};
+    for (int i = 0; i < sweep->n && (first.status == AP_OK || first.status == AP_LIMIT); i++) {
+        struct ap_error e = {0};
+        ap_status status = plan_point(sweep, &r, i, &out, &e);
+        if (status != AP_OK && (status != AP_LIMIT || first.status == AP_OK))
+            first = e;
+    }
+    if (first.status != AP_OK && first.status != AP_LIMIT)
+        ap_buffer_free(&out);
+    if (first.status != AP_OK && err)
+        *err = first;
+    *text = out.data;
+    return first.status;
+}
+
+/* ---- what was found ---- */
 
 ap_status ap_sweep_summary(const struct ap_sweep *sweep, char **text, struct ap_error *err)
 {

@@ -54,6 +54,14 @@ sweep align.steps=1,2,3,4,5,6,7 align.prompts=1,2,3,4,5; refused 1 "35 combinati
 try "$alignpro" sweep "$tmp/absent.yaml" align.kl=1; refused 1 "absent.yaml" "no recipe"
 [ ! -e "$tmp/run" ]; note $? "nothing is made by what is refused"
 
+# -- the plan; the model takes 128 tokens, fewer than the shortest context that is ever offered --
+sweep align.kl=0.1,0.5 --dry-run; exits 0 "--dry-run"
+out_has "run 1 of 2: align.kl=0.1" "--dry-run"; out_has "run 2 of 2: align.kl=0.5" "--dry-run"
+[ "$(grep -c '^peak ' "$tmp/out")" = 2 ]; note $? "--dry-run: other than two plans"
+sweep align.kl=0.1,0.5 --dry-run --set run.memory=1MiB; refused 1 "align.kl=0.1: memory: " "--dry-run of what does not fit"
+[ "$(grep -c '^peak ' "$tmp/out")" = 2 ]; note $? "--dry-run of what does not fit: other than two plans"
+[ ! -e "$tmp/run" ]; note $? "--dry-run makes a folder"
+
 # -- what is shared --
 sweep align.kl=0.1,0.5
 exits 0 "a sweep"
@@ -67,6 +75,9 @@ s=$tmp/run/sweep
 file_has "run/sweep/sweep.json" '"align.kl": "0.5"' "json"
 file_has "run/sweep/report.html" "Reward against KL, judged by reward" "the page"
 [ "$(wc -l <"$s/sweep.csv")" -eq 3 ]; note $? "a header and two lines of CSV"
+sweep align.kl=0.1,0.9 --dry-run; exits 0 "--dry-run after a sweep"
+out_has "every stage is done already" "--dry-run after a sweep"
+sed -n '/run 2 of 2: align.kl=0.9/,$p' "$tmp/out" | grep -q '^sft'; [ $? = 1 ]; note $? "--dry-run plans what another run has"
 try "$alignpro" run "$recipe" --set align.kl=0.5 --set run.dir=alone; exits 0 "a run of its own"
 cmp -s "$tmp/alone/eval.csv" "$s/align.kl=0.5/eval.csv"; note $? "the sweep's run is the run alone"
 
