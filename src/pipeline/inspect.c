@@ -100,6 +100,23 @@ static ap_status refuse_database(const struct ap_inspected *p,
         p->path);
 }
 
+static bool is_recipe(const struct ap_inspected *p)
+{
+    return !p->is_folder && (ends_with(p->path, ".yaml") || ends_with(p->path, ".yml"));
+}
+
+static ap_status refuse_recipe(const struct ap_inspected *p,
+                               const struct ap_inspect_options *options, struct ap_buffer *out,
+                               struct ap_error *err)
+{
+    if (options->format) /* data, as the user says */
+        return ap_inspect_data(p, options, out, err);
+    return ap_fail(err, AP_UNSUPPORTED,
+                   "%s: is YAML, as recipes are; `alignpro run %s --dry-run` checks a recipe and "
+                   "tells its stages, `alignpro help KEY` what a key means",
+                   p->path, p->path);
+}
+
 /* In the order of asking: a row before those that its paths would fit as well. */
 static const struct {
     const char *name;
@@ -115,6 +132,7 @@ static const struct {
     {"gguf", is_gguf, ap_inspect_gguf},
     {"safetensors", is_safetensors, ap_inspect_safetensors},
     {"database", is_database, refuse_database},
+    {"recipe", is_recipe, refuse_recipe},
     {"data set", is_file, ap_inspect_data},
 };
 
