@@ -4,6 +4,8 @@
 
 #include "alignpro/report.h"
 
+#include <string.h>
+
 static int help(void)
 {
     puts("usage: alignpro report RUN\n"
@@ -22,7 +24,8 @@ static int finish(ap_status status, char *text, const char *dir, const struct ap
 {
     if (status != AP_OK)
         return cli_fail(err);
-    printf("%s\nThe full report: %s/report.html\n", text, dir);
+    const char *slash = dir[strlen(dir) - 1] == '/' ? "" : "/";
+    printf("%s\nThe full report: %s%sreport.html\n", text, dir, slash);
     ap_text_free(text);
     return cli_finish(CLI_OK);
 }

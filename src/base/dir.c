@@ -35,6 +35,13 @@ static size_t without_slashes(const char *path, size_t n)
     return n;
 }
 
+void ap_path_trim(char *path)
+{
+    size_t n = strlen(path);
+    if (n > 0)
+        path[without_slashes(path, n)] = '\0';
+}
+
 char *ap_path_dir(const char *path)
 {
     size_t n = without_slashes(path, strlen(path));

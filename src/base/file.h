@@ -65,6 +65,8 @@ ap_status ap_dir_sync(const char *path, struct ap_error *err);
 /* base/name, or name alone when it is absolute or base is "" or NULL. Allocated; NULL when out of
  * memory. */
 char *ap_path_join(const char *base, const char *name);
+/* Slashes at its end are cut off; "/" stays. */
+void ap_path_trim(char *path);
 /* Directory part of path ("." when there is none). Allocated. */
 char *ap_path_dir(const char *path);
 

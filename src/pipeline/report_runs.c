@@ -13,7 +13,7 @@
 
 struct opened {
     struct ap_past_run past;
-    const char *path;
+    const char *path;        /* borrows from past */
     char *real;              /* owned: where path leads */
     struct ap_buffer seeds;  /* "run.seed 1" */
     struct ap_cell_run cell; /* what the comparison borrows */
@@ -80,7 +80,7 @@ static ap_status describe(struct opened *o, struct ap_error *err)
 static ap_status open_one(struct opened *o, const char *path, struct ap_error *err)
 {
     ap_status status = ap_past_run_open(&o->past, path, NULL, 0, err);
-    o->path = path;
+    o->path = o->past.run.dir.path;
     if (status == AP_OK && !ap_stage_done(&o->past.run.dir, "eval"))
         status = no_evaluation(path, err);
     if (status == AP_OK && !(o->real = realpath(path, NULL)))

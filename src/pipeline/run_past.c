@@ -10,6 +10,8 @@ ap_status ap_past_run_open(struct ap_past_run *p, const char *run_dir, const cha
     char *path = ap_path_join(run_dir, "recipe.yaml");
     char *database = ap_path_join(run_dir, "run.db");
     *p = (struct ap_past_run){.run.dir = {.path = ap_strdup(run_dir), .lock.fd = -1}};
+    if (p->run.dir.path)
+        ap_path_trim(p->run.dir.path);
     if (!path || !database || !p->run.dir.path)
         status = ap_fail(err, AP_MEMORY, "%s: out of memory", run_dir);
     else if (!ap_file_exists(path) || !ap_file_exists(database))

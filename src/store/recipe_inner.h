@@ -63,8 +63,8 @@ ap_status ap_recipe_unknown(const struct ap_recipe *recipe, const char *key,
 ap_status ap_recipe_fail_at(const struct ap_recipe *recipe, const struct ap_origin *origin,
                             ap_status status, struct ap_error *err);
 
-/* ${VAR} and ${VAR:-default} replaced, then joined to folder. *out is allocated (ap_free).
- * variable: the first VAR, where it is "" so far. */
+/* ${VAR} and ${VAR:-default} replaced, then joined to folder, without slashes at its end. *out is
+ * allocated (ap_free). variable: the first VAR, where it is "" so far. */
 ap_status ap_recipe_expand(const char *folder, const char *text, char **out,
                            char variable[AP_VARIABLE_MAX], struct ap_error *err);
 

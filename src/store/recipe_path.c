@@ -81,6 +81,7 @@ ap_status ap_recipe_expand(const char *folder, const char *text, char **out,
     *out = ap_path_join(folder, path.data);
     if (!*out)
         AP_TRY(ap_fail(err, AP_MEMORY, "no memory for a path; free some"));
+    ap_path_trim(*out);
 out:
     ap_buffer_free(&path);
     return status;

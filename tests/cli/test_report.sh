@@ -68,6 +68,10 @@ cp "$tmp/one/report.html" "$tmp/again.html"
 try "$alignpro" report "$tmp/one"
 cmp -s "$tmp/one/report.html" "$tmp/again.html"; note $? "report: twice is another page"
 
+try "$alignpro" report "$tmp/one//"; exits 0 "report with slashes"
+cmp -s "$tmp/one/report.html" "$tmp/again.html"; note $? "report: slashes behind the folder make another page"
+file_has out "The full report: $tmp/one//report.html" "report with slashes"
+
 # -- several --
 try "$alignpro" report --compare "$tmp/one" "$tmp/two" --out "$tmp/a/b"; exits 0 "compare"
 file_has out "pairs, m and m (40 prompts, 2 runs)" "compare"
@@ -76,6 +80,10 @@ file_has a/b/compare.json '"seeds": "run.seed 2"' "compare"
 file_has a/b/compare.csv '"pairs","m","m",2,"reward","align",40,2,' "compare"
 file_has a/b/compare.tex "pairs & m -- m &" "compare"
 file_has a/b/report.html "Runs side by side" "compare"
+try "$alignpro" report --compare "$tmp/one/" "$tmp/two/" --out "$tmp/a/slash/"; exits 0 "compare with slashes"
+for f in compare.json report.html; do
+    cmp -s "$tmp/a/b/$f" "$tmp/a/slash/$f"; note $? "compare: slashes behind the folders make another $f"
+done
 copy other
 label other '{data: "HelpSteer & <b>_%", prompter: P2}'
 try "$alignpro" report --compare "$tmp/one" "$tmp/two" "$tmp/other" --out "$tmp/c"; exits 0 "two cells"

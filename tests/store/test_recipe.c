@@ -442,7 +442,7 @@ static void variables_in_paths(void **state)
     setenv("AP_TEST_ROOT", "/data/root", 1);
     unsetenv("AP_TEST_NONE");
     struct ap_recipe *recipe =
-        must_parse("run: {dir: '${AP_TEST_ROOT}/runs'}\n"
+        must_parse("run: {dir: '${AP_TEST_ROOT}/runs//'}\n"
                    "data: {path: '${AP_TEST_NONE:-fallback/x}/$${y}.jsonl'}\n"
                    "prompter: {model: m, meta_prompt: '${AP_TEST_NONE}'}\n"
                    "models: {m: {path: 'a ${AP_TEST_NONE:-}b'}}\n",
