@@ -320,6 +320,7 @@ void ap_run_close(struct ap_run *run)
     ap_run_dir_close(&run->dir);
     ap_free(run->plan);
     json_decref(run->inputs);
+    json_decref(run->shared);
     json_decref(run->marks);
     ap_free(run);
 }

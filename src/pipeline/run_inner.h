@@ -79,6 +79,7 @@ struct ap_run {
     struct ap_run_watch watch;
     struct json_t *marks;  /* of files, by path (stage_share.c) */
     struct json_t *inputs; /* by stage, as they were before anything was read (stage_share.h) */
+    struct json_t *shared; /* by stage, what ap_share_has found */
 };
 
 /* A role together with the parts of it that are its own. */

@@ -39,7 +39,8 @@ ap_status ap_share_check(struct ap_run *run, const char *stage, struct ap_error 
 ap_status ap_share_begin(struct ap_run *run, const char *stage, struct ap_error *err);
 ap_status ap_share_seal(const struct ap_run *run, const char *stage, struct ap_error *err);
 
-/* Whether a folder of run.from has the stage, made from the same. */
+/* Whether a folder of run.from has the stage, made from the same, as it was when first asked: for
+ * the plan, ap_share_take looks for itself. */
 bool ap_share_has(const struct ap_run *run, const char *stage);
 /* Take the stage over from the first such folder: *taken. A note says from where, or why not. */
 ap_status ap_share_take(struct ap_run *run, const char *stage, bool *taken, struct ap_error *err);

@@ -275,7 +275,8 @@ ap_status ap_share_open(struct ap_run *run, struct ap_error *err)
     const char *stage;
     int n;
     const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
-    if (!(run->inputs = json_object()) || !(run->marks = json_object()))
+    if (!(run->inputs = json_object()) || !(run->marks = json_object()) ||
+        !(run->shared = json_object()))
         AP_TRY(no_memory("run", err));
     for (int i = 0; i < run->s->run.n_from; i++)
         AP_TRY(check_from(run, run->s->run.from[i], err));
@@ -337,12 +338,17 @@ static bool may_take(const struct ap_run *run, const char *stage)
     return run->s->run.n_from > 0 && ap_share_knows(stage) && !of_list;
 }
 
+/* Looked up once: a plan that seeks changes asks hundreds of times. */
 bool ap_share_has(const struct ap_run *run, const char *stage)
 {
     int n_missing = 0;
+    const json_t *known = json_object_get(run->shared, stage);
     if (!may_take(run, stage))
         return false;
+    if (known)
+        return json_is_true(known);
     each((struct ap_run *)(uintptr_t)run, stage, count_missing, &n_missing, NULL);
+    json_object_set_new(run->shared, stage, json_boolean(n_missing == 0));
     return n_missing == 0;
 }
 
