@@ -44,16 +44,22 @@ static void write_holder(int fd)
         return;
 }
 
-/* A child that was being started when its parent was killed has the lock, too, until it is the
- * program that it was started for: a moment. */
+/* Whether a process with that number is there, be it another user's. */
+static bool is_alive(long process)
+{
+    return kill((pid_t)process, 0) == 0 || errno != ESRCH;
+}
+
+/* 0, or flock's errno. A child that was being started when its parent was killed has the lock, too,
+ * until it is the program that it was started for: a moment. */
 static int lock_file(int fd)
 {
     const struct timespec pause = {.tv_nsec = 20000000};
-    int code = -1;
+    int code = 0;
     for (int tries = 0; tries < 100; tries++) {
-        code = (int)TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB));
-        long holder = code != 0 && errno == EWOULDBLOCK ? holder_in(fd) : 0;
-        if (holder == 0 || kill((pid_t)holder, 0) == 0 || errno != ESRCH)
+        code = TEMP_FAILURE_RETRY(flock(fd, LOCK_EX | LOCK_NB)) == 0 ? 0 : errno;
+        long holder = code == EWOULDBLOCK ? holder_in(fd) : 0;
+        if (holder == 0 || is_alive(holder))
             break;
         nanosleep(&pause, NULL);
     }
@@ -66,10 +72,11 @@ ap_status ap_lock_take(struct ap_lock *lock, const char *path, struct ap_error *
     int fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (fd < 0)
         return ap_fail_errno(err, errno, "%s: cannot open the lock", path);
-    if (lock_file(fd) != 0) {
-        ap_status status = errno == EWOULDBLOCK
+    int code = lock_file(fd);
+    if (code != 0) {
+        ap_status status = code == EWOULDBLOCK
                                ? lock_busy(fd, path, err)
-                               : ap_fail_errno(err, errno, "%s: cannot be locked", path);
+                               : ap_fail_errno(err, code, "%s: cannot be locked", path);
         close(fd);
         return status;
     }

@@ -95,6 +95,21 @@ static void test_same_process_and_unknown_holder(void **state)
     ap_free(path);
 }
 
+/* Of another machine, or another namespace of processes: nobody here has its number. */
+static void test_a_holder_that_is_not_seen_is_busy_all_the_same(void **state)
+{
+    static const char nobody[] = "2147483646\n";
+    struct ap_error err;
+    struct ap_lock first, second;
+    char *path = scratch_path(state, "lock");
+    check_ok(ap_lock_take(&first, path, &err), err);
+    scratch_put(path, nobody, strlen(nobody));
+    assert_int_equal(ap_lock_take(&second, path, &err), AP_BUSY);
+    check_holds(err.text, "in use by process 2147483646;");
+    ap_lock_release(&first);
+    ap_free(path);
+}
+
 static void test_no_directory(void **state)
 {
     struct ap_error err;
@@ -116,6 +131,7 @@ int main(void)
         T(test_other_process),
         T(test_what_a_killed_parent_left_is_waited_for),
         T(test_same_process_and_unknown_holder),
+        T(test_a_holder_that_is_not_seen_is_busy_all_the_same),
         T(test_no_directory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
