@@ -32,17 +32,14 @@ static struct ap_event event_of(const struct ap_stage *s, ap_event_kind kind, in
 static ap_status save_counts(const struct ap_stage *s, const char *folder, struct ap_error *err)
 {
     const struct ap_stage_watch *w = &s->watch;
-    char text[400], *path = ap_path_join(folder, "stage.json");
+    char text[400];
     int n =
         snprintf(text, sizeof(text),
                  "{\"n_bad\": %d, \"n_skipped\": %lld, \"kl\": %.17g, \"best\": %.17g, "
                  "\"best_step\": %lld, \"n_worse\": %d, \"first_gap\": %.17g, \"warned\": %u}\n",
                  s->n_bad, (long long)s->n_skipped, s->kl, w->best, (long long)w->best_step,
                  w->n_worse, w->first_gap, w->warned);
-    ap_status status = path ? ap_file_write(path, text, (size_t)n, err)
-                            : ap_fail(err, AP_MEMORY, "%s: out of memory", s->name);
-    ap_free(path);
-    return status;
+    return ap_file_write_in(folder, "stage.json", text, (size_t)n, err);
 }
 
 static ap_status load_counts(struct ap_stage *s, const char *folder, struct ap_error *err)

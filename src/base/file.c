@@ -1,6 +1,6 @@
 /* Whole files: bounded reading, and writing that leaves the old file or the new one, never half.
  * Not here: mapping (map.c), directories and paths (dir.c), lines (lines.c), locks (lock.c).
- * Entry points: ap_file_open, ap_file_read, ap_file_write, ap_writer_open. */
+ * Entry points: ap_file_open, ap_file_read, ap_file_write, ap_file_write_in, ap_writer_open. */
 #include "base/file.h"
 
 #include "base/memory.h"
@@ -204,6 +204,17 @@ ap_status ap_file_write(const char *path, const void *data, size_t n, struct ap_
     if (status == AP_OK)
         return ap_writer_commit(&w, err);
     ap_writer_abort(&w);
+    return status;
+}
+
+ap_status ap_file_write_in(const char *dir, const char *name, const void *data, size_t n,
+                           struct ap_error *err)
+{
+    char *path = ap_path_join(dir, name);
+    ap_status status =
+        path ? ap_file_write(path, data, n, err)
+             : ap_fail(err, AP_MEMORY, "%s/%s: no memory for a path; free some", dir, name);
+    ap_free(path);
     return status;
 }
 

@@ -28,6 +28,9 @@ ap_status ap_file_open(int *fd, const char *path, struct ap_error *err);
 ap_status ap_file_read(const char *path, size_t max, struct ap_buffer *out, struct ap_error *err);
 /* Written beside as PATH.tmp, fsynced, renamed over PATH, directory fsynced. */
 ap_status ap_file_write(const char *path, const void *data, size_t n, struct ap_error *err);
+/* The same of DIR/NAME. */
+ap_status ap_file_write_in(const char *dir, const char *name, const void *data, size_t n,
+                           struct ap_error *err);
 
 /* The bytes of one file written as another; at most AP_BUFFER_MAX of them. */
 ap_status ap_file_copy(const char *from, const char *to, struct ap_error *err);

@@ -94,21 +94,19 @@ ap_status ap_config_positive(const json_t *o, const char *key, const char *path,
 
 ap_status ap_config_put(const char *dir, const char *file, json_t *o, struct ap_error *err)
 {
-    char *path = ap_path_join(dir, file);
     char *text = o ? json_dumps(o, JSON_INDENT(2) | JSON_SORT_KEYS) : NULL;
     struct ap_buffer b = {0};
     ap_status status = AP_OK;
     json_decref(o);
-    if (!path || !text) {
+    if (!text) {
         status = ap_fail(err, AP_MEMORY, "%s: %s: out of memory", dir, file);
         goto out;
     }
     AP_TRY(ap_buffer_puts(&b, text, err));
     AP_TRY(ap_buffer_puts(&b, "\n", err));
-    status = ap_file_write(path, b.data, b.len, err);
+    status = ap_file_write_in(dir, file, b.data, b.len, err);
 out:
     ap_buffer_free(&b);
     free(text);
-    ap_free(path);
     return status;
 }

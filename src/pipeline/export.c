@@ -129,10 +129,8 @@ static ap_status put_origin(const struct ap_export_source *s, const char *folder
         return AP_OK;
     json_t *o = json_pack("{s:s, s:s?}", "stage", s->stage, "meta_prompt", s->meta_prompt);
     char *text = o ? json_dumps(o, JSON_INDENT(2)) : NULL;
-    char *path = ap_path_join(folder, "alignpro.json");
-    ap_status status = text && path ? ap_file_write(path, text, strlen(text), err)
-                                    : ap_fail(err, AP_MEMORY, "%s: out of memory", folder);
-    ap_free(path);
+    ap_status status = text ? ap_file_write_in(folder, "alignpro.json", text, strlen(text), err)
+                            : ap_fail(err, AP_MEMORY, "%s: out of memory", folder);
     free(text);
     json_decref(o);
     return status;

@@ -246,16 +246,6 @@ out:
 
 /* ---- several: files ---- */
 
-static ap_status write_file(const char *dir, const char *name, const struct ap_buffer *text,
-                            struct ap_error *err)
-{
-    char *path = ap_path_join(dir, name);
-    ap_status status = path ? ap_file_write(path, text->data, text->len, err)
-                            : ap_fail(err, AP_MEMORY, "%s: out of memory", name);
-    ap_free(path);
-    return status;
-}
-
 /* A run's own page would be written over. */
 static ap_status check_out(const char *dir, struct ap_error *err)
 {
@@ -279,10 +269,10 @@ static ap_status write_files(const struct ap_comparison *c, const char *dir, str
     AP_TRY(ap_comparison_tex(c, &tex, err));
     AP_TRY(ap_comparison_html(c, ap_run_versions(), &page, err));
     AP_TRY(ap_dir_make(dir, err));
-    AP_TRY(write_file(dir, "compare.json", &json, err));
-    AP_TRY(write_file(dir, "compare.csv", &csv, err));
-    AP_TRY(write_file(dir, "compare.tex", &tex, err));
-    AP_TRY(write_file(dir, "report.html", &page, err));
+    AP_TRY(ap_file_write_in(dir, "compare.json", json.data, json.len, err));
+    AP_TRY(ap_file_write_in(dir, "compare.csv", csv.data, csv.len, err));
+    AP_TRY(ap_file_write_in(dir, "compare.tex", tex.data, tex.len, err));
+    AP_TRY(ap_file_write_in(dir, "report.html", page.data, page.len, err));
 out:
     ap_buffer_free(&json);
     ap_buffer_free(&csv);

@@ -37,15 +37,11 @@ ap_status ap_run_bound_write(struct ap_run *run, struct ap_error *err)
     ap_status status;
     struct ap_bound_told told;
     struct ap_buffer text = {0};
-    char *path = ap_path_join(run->dir.path, "bound.json");
-    if (!path)
-        return ap_fail(err, AP_MEMORY, "bound.json: out of memory");
     AP_TRY(ap_run_bound_tell(run, &told, err));
     AP_TRY(ap_bound_json(&told, &text, err));
-    AP_TRY(ap_file_write(path, text.data, text.len, err));
+    AP_TRY(ap_file_write_in(run->dir.path, "bound.json", text.data, text.len, err));
 out:
     ap_buffer_free(&text);
-    ap_free(path);
     return status;
 }
 

@@ -94,12 +94,9 @@ static size_t planned(const struct ap_plan *plan, const char *stage)
 static ap_status write_file(const struct ap_run *run, const char *stage, size_t plan, size_t most,
                             struct ap_error *err)
 {
-    char text[96], *path = ap_run_dir_path(&run->dir, stage, "memory.json");
+    char text[96];
     int n = snprintf(text, sizeof(text), "{\"planned\": %zu, \"peak\": %zu}\n", plan, most);
-    ap_status status = path ? ap_file_write(path, text, (size_t)n, err)
-                            : ap_fail(err, AP_MEMORY, "%s: out of memory", stage);
-    ap_free(path);
-    return status;
+    return ap_run_dir_write(&run->dir, stage, "memory.json", text, (size_t)n, err);
 }
 
 ap_status ap_run_report_memory(struct ap_run *run, const char *stage, struct ap_error *err)

@@ -54,10 +54,7 @@ ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struc
 static ap_status write_page(struct ap_run *run, const char *name, struct ap_buffer *text,
                             struct ap_error *err)
 {
-    char *path = ap_path_join(run->dir.path, name);
-    ap_status status = path ? ap_file_write(path, text->data, text->len, err)
-                            : ap_fail(err, AP_MEMORY, "%s: out of memory", name);
-    ap_free(path);
+    ap_status status = ap_file_write_in(run->dir.path, name, text->data, text->len, err);
     ap_buffer_clear(text);
     return status;
 }

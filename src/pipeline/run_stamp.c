@@ -25,19 +25,7 @@ bool ap_run_stamp_agrees(const struct ap_run *run, const char *stage, const char
 ap_status ap_run_stamp_put(const struct ap_run *run, const char *stage, const char *name,
                            const struct ap_buffer *now, struct ap_error *err)
 {
-    ap_status status = AP_OK;
-    char *folder = ap_run_dir_path(&run->dir, stage, ""),
-         *path = ap_run_dir_path(&run->dir, stage, name);
-    if (!path || !folder) {
-        status = ap_fail(err, AP_MEMORY, "%s: out of memory", stage);
-        goto out;
-    }
-    AP_TRY(ap_dir_make(folder, err));
-    AP_TRY(ap_file_write(path, now->data, now->len, err));
-out:
-    ap_free(path);
-    ap_free(folder);
-    return status;
+    return ap_run_dir_write(&run->dir, stage, name, now->data, now->len, err);
 }
 
 /* ---- of which prompts ---- */

@@ -64,18 +64,12 @@ static ap_status each(struct ap_run *run, const char *stage, stage_fn fn, void *
 static ap_status write_record(const struct ap_run *run, const char *stage, const json_t *record,
                               struct ap_error *err)
 {
-    ap_status status = AP_OK;
     const struct place p = place_of(stage);
-    char *folder = ap_run_dir_path(&run->dir, p.stage, ""), *path = NULL;
     char *text = json_dumps(record, JSON_INDENT(1) | JSON_SORT_KEYS);
-    if (!folder || !text || !(path = ap_path_join(folder, p.record)))
-        AP_TRY(no_memory(stage, err));
-    AP_TRY(ap_dir_make(folder, err));
-    AP_TRY(ap_file_write(path, text, strlen(text), err));
-out:
+    ap_status status = text
+                           ? ap_run_dir_write(&run->dir, p.stage, p.record, text, strlen(text), err)
+                           : no_memory(stage, err);
     free(text);
-    ap_free(path);
-    ap_free(folder);
     return status;
 }
 

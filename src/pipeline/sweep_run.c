@@ -145,16 +145,13 @@ static ap_status write_file(const struct ap_sweep *s, const char *name, tell_fn 
                             struct ap_error *err)
 {
     ap_status status;
-    char *keys[AP_SWEEP_KEYS_MAX], *path = ap_path_join(s->directory, name);
+    char *keys[AP_SWEEP_KEYS_MAX];
     struct ap_sweep_results r = ap_sweep_results(s, keys);
     struct ap_buffer text = {0};
-    if (!path)
-        AP_TRY(ap_fail(err, AP_MEMORY, "%s: out of memory", name));
     AP_TRY(tell(&r, &text, err));
-    AP_TRY(ap_file_write(path, text.data, text.len, err));
+    AP_TRY(ap_file_write_in(s->directory, name, text.data, text.len, err));
 out:
     ap_buffer_free(&text);
-    ap_free(path);
     return status;
 }
 

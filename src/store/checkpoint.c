@@ -53,15 +53,14 @@ static ap_status commit(const struct ap_run_dir *dir, const char *stage, const c
 {
     char text[64];
     ap_status status = AP_OK;
-    char *done = ap_path_join(folder, "DONE"), *to = ap_run_dir_path(dir, stage, name);
+    char *to = ap_run_dir_path(dir, stage, name);
     int n = step >= 0 ? snprintf(text, sizeof(text), "{\"step\": %" PRId64 "}\n", step)
                       : snprintf(text, sizeof(text), "{}\n");
-    if (!done || !to)
+    if (!to)
         AP_TRY(no_memory(dir, err));
-    AP_TRY(ap_file_write(done, text, (size_t)n, err));
+    AP_TRY(ap_file_write_in(folder, "DONE", text, (size_t)n, err));
     AP_TRY(ap_dir_commit(folder, to, err));
 out:
-    ap_free(done);
     ap_free(to);
     return status;
 }

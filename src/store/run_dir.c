@@ -28,6 +28,17 @@ static ap_status no_memory(const struct ap_run_dir *dir, struct ap_error *err)
     return ap_fail(err, AP_MEMORY, "%s: no memory for a path; free some", dir->path);
 }
 
+ap_status ap_run_dir_write(const struct ap_run_dir *dir, const char *stage, const char *name,
+                           const void *data, size_t n, struct ap_error *err)
+{
+    char *folder = ap_run_dir_path(dir, stage, "");
+    ap_status status = folder ? ap_dir_make(folder, err) : no_memory(dir, err);
+    if (status == AP_OK)
+        status = ap_file_write_in(folder, name, data, n, err);
+    ap_free(folder);
+    return status;
+}
+
 /* ---- clearing ---- */
 
 static bool is_folder(const char *path)
@@ -217,16 +228,9 @@ ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const
                           struct ap_error *err)
 {
     struct ap_buffer line = {0};
-    char *folder = ap_run_dir_path(dir, stage, ""), *path = ap_run_dir_path(dir, stage, "DONE");
-    ap_status status = AP_OK;
-    if (!folder || !path)
-        AP_TRY(no_memory(dir, err));
-    AP_TRY(ap_dir_make(folder, err));
-    AP_TRY(ap_buffer_printf(&line, err, "%s\n", json));
-    AP_TRY(ap_file_write(path, line.data, line.len, err));
-out:
+    ap_status status = ap_buffer_printf(&line, err, "%s\n", json);
+    if (status == AP_OK)
+        status = ap_run_dir_write(dir, stage, "DONE", line.data, line.len, err);
     ap_buffer_free(&line);
-    ap_free(folder);
-    ap_free(path);
     return status;
 }

@@ -38,6 +38,9 @@ ap_status ap_run_dir_check(const struct ap_run_dir *dir, const struct ap_recipe 
 
 /* RUN/STAGE/NAME; allocated (ap_free). name may be "". */
 char *ap_run_dir_path(const struct ap_run_dir *dir, const char *stage, const char *name);
+/* Write RUN/STAGE/NAME, the folder made where it is not there. */
+ap_status ap_run_dir_write(const struct ap_run_dir *dir, const char *stage, const char *name,
+                           const void *data, size_t n, struct ap_error *err);
 /* The next event file of RUN/tb/STAGE, for what comes from `step` on; it begins with recipe.yaml. A
  * stage is a run in TensorBoard's sense, and a tag is a metric's plain name: TensorBoard draws one
  * tag of several runs in one chart, so align and rlhf are compared there, and so are recipes when

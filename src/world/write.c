@@ -262,9 +262,7 @@ static ap_status write_file(struct writer *w, const char *dir, const struct file
                             int64_t n_lines, uint64_t seed, struct ap_error *err)
 {
     struct ap_stream stream = {.seed = seed, .stage = ap_stream_stage(row->name)};
-    char *path = NULL;
     ap_status status;
-    AP_TRY(in_dir(&path, dir, row->name, err));
     AP_TRY(prepare_seen(w, row->line ? 0 : n_lines, err));
     ap_buffer_clear(&w->out);
     for (int64_t i = 0; i < n_lines; i++) {
@@ -273,9 +271,8 @@ static ap_status write_file(struct writer *w, const char *dir, const struct file
         ap_random_init(&r, &stream);
         AP_TRY(row->line ? row->line(w, &r, err) : prompt_line(w, stream, row->split, err));
     }
-    status = ap_file_write(path, w->out.data, w->out.len, err);
+    status = ap_file_write_in(dir, row->name, w->out.data, w->out.len, err);
 out:
-    ap_free(path);
     return status;
 }
 
