@@ -207,12 +207,13 @@ static void chain_drop(void *self)
         c->passes[k].policy.drop(c->passes[k].policy.self);
 }
 
-/* All or none, as a policy and its critic. Each pass clips its own gradient. */
+/* All or none, as a policy and its critic; one alone looks itself. Each pass clips its own
+ * gradient. */
 static void chain_update(void *self, int64_t update, struct ap_policy_update *out)
 {
     struct ap_policy_chain *c = self;
     char bad[sizeof(out->bad)];
-    if (!chain_finite(c, bad)) {
+    if (c->n_pass - c->n_frozen > 1 && !chain_finite(c, bad)) {
         *out = (struct ap_policy_update){.grad_norm = NAN, .value_grad_norm = NAN, .skipped = true};
         memcpy(out->bad, bad, sizeof(bad));
         chain_drop(c);

@@ -235,12 +235,17 @@ static void lm_update(void *self, int64_t update, struct ap_policy_update *out)
     struct ap_lm_policy *p = self;
     struct ap_update u;
     *out = (struct ap_policy_update){.grad_norm = NAN, .value_grad_norm = NAN};
-    if (!lm_finite(p, out->bad)) {
+    if (p->critic_used && !lm_finite(p, out->bad)) {
         out->skipped = true;
         lm_drop(p);
         return;
     }
-    ap_optimiser_step(p->policy.optimiser, update, &u);
+    ap_optimiser_step(p->policy.optimiser, update, &u); /* one alone is looked at there */
+    if (u.skipped) {
+        out->skipped = true;
+        snprintf(out->bad, sizeof(out->bad), "%s", u.bad);
+        return;
+    }
     out->grad_norm = u.grad_norm;
     out->lr = u.lr;
     if (p->critic_used) {
