@@ -322,6 +322,7 @@ void ap_run_close(struct ap_run *run)
     json_decref(run->inputs);
     json_decref(run->shared);
     json_decref(run->marks);
+    json_decref(run->test_mark);
     ap_free(run);
 }
 

@@ -77,9 +77,10 @@ struct ap_run {
     bool data_missing; /* plan_only: a data file is not there */
     struct ap_plan *plan; /* made at open */
     struct ap_run_watch watch;
-    struct json_t *marks;  /* of files, by path (stage_share.c) */
-    struct json_t *inputs; /* by stage, as they were before anything was read (stage_share.h) */
-    struct json_t *shared; /* by stage, what ap_share_has found */
+    struct json_t *marks;     /* of files, by path (stage_share.c) */
+    struct json_t *inputs;    /* by stage, as they were before anything was read (stage_share.h) */
+    struct json_t *test_mark; /* of the file of test prompts, likewise; NULL: the run is over */
+    struct json_t *shared;    /* by stage, what ap_share_has found */
 };
 
 /* A role together with the parts of it that are its own. */

@@ -4,10 +4,9 @@
  */
 #include "pipeline/run_inner.h"
 
-#include "pipeline/stage_share.h"
-
 #include "base/memory.h"
 
+#include <jansson.h>
 #include <string.h>
 
 bool ap_run_stamp_agrees(const struct ap_run *run, const char *stage, const char *name,
@@ -30,16 +29,13 @@ ap_status ap_run_stamp_put(const struct ap_run *run, const char *stage, const ch
 
 /* ---- of which prompts ---- */
 
-/* What the test file holds, as a text; empty where nothing is known of it. */
+/* What the test file held when it was read, as a text; empty where nothing is known of it. */
 static ap_status prompts_stamp(const struct ap_run *run, struct ap_buffer *out,
                                struct ap_error *err)
 {
-    const struct ap_settings *s = run->s;
-    json_t *mark = ap_share_mark(run, s->eval.path[0] ? s->eval.path : s->data.path);
-    char *text = mark ? json_dumps(mark, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
+    char *text = run->test_mark ? json_dumps(run->test_mark, JSON_COMPACT | JSON_SORT_KEYS) : NULL;
     ap_status status = text ? ap_buffer_puts(out, text, err) : AP_OK;
     free(text);
-    json_decref(mark);
     return status;
 }
 

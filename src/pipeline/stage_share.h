@@ -23,8 +23,8 @@ bool ap_share_difference(const json_t *there, const json_t *here, char *out, siz
 /* The file that a folder lacks to be a run directory; NULL where it is one. */
 const char *ap_share_missing(const char *folder);
 
-/* Called at open, before a file is read: inputs of every stage of the recipe, kept in run->inputs;
- * and run.from is looked at. */
+/* Called at open, before a file is read: inputs of every stage of the recipe, kept in run->inputs,
+ * and what the file of test prompts holds; and run.from is looked at. */
 ap_status ap_share_open(struct ap_run *run, struct ap_error *err);
 /* What a file of a run that is going on holds, {"bytes", "sha256"}; NULL where it is not there, or
  * the run is over. A new reference. */

@@ -272,6 +272,8 @@ ap_status ap_share_open(struct ap_run *run, struct ap_error *err)
     if (!(run->inputs = json_object()) || !(run->marks = json_object()) ||
         !(run->shared = json_object()))
         AP_TRY(no_memory("run", err));
+    run->test_mark =
+        ap_share_mark(run, run->s->eval.path[0] ? run->s->eval.path : run->s->data.path);
     for (int i = 0; i < run->s->run.n_from; i++)
         AP_TRY(check_from(run, run->s->run.from[i], err));
     for (size_t i = 0; (stage = ap_run_stage_at(run, i)) != NULL; i++)

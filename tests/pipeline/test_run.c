@@ -572,6 +572,28 @@ static void test_other_test_prompts_are_answered(void **state)
 #undef AGAIN
 }
 
+/* Those that were read are answered to the end, and known as those. */
+static void test_test_prompts_that_change_while_it_trains_are_answered(void **state)
+{
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.arms = "bare, align";
+    r.steps = 200;
+    put_recipe(*state, "recipe.yaml", &r);
+    put_text(*state, "test.jsonl", "{\"prompt\": \"an otter\"}\n{\"prompt\": \"a fox\"}\n");
+    program_start(&p, *state,
+                  (const char *[]){"run", in_folder(*state, "recipe.yaml"), "--set",
+                                   "eval.path=test.jsonl", NULL});
+    assert_true(program_says(&p, "\nalign     "));
+    put_text(*state, "test.jsonl",
+             "{\"prompt\": \"a wolf\"}\n{\"prompt\": \"a bear\"}\n{\"prompt\": \"a deer\"}\n");
+    assert_int_equal(program_wait(&p), 0);
+    check_holds(p.table, "2 test prompts");
+    program_must(&p, *state, "run", in_folder(*state, "recipe.yaml"), "--set",
+                 "eval.path=test.jsonl");
+    check_holds(p.table, "3 test prompts");
+}
+
 static void test_rlhf_without_temperature_is_refused(void **state)
 {
     struct program p = {0};
@@ -624,6 +646,7 @@ int main(void)
         WITH_FOLDER(test_what_is_decidable_is_refused_before_training),
         WITH_FOLDER(test_eval_settings_may_change),
         WITH_FOLDER(test_other_test_prompts_are_answered),
+        WITH_FOLDER(test_test_prompts_that_change_while_it_trains_are_answered),
         WITH_FOLDER(test_weights_that_overflow_stop_a_run_with_the_tensor_s_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
