@@ -73,11 +73,13 @@ static ap_status write_record(const struct ap_run *run, const char *stage, const
     return status;
 }
 
-/* One that agrees with no other. */
+/* One that agrees with no other. It keeps the files as they were when this process read them, so
+ * that no later one goes on with others. */
 static ap_status write_changed(const struct ap_run *run, const char *stage, const char *why,
                                struct ap_error *err)
 {
-    json_t *record = json_pack("{s:s}", "changed", why);
+    json_t *record = json_pack("{s:s, s:O}", "changed", why, "files",
+                               json_object_get(json_object_get(run->inputs, stage), "files"));
     ap_status status = record ? write_record(run, stage, record, err) : no_memory(stage, err);
     json_decref(record);
     return status;

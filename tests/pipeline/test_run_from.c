@@ -221,6 +221,24 @@ static void test_data_that_change_in_the_middle_are_refused(void **state)
                   "pretrain: ", "/corpus.jsonl, which holds something else now");
 }
 
+/* What was read is trained on to the end, and nothing is made of the rest behind it. */
+static void test_data_that_change_while_they_are_trained_on_are_refused(void **state)
+{
+    const char *folder = *state;
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.steps = 200;
+    r.reward = "rule: length, length: 12";
+    put_recipe(folder, "recipe.yaml", &r);
+    run_in(&p, folder, "first", (const char *const[]){NULL});
+    assert_true(program_says(&p, "\nalign     "));
+    add_text(folder, "pairs.jsonl", "\n");
+    assert_int_equal(program_wait(&p), 0);
+    run_in(&p, folder, "first", (const char *const[]){NULL});
+    check_refused(&p, program_wait(&p), 1,
+                  "align: ", "/pairs.jsonl, which holds something else now");
+}
+
 /* A command may be mended meanwhile, but what was made with both is no other run's. */
 static void test_a_command_that_changes_in_the_middle_is_remembered(void **state)
 {
@@ -319,6 +337,7 @@ int main(void)
         WITH_FOLDER(test_best_of_n_and_several_rewards_are_taken_over),
         WITH_FOLDER(test_what_reaches_a_stage_makes_it_be_trained),
         WITH_FOLDER(test_data_that_change_in_the_middle_are_refused),
+        WITH_FOLDER(test_data_that_change_while_they_are_trained_on_are_refused),
         WITH_FOLDER(test_a_command_that_changes_in_the_middle_is_remembered),
         WITH_FOLDER(test_a_list_of_prompters_is_trained),
         WITH_FOLDER(test_run_from_must_be_another_run),
