@@ -31,7 +31,7 @@ ap_status ap_share_open(struct ap_run *run, struct ap_error *err);
 json_t *ap_share_mark(const struct ap_run *run, const char *path);
 
 /* AP_INVALID where a stage that is there, or begun, was made from a file of data or of a model that
- * holds something else now. */
+ * holds something else now, or where a file beside a model's weights came or went. */
 ap_status ap_share_check(struct ap_run *run, const char *stage, struct ap_error *err);
 /* Around a stage: RUN/STAGE/inputs.json before it does anything, and once more before its DONE. A
  * file that changed meanwhile, or a command while the stage stood still, makes the record one that

@@ -183,35 +183,73 @@ ap_status ap_share_seal(const struct ap_run *run, const char *stage, struct ap_e
 
 /* ---- what was made from other files ---- */
 
+/* What stands between a stage that is there and going on from it: "made FROM path, which IS GONE;
+ * PUT IT BACK". */
+struct change {
+    const char *made, *path, *now, *remedy;
+};
+
 /* Of a file that was known by another kind of mark nothing can be said. */
-static bool is_other_file(const json_t *then, const json_t *now)
+static bool is_other_file(const json_t *then, const json_t *now, struct change *out)
 {
-    const char *key = json_object_get(then, "sha256") ? "sha256" : "modified";
+    bool hashed = json_object_get(then, "sha256") != NULL;
+    const char *key = hashed ? "sha256" : "modified";
     const json_t *is = json_object_get(now, key);
-    return is && !json_equal((json_t *)(uintptr_t)is, json_object_get(then, key));
+    if (!is || json_equal((json_t *)(uintptr_t)is, json_object_get(then, key)))
+        return false;
+    out->now = hashed ? "holds something else now"
+                      : "was written since (it is too large to be read at every start)";
+    out->remedy = hashed ? "put the file back" : "where it is the same give it its time back";
+    return true;
 }
 
-/* A stage that is there, or begun, while a file that it was made from holds something else now:
- * what is made next would be of both. One that is gone is left to whoever reads it; a command may
- * have been mended. */
+/* Which of them a model has is told by its index, and its folder may hold others. */
+static bool is_weights(const char *path)
+{
+    const char *end = strrchr(path, '.');
+    return end && strcmp(end, ".safetensors") == 0;
+}
+
+/* A file that came or went beside a model changes how it is read; another version of the program
+ * may look at others, and so did this one before it knew commands apart. Weights that are gone are
+ * left to whoever reads them. */
+static bool find_change(const json_t *record, const json_t *inputs, struct change *out)
+{
+    json_t *mark, *then = json_object_get(record, "files"), *now = json_object_get(inputs, "files");
+    bool same_program =
+        json_object_get(record, "commands") &&
+        json_equal(json_object_get(record, "program"), json_object_get(inputs, "program"));
+    json_object_foreach(then, out->path, mark)
+    {
+        const json_t *other = json_object_get(now, out->path);
+        *out = (struct change){"from", out->path, "is gone", "put it back"};
+        if (other ? is_other_file(mark, other, out) : same_program && !is_weights(out->path))
+            return true;
+    }
+    json_object_foreach(now, out->path, mark)
+    {
+        *out = (struct change){"without", out->path, "is there now", "take it away"};
+        if (same_program && !json_object_get(then, out->path) && !is_weights(out->path))
+            return true;
+    }
+    return false;
+}
+
+/* A stage that is there, or begun, while a file that it was made from is another now: what is made
+ * next would be of both. A command may have been mended. */
 static ap_status check_one(struct ap_run *run, const char *stage, void *unused,
                            struct ap_error *err)
 {
-    const char *path;
-    json_t *then, *record = read_record(run->dir.path, stage);
-    const json_t *now = json_object_get(json_object_get(run->inputs, stage), "files");
+    struct change c = {0};
+    const char *dir = run->dir.path;
+    json_t *record = read_record(dir, stage);
     ap_status status = AP_OK;
     (void)unused;
-    json_object_foreach(json_object_get(record, "files"), path, then)
-    {
-        if (!is_other_file(then, json_object_get(now, path)))
-            continue;
+    if (find_change(record, json_object_get(run->inputs, stage), &c))
         status = ap_fail(err, AP_INVALID,
-                         "%s: %s/%s was made from %s, which holds something else now; put the file "
-                         "back, remove %s/%s and what was made after it, or take another run.dir",
-                         stage, run->dir.path, stage, path, run->dir.path, stage);
-        break;
-    }
+                         "%s: %s/%s was made %s %s, which %s; %s, remove %s/%s and what was made "
+                         "after it, or take another run.dir",
+                         stage, dir, stage, c.made, c.path, c.now, c.remedy, dir, stage);
     json_decref(record);
     return status;
 }

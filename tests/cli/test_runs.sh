@@ -261,5 +261,25 @@ try "$alignpro" demo --dir "$tmp/file/demo"; refused 1 "file" "demo below a file
 try "$alignpro" demo --dir "$tmp/demo" --set align.klx=1; refused 1 "align.kl" "demo with an unknown key"
 [ ! -e "$tmp/demo" ]; note $? "demo with an unknown key leaves a folder"
 
+# -- what stands beside a model's weights belongs to what was made of them --
+mkdir "$tmp/tok" && cp "$source"/examples/demo/tokenizer*.json "$tmp/tok"
+sed -e "s|$source/examples/demo|tok|" -e 's/steps: 2}/steps: 1}/' -e 's/bare.*best-of-n-answers/bare, align/' \
+    "$tmp/small.yaml" >"$tmp/beside.yaml"
+beside() { try "$alignpro" run "$tmp/beside.yaml" --set run.dir=beside; }
+beside; exits 0 "a tokenizer in a folder of its own"
+touch "$tmp/tok/tokenizer.json"
+beside; err_has "eval      is there already" "the same files, touched"
+echo '{"eos_token_id": 1}' >"$tmp/tok/generation_config.json"
+beside; refused 1 "generation_config.json, which is there now; take it away" "a file that came"
+rm "$tmp/tok/generation_config.json"
+truncate -s 257M "$tmp/tok/other.safetensors"
+beside; exits 0 "other weights in the folder"
+rm -r "$tmp/beside"
+beside; exits 0 "made with them"
+touch -d 2020-01-01 "$tmp/tok/other.safetensors"
+beside; refused 1 "too large to be read at every start" "a large file that was written since"
+rm "$tmp/tok/other.safetensors"
+beside; exits 0 "without them"
+
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]
