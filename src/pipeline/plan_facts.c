@@ -367,6 +367,15 @@ out:
     return status;
 }
 
+/* How often a question holds an answer. */
+static int count_answers(const char *question)
+{
+    int n = 0;
+    for (const char *p = question; (p = strchr(p, '{')) != NULL; p++)
+        n += strncmp(p, "{a}", 3) == 0 || strncmp(p, "{b}", 3) == 0;
+    return n;
+}
+
 /* A question with both answers in it, each as long as the target's can be: what the judge's own
  * tokenizer makes of them is not known before they are there. */
 static ap_status measure_judge(struct ap_run *run, const struct ap_judge_settings *j,
@@ -382,9 +391,11 @@ static ap_status measure_judge(struct ap_run *run, const struct ap_judge_setting
                            .limit = s->eval.prompts};
     int positions;
     ap_status status = model_positions(run, j->model, &positions, err);
+    const int context = ap_run_judge_context(run, positions);
+    int64_t answers = (int64_t)count_answers(v.meta) * s->target.max_new_tokens;
     if (status == AP_OK)
-        status = measure_within(run, &v, ap_run_judge_context(run, positions), out, err);
-    out->longest += 2 * s->target.max_new_tokens;
+        status = measure_within(run, &v, context, out, err);
+    out->longest += answers < context ? (int)answers : context;
     return status;
 }
 

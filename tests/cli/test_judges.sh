@@ -135,6 +135,17 @@ try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=firsts
 out_has "contradicts itself on" "a model that says A"
 try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=firsts --dry-run
 exits 0 "the plan has a judge's model"
+# the caches that a judge needs are planned for every answer that its question holds
+sed 's/: 128,/: 4096,/; s/"num_hidden_layers": 2/"num_hidden_layers": 4/; s/"head_dim": 8/"head_dim": 64/' \
+    "$tmp/model.json" >"$tmp/wide.json"
+caches() { # QUESTION: MiB
+    model "model: e, question: '$1', max_new_tokens: 8" "config: wide.json, init: random, tokenizer: $source/examples/demo"
+    try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=planned --set target.max_new_tokens=64 --dry-run
+    awk '$1 == "eval" {print $8}' "$tmp/out"
+}
+once=$(caches '{a}{b}') often=$(caches '{a}{a}{a}{a}{b}{b}{b}{b}')
+[ "$once" -gt 0 ] && [ "$often" -gt $((2 * once)) ]
+note $? "a question with eight answers has $often MiB of caches in the plan, one with two $once"
 model "model: nobody" "$random"
 try "$alignpro" run "$tmp/recipe.yaml"
 refused 1 "judges.j.model: " "no such model"
