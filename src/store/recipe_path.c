@@ -82,7 +82,16 @@ ap_status ap_recipe_expand(const char *folder, const char *text, char **out,
     if (!*out)
         AP_TRY(ap_fail(err, AP_MEMORY, "no memory for a path; free some"));
     ap_path_trim(*out);
+    if (!ap_utf8_valid(*out, strlen(*out)))
+        AP_TRY(
+            ap_fail(err, AP_FORMAT,
+                    "is in a folder whose name is not UTF-8, as what a run keeps must be; rename "
+                    "the folder"));
 out:
+    if (status != AP_OK) {
+        ap_free(*out);
+        *out = NULL;
+    }
     ap_buffer_free(&path);
     return status;
 }

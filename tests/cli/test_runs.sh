@@ -261,6 +261,12 @@ try "$alignpro" demo --dir "$tmp/file/demo"; refused 1 "file" "demo below a file
 try "$alignpro" demo --dir "$tmp/demo" --set align.klx=1; refused 1 "align.kl" "demo with an unknown key"
 [ ! -e "$tmp/demo" ]; note $? "demo with an unknown key leaves a folder"
 
+# -- what a run keeps is UTF-8 --
+latin=$tmp/$(printf 'caf\351')
+mkdir "$latin" && cp "$tmp/small.yaml" "$latin"
+try "$alignpro" run "$latin/small.yaml"
+refused 1 "is in a folder whose name is not UTF-8" "a folder in Latin-1"
+
 # -- what stands beside a model's weights belongs to what was made of them --
 mkdir "$tmp/tok" && cp "$source"/examples/demo/tokenizer*.json "$tmp/tok"
 sed -e "s|$source/examples/demo|tok|" -e 's/steps: 2}/steps: 1}/' -e 's/bare.*best-of-n-answers/bare, align/' \
