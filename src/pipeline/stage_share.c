@@ -17,7 +17,7 @@
 
 /* What reaches a stage beside its own sections. */
 #define PRETRAINS 1u /* the model that pretrain trains */
-#define PROMPTER 2u  /* prompter.*, its model */
+#define PROMPTER 2u  /* prompter.*, the model, of a list all of them */
 #define TARGET 4u    /* target.*, its model */
 #define REWARDS 8u   /* every reward with its training and its normaliser */
 #define SFT 16u      /* all that reaches sft, where the recipe has that stage */
@@ -286,7 +286,8 @@ static ap_status gather_of(struct gather *g, unsigned of, struct ap_error *err)
         AP_TRY(gather_model(g, s->pretrain.model, err));
     if (of & PROMPTER) {
         AP_TRY(add_keys(g, "", "prompter.", err));
-        AP_TRY(gather_trained_model(g, s->prompter.model, err));
+        for (int i = 0; i < ap_run_n_passes(g->run); i++)
+            AP_TRY(gather_trained_model(g, ap_run_prompter(g->run, i)->model, err));
     }
     if ((of & TARGET) || samples) {
         AP_TRY(add_keys(g, "", "target.", err));

@@ -366,7 +366,7 @@ static ap_status count_missing(struct ap_run *run, const char *stage, void *cont
     return AP_OK;
 }
 
-/* Of a list of prompters the table knows the first one's model only: its stages are trained. */
+/* A list's later prompters have stages that are not in the table: all of a list's are trained. */
 static bool may_take(const struct ap_run *run, const char *stage)
 {
     bool of_list =

@@ -261,6 +261,16 @@ try "$alignpro" demo --dir "$tmp/file/demo"; refused 1 "file" "demo below a file
 try "$alignpro" demo --dir "$tmp/demo" --set align.klx=1; refused 1 "align.kl" "demo with an unknown key"
 [ ! -e "$tmp/demo" ]; note $? "demo with an unknown key leaves a folder"
 
+# -- every model of a list of prompters belongs to what was made of them --
+cp "$tmp/model.json" "$tmp/second.json"
+sed -e "s|^  m: .*|&\n  k: {config: second.json, init: random, tokenizer: $source/examples/demo}|" -e 's/bare.*best-of-n-answers/bare, align/' \
+    -e 's/^prompter:.*/prompter:\n  - {model: m, adapter: {rank: 2}, meta_prompt: "{prompt}", max_new_tokens: 8}\n  - {model: k, adapter: {rank: 2}, meta_prompt: "{prompt}", max_new_tokens: 8}/' \
+    "$tmp/small.yaml" >"$tmp/list.yaml"
+try "$alignpro" run "$tmp/list.yaml" --set run.dir=list; exits 0 "a list of prompters"
+sed -i 's/"initializer_range": 0.1/"initializer_range": 0.2/' "$tmp/second.json"
+try "$alignpro" run "$tmp/list.yaml" --set run.dir=list --set eval.seeds=1,2
+refused 1 "second.json, which holds something else now" "the second prompter's model"
+
 # -- what a run keeps is UTF-8 --
 latin=$tmp/$(printf 'caf\351')
 mkdir "$latin" && cp "$tmp/small.yaml" "$latin"
