@@ -2,7 +2,7 @@
  * those of bare and instruct, into run.db's table verdicts. A few pairs a transaction, so that a
  * run that was stopped goes on with the next and no reply is asked for twice. Entry points:
  * ap_run_judges, ap_run_judges_done. */
-#include "pipeline/run_inner.h"
+#include "pipeline/stage_share.h"
 
 #include "align/asker_command.h"
 #include "align/asker_model.h"
@@ -13,7 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { STEP = 16 }; /* pairs in one transaction */
+enum {
+    STEP = 16,      /* pairs in one transaction */
+    STEP_MODEL = 8, /* of a model, which may take long: a kill loses what is in flight */
+};
 
 bool ap_run_asks_model(const struct ap_settings *s, int i)
 {
@@ -25,7 +28,7 @@ bool ap_run_asks_model(const struct ap_settings *s, int i)
 
 int ap_run_judge_slots(const struct ap_settings *s)
 {
-    return s->run.batch < 2 * STEP ? s->run.batch : 2 * STEP;
+    return s->run.batch < 2 * STEP_MODEL ? s->run.batch : 2 * STEP_MODEL;
 }
 
 int ap_run_judge_context(const struct ap_run *run, int most)
@@ -41,12 +44,17 @@ static const char *const against[N_AGAINST] = {"bare", "instruct"};
 static ap_status add_model(const struct ap_run *run, const struct ap_judge_settings *j,
                            struct ap_buffer *out, struct ap_error *err)
 {
-    const struct ap_model_settings *m;
-    ap_status status = ap_settings_model(run->s, j->model, &m, err);
-    return status == AP_OK
-               ? ap_buffer_printf(out, err, "model %s %s %s tokens %d question %s\n", m->path,
-                                  m->config, m->tokenizer, j->max_new_tokens, j->question)
-               : status;
+    json_t *files;
+    ap_status status = ap_share_model(run, j->model, &files, err);
+    if (status != AP_OK)
+        return status;
+    char *text = json_dumps(files, JSON_COMPACT | JSON_SORT_KEYS);
+    json_decref(files);
+    status = text ? ap_buffer_printf(out, err, "model %s tokens %d question %s\n", text,
+                                     j->max_new_tokens, j->question)
+                  : ap_fail(err, AP_MEMORY, "judges.%s: no memory; free some", j->name);
+    free(text);
+    return status;
 }
 
 static ap_status write_stamp(const struct ap_run *run, const struct ap_judge_settings *j,
@@ -373,13 +381,13 @@ static ap_status run_round(struct judging *g, const struct round *round, struct 
 {
     struct pairs p;
     struct pair *open[STEP];
-    int n = 0;
+    int n = 0, step = round->judge->model[0] ? STEP_MODEL : STEP;
     ap_status status;
     AP_TRY(pairs_read(&p, round, g->run->db, err));
     for (int i = 0; i < p.n; i++) {
         if (is_open(&p.items[i]) && prompt_of(g->prompts, p.items[i].record))
             open[n++] = &p.items[i];
-        if (n == 0 || (n < STEP && i < p.n - 1))
+        if (n == 0 || (n < step && i < p.n - 1))
             continue;
         AP_TRY(open_asker(g, round->judge, err));
         AP_TRY(ask_step(g->run, round, &g->asker, g->prompts, open, n, err));

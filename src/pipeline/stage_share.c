@@ -368,12 +368,20 @@ static ap_status gather_stage(struct gather *g, const char *stage, struct ap_err
     return gather_row(g, stage, NULL, err);
 }
 
-ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **out,
-                          struct ap_error *err)
+static void gather_free(struct gather *g)
 {
-    ap_status status = AP_OK;
-    struct gather *g = ap_calloc(1, sizeof(*g));
-    *out = NULL;
+    if (!g)
+        return;
+    json_decref(g->settings);
+    json_decref(g->files);
+    json_decref(g->commands);
+    json_decref(g->after);
+    ap_free(g);
+}
+
+static ap_status gather_new(struct gather **out, const struct ap_run *run, struct ap_error *err)
+{
+    struct gather *g = *out = ap_calloc(1, sizeof(*g));
     if (!g)
         return no_memory(err);
     g->run = run;
@@ -381,8 +389,28 @@ ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **
     g->files = json_object();
     g->commands = json_object();
     g->after = json_object();
-    if (!g->settings || !g->files || !g->commands || !g->after)
-        AP_TRY(no_memory(err));
+    return g->settings && g->files && g->commands && g->after ? AP_OK : no_memory(err);
+}
+
+ap_status ap_share_model(const struct ap_run *run, const char *model, json_t **out,
+                         struct ap_error *err)
+{
+    struct gather *g;
+    ap_status status = gather_new(&g, run, err);
+    if (status == AP_OK)
+        status = gather_model(g, model, err);
+    *out = status == AP_OK ? json_incref(g->files) : NULL;
+    gather_free(g);
+    return status;
+}
+
+ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **out,
+                          struct ap_error *err)
+{
+    struct gather *g;
+    ap_status status;
+    *out = NULL;
+    AP_TRY(gather_new(&g, run, err));
     AP_TRY(add_keys(g, "", everywhere, err));
     AP_TRY(gather_stage(g, stage, err));
     AP_TRY(ap_recipe_each_value(run->recipe, add_value, g, err));
@@ -392,11 +420,7 @@ ap_status ap_share_inputs(const struct ap_run *run, const char *stage, json_t **
     if (!*out)
         status = no_memory(err);
 out:
-    json_decref(g->settings);
-    json_decref(g->files);
-    json_decref(g->commands);
-    json_decref(g->after);
-    ap_free(g);
+    gather_free(g);
     return status;
 }
 

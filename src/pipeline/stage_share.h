@@ -29,6 +29,9 @@ ap_status ap_share_open(struct ap_run *run, struct ap_error *err);
 /* What a file of a run that is going on holds, {"bytes", "sha256"}; NULL where it is not there, or
  * the run is over. A new reference. */
 json_t *ap_share_mark(const struct ap_run *run, const char *path);
+/* The marks of a model's files, its tokenizer's too, by path. A new reference. */
+ap_status ap_share_model(const struct ap_run *run, const char *model, json_t **out,
+                         struct ap_error *err);
 
 /* AP_INVALID where a stage that is there, or begun, was made from a file of data or of a model that
  * holds something else now, or where a file beside a model's weights came or went. */

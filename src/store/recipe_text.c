@@ -166,14 +166,11 @@ static bool has_section(const struct ap_settings *s, const char *prefix)
 }
 
 /* A model that plays no part in training: what judges that compare have, or nobody. */
-static bool is_idle_model(const struct ap_settings *s, const struct ap_setting_ref *ref, int item)
+static bool is_idle_model(const struct ap_settings *s, const char *name)
 {
     int n_prompter, n_reward;
     const struct ap_prompter_settings *prompters = ap_settings_prompters(s, &n_prompter);
     const struct ap_reward_settings *rewards = ap_settings_rewards(s, &n_reward);
-    if (strcmp(ref->group->prefix, "models.NAME") != 0)
-        return false;
-    const char *name = s->models[item].name;
     bool used = !strcmp(s->pretrain.model, name) || !strcmp(s->target.model, name);
     for (int i = 0; i < n_prompter; i++)
         used = used || !strcmp(prompters[i].model, name);
@@ -184,7 +181,9 @@ static bool is_idle_model(const struct ap_settings *s, const struct ap_setting_r
 
 static bool is_harmless(const struct ap_settings *s, const struct ap_setting_ref *ref, int item)
 {
-    return (ref->row->flags & AP_SETTING_HARMLESS) || is_idle_model(s, ref, item);
+    if (strcmp(ref->group->prefix, "models.NAME") == 0 && is_idle_model(s, s->models[item].name))
+        return true;
+    return ref->row->flags & AP_SETTING_HARMLESS;
 }
 
 static void key_of(const struct ap_recipe *recipe, const struct ap_setting_ref *ref, int item,
@@ -318,6 +317,22 @@ static int same_name(const struct ap_named_section *section, const struct ap_set
     return ap_named_find(section, other, name, strlen(name));
 }
 
+/* A name that says nothing of scores: of a judge that compares, of a model that only such a judge
+ * has. */
+static bool is_unscored(const struct ap_named_section *section, const struct ap_settings *s,
+                        const char *name)
+{
+    return strcmp(section->prefix, "judges") == 0 ||
+           (strcmp(section->prefix, "models") == 0 && is_idle_model(s, name));
+}
+
+static ap_status add_name(struct differences *d, const struct ap_named_section *section,
+                          const struct ap_settings *s, const char *a, const char *b)
+{
+    bool skip = d->kind == AP_DIFFER_OTHERS && is_unscored(section, s, a[0] ? a : b);
+    return skip ? AP_OK : add_difference(d, section->prefix, NULL, a, b);
+}
+
 /* Names that one of them lacks. */
 static ap_status name_differences(struct differences *d, const struct ap_settings *a,
                                   const struct ap_settings *b)
@@ -328,10 +343,10 @@ static ap_status name_differences(struct differences *d, const struct ap_setting
     for (size_t k = 0; k < n_sections; k++, x++) {
         for (int i = 0; i < *ap_named_count(x, a); i++)
             if (same_name(x, a, i, b) < 0)
-                AP_TRY(add_difference(d, x->prefix, NULL, ap_named_item_name(x, a, i), ""));
+                AP_TRY(add_name(d, x, a, ap_named_item_name(x, a, i), ""));
         for (int i = 0; i < *ap_named_count(x, b); i++)
             if (same_name(x, b, i, a) < 0)
-                AP_TRY(add_difference(d, x->prefix, NULL, "", ap_named_item_name(x, b, i)));
+                AP_TRY(add_name(d, x, b, "", ap_named_item_name(x, b, i)));
     }
 out:
     return status;
@@ -341,12 +356,10 @@ out:
  * what run.db holds is not among them, nor what is of one's own choice. */
 static bool scores_depend(const struct ap_setting_ref *ref)
 {
-    static const char *const not_those[] = {"arms",  "judges",    "seeds",  "path",
-                                            "noise", "bootstrap", "folder", "timeout"};
+    static const char *const not_those[] = {"arms", "judges", "seeds",
+                                            "path", "noise",  "bootstrap"};
     const char *prefix = ref->group->prefix;
-    if (strcmp(prefix, "eval") != 0 && strcmp(prefix, "guard") != 0 &&
-        strncmp(prefix, "judges", strlen("judges")) != 0 &&
-        strncmp(prefix, "models", strlen("models")) != 0)
+    if (strcmp(prefix, "eval") != 0 && strcmp(prefix, "guard") != 0)
         return false;
     for (size_t i = 0; i < AP_LEN(not_those); i++)
         if (strcmp(ref->row->key, not_those[i]) == 0)

@@ -126,7 +126,7 @@ cp -r "$model" "$tmp/foreign" && sed "s/\"added_tokens\": *\[/&$more/" "$model/t
 for f in hf gguf; do
     export_ --format $f --model "$tmp/foreign" --out "$tmp/out"; refused 1 "601 tokens, expected at most 600" "$f with another model's tokenizer"
 done
-export_ --format hf --model "$model" --out ""; refused 1 "out is empty" "an empty output"
+export_ --format hf --model "$model" --out ""; refused 2 "--out needs a value" "an empty output"
 
 # -- outputs --
 mkdir "$tmp/full" && echo text >"$tmp/full/file"

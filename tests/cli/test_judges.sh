@@ -117,6 +117,15 @@ err_has "warning" "too long"
 out_has "no win rate, because" "too long"
 try "$alignpro" run "$tmp/recipe.yaml"
 err_has "eval      is there already" "what does not fit is not asked for ever"
+sed 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' "$tmp/model.json" >"$tmp/small.json"
+model "model: e, question: '{a}+{b}', max_new_tokens: 4" "config: small.json, init: random, tokenizer: $source/examples/demo"
+try "$alignpro" run "$tmp/recipe.yaml"
+err_has "judges    done" "another model is asked anew"
+sed -i 's/"initializer_range": 0.1/"initializer_range": 0.3/' "$tmp/small.json"
+try "$alignpro" run "$tmp/recipe.yaml"
+err_has "judges    done" "the same file, and it holds something else"
+try "$alignpro" run "$tmp/recipe.yaml"
+err_has "eval      is there already" "and now it is there"
 # one that has learnt to say something
 for word in otter "fox ab" Qz "u. ew" "  k9" "th,th" xyz "de:ly" "Wng 3" 77 "(oo" "i-i-i" '""' "s/t" "e e e" lmN; do
     for other in "a" "ing ed" "Zb 4" "!? :" "wq wq"; do
