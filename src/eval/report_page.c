@@ -94,10 +94,14 @@ int ap_scale_decimals(double scale)
 struct ap_number ap_with_margin(struct ap_interval x, int decimals, bool sign)
 {
     struct ap_number out = ap_number(x.value, decimals, sign);
-    double half = (x.high - x.low) / 2;
-    if (!isnan(half) && !isnan(x.value))
-        snprintf(out.text, sizeof(out.text), "%.24s ± %.24s",
-                 ap_number(x.value, decimals, sign).text, ap_number(half, decimals, false).text);
+    double half = (x.high - x.low) / 2, unit = pow(10, -decimals);
+    double value = round(x.value / unit), margin = round(half / unit); /* as they are shown */
+    if (isnan(half) || isnan(x.value))
+        return out;
+    if ((value - margin > 0) != (x.low > 0) || (value + margin < 0) != (x.high < 0))
+        return ap_with_range(x, decimals, sign); /* the margin would say another thing of 0 */
+    snprintf(out.text, sizeof(out.text), "%.24s ± %.24s", ap_number(x.value, decimals, sign).text,
+             ap_number(half, decimals, false).text);
     return out;
 }
 

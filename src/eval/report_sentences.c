@@ -48,7 +48,8 @@ static void say_difference(struct ap_page *page, struct ap_interval x, int decim
     else
         ap_page_printf(
             page, "%s %s", sign > 0 ? ahead : behind,
-            ap_with_margin((struct ap_interval){fabs(x.value), x.low, x.high}, decimals, false)
+            ap_with_margin(x.value < 0 ? (struct ap_interval){-x.value, -x.high, -x.low} : x,
+                           decimals, false)
                 .text);
 }
 

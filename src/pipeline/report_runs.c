@@ -213,7 +213,7 @@ static ap_status add_cell(struct ap_comparison *c, const struct opened *runs, in
         int at = cell.n_run;
         if (runs[i].group != first)
             continue;
-        for (; at > 0 && strcmp(members[at - 1].seeds, runs[i].cell.seeds) > 0; at--) {
+        for (; at > 0 && strverscmp(members[at - 1].seeds, runs[i].cell.seeds) > 0; at--) {
             members[at] = members[at - 1];
             evaluated[at] = evaluated[at - 1];
         }
@@ -264,10 +264,11 @@ static ap_status write_files(const struct ap_comparison *c, const char *dir, str
 {
     ap_status status;
     struct ap_buffer json = {0}, csv = {0}, tex = {0}, page = {0};
+    const struct ap_versions versions = ap_run_versions();
     AP_TRY(ap_comparison_json(c, &json, err));
     AP_TRY(ap_comparison_csv(c, &csv, err));
     AP_TRY(ap_comparison_tex(c, &tex, err));
-    AP_TRY(ap_comparison_html(c, ap_run_versions(), &page, err));
+    AP_TRY(ap_comparison_html(c, versions.text, &page, err));
     AP_TRY(ap_dir_make(dir, err));
     AP_TRY(ap_file_write_in(dir, "compare.json", json.data, json.len, err));
     AP_TRY(ap_file_write_in(dir, "compare.csv", csv.data, csv.len, err));

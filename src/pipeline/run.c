@@ -252,11 +252,15 @@ static ap_status plan_and_open(struct ap_run *run, const char *wanted, struct ap
     bool there = ap_file_exists(run->s->run.dir);
     if (there && !run->plan_only) {
         status = open_directory(run, err);
+        if (status == AP_OK)
+            status = ap_share_check(run, err);
         return status == AP_OK ? ap_run_plan_memory(run, wanted, text, err) : status;
     }
     if (!(run->dir.path = ap_strdup(run->s->run.dir)))
         return ap_fail(err, AP_MEMORY, "run.dir: out of memory");
     status = ap_run_dir_check(&run->dir, run->recipe, err);
+    if (status == AP_OK)
+        status = ap_share_check(run, err);
     if (status == AP_OK)
         status = ap_run_plan_memory(run, wanted, text, err);
     ap_run_dir_close(&run->dir);
@@ -344,9 +348,6 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
 {
     ap_status status;
     bool taken, is_eval = row->fn == ap_run_stage_eval, is_bound = row->fn == ap_run_stage_bound;
-    status = ap_share_check(run, row->name, err);
-    if (status != AP_OK)
-        return status;
     if (is_eval    ? ap_run_eval_done(run)
         : is_bound ? ap_run_bound_done(run)
                    : ap_stage_done(&run->dir, row->name)) {

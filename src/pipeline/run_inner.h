@@ -91,11 +91,6 @@ struct ap_owned_role {
 };
 void ap_owned_role_free(struct ap_owned_role *r);
 
-/* ---- run_versions.c ---- */
-
-/* "0.1.0 (compiled by …, oneDNN 2.6.3, …)". Static. */
-const char *ap_run_versions(void);
-
 /* ---- run_hashes.c ---- */
 
 /* Data files and weights; allocated, also after an error. */
@@ -332,8 +327,10 @@ ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struc
 
 /* ---- run_versions.c ---- */
 
-/* "0.1.0 (compiled by …, oneDNN 2.6.3, …)". Static. */
-const char *ap_run_versions(void);
+struct ap_versions {
+    char text[400]; /* "0.1.0 (compiled by …; oneDNN 2.6.3, …)" */
+};
+struct ap_versions ap_run_versions(void);
 
 /* ---- run_hashes.c ---- */
 

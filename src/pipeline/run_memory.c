@@ -106,8 +106,7 @@ ap_status ap_run_report_memory(struct ap_run *run, const char *stage, struct ap_
     char expected[32], found[32];
     if (!plan || !most)
         return AP_OK;
-    ap_sink_note(run->sink, stage, "took %s of memory at its peak, planned were %s (%+.1f%%)",
-                 ap_plan_size(most, found), ap_plan_size(plan, expected),
-                 100 * ((double)plan / (double)most - 1));
+    ap_sink_note(run->sink, stage, "took %s of memory at its peak, %s were planned",
+                 ap_plan_size(most, found), ap_plan_size(plan, expected));
     return write_file(run, stage, plan, most, err);
 }

@@ -119,6 +119,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
         AP_TRY(ap_run_bound_tell(run, &bound, err));
     AP_TRY(ap_recipe_resolved(run->recipe, &recipe, err));
     const struct unasked unasked = find_unasked(run->s);
+    const struct ap_versions versions = ap_run_versions();
     AP_TRY(ap_recipe_seeds(run->recipe, &seeds, err));
     AP_TRY(ap_run_hashes(run, &hashes, &n_hash, err));
     alone = one_cell(run, evaluation);
@@ -128,7 +129,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
                                       .bound = has_bound ? &bound : NULL,
                                       .title = short_name(run->dir.path),
                                       .recipe = recipe.data,
-                                      .version = ap_run_versions(),
+                                      .version = versions.text,
                                       .monitor = &run->s->monitor,
                                       .unasked = unasked.names,
                                       .n_unasked = unasked.n,

@@ -23,10 +23,9 @@ static const char compiler[] = "clang " __clang_version__;
 static const char compiler[] = "gcc " __VERSION__;
 #endif
 
-static char text[320];
-
-static void write_text(void)
+struct ap_versions ap_run_versions(void)
 {
+    struct ap_versions out;
     const struct ap_ops *ops;
     const dnnl_version_t *dnnl = dnnl_version();
     char pcre[64] = "";
@@ -35,16 +34,10 @@ static void write_text(void)
         pcre2_config(PCRE2_CONFIG_VERSION, pcre);
     pcre[strcspn(pcre, " ")] = '\0'; /* its date */
     snprintf(
-        text, sizeof(text),
-        "%s (compiled by %s, computing on %s; oneDNN %d.%d.%d, SQLite %s, Jansson %s, libfyaml "
+        out.text, sizeof(out.text),
+        "%s (compiled by %.80s, computing on %s; oneDNN %d.%d.%d, SQLite %s, Jansson %s, libfyaml "
         "%s, PCRE2 %s, utf8proc %s, zlib %s)",
         ap_version(), compiler, name, dnnl->major, dnnl->minor, dnnl->patch, sqlite3_libversion(),
         jansson_version_str(), fy_library_version(), pcre, utf8proc_version(), zlibVersion());
-}
-
-const char *ap_run_versions(void)
-{
-    if (!text[0])
-        write_text();
-    return text;
+    return out;
 }

@@ -33,9 +33,10 @@ json_t *ap_share_mark(const struct ap_run *run, const char *path);
 ap_status ap_share_model(const struct ap_run *run, const char *model, json_t **out,
                          struct ap_error *err);
 
-/* AP_INVALID where a stage that is there, or begun, was made from a file of data or of a model that
- * holds something else now, or where a file beside a model's weights came or went. */
-ap_status ap_share_check(struct ap_run *run, const char *stage, struct ap_error *err);
+/* Before anything is planned or made: AP_INVALID where a stage that is there, or begun, was made
+ * from a file of data or of a model that holds something else now, or where a file beside a model's
+ * weights came or went. */
+ap_status ap_share_check(struct ap_run *run, struct ap_error *err);
 /* Around a stage: RUN/STAGE/inputs.json before it does anything, and once more before its DONE. A
  * file that changed meanwhile, or a command while the stage stood still, makes the record one that
  * agrees with no other. */

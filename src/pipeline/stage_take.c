@@ -254,9 +254,14 @@ static ap_status check_one(struct ap_run *run, const char *stage, void *unused,
     return status;
 }
 
-ap_status ap_share_check(struct ap_run *run, const char *stage, struct ap_error *err)
+ap_status ap_share_check(struct ap_run *run, struct ap_error *err)
 {
-    return ap_share_knows(stage) ? each(run, stage, check_one, NULL, err) : AP_OK;
+    const char *stage;
+    ap_status status = AP_OK;
+    for (size_t i = 0; status == AP_OK && (stage = ap_run_stage_at(run, i)) != NULL; i++)
+        if (ap_share_knows(stage))
+            status = each(run, stage, check_one, NULL, err);
+    return status;
 }
 
 /* ---- opening ---- */

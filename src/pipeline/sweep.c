@@ -5,7 +5,6 @@
 #include "base/memory.h"
 #include "base/random.h"
 #include "eval/bound.h"
-#include "pipeline/run_inner.h"
 #include "store/settings_table.h"
 
 #include <stdio.h>
@@ -325,6 +324,7 @@ ap_status ap_sweep_open(struct ap_sweep **out, const char *recipe, const char *c
     if (!s)
         return no_memory(err);
     s->sink = sink;
+    s->versions = ap_run_versions();
     AP_TRY(copy_texts(s, recipe, overrides, n_overrides, err));
     AP_TRY(read_grid(s, grid, n_grid, err));
     snprintf(s->arm, sizeof(s->arm), "%s", arm_of(s));
@@ -404,7 +404,7 @@ struct ap_sweep_results ap_sweep_results(const struct ap_sweep *sweep, char **ke
                                  .n_frontier = sweep->n_frontier,
                                  .frontier_rewrites = sweep->frontier_rewrites,
                                  .frontier_answers = sweep->frontier_answers,
-                                 .version = ap_run_versions()};
+                                 .version = sweep->versions.text};
     memcpy(r.judges, sweep->judges, sizeof(r.judges));
     for (int k = 0; k < sweep->n_axis; k++)
         keys[k] = sweep->axes[k].key;

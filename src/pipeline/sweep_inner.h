@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/progress.h"
 #include "eval/sweep_report.h"
+#include "pipeline/run_inner.h"
 #include "store/recipe.h"
 
 struct ap_sweep_axis {
@@ -31,6 +32,7 @@ struct ap_sweep {
     char *title;
     uint64_t seed;
     char arm[32];
+    struct ap_versions versions;
     /* filled by the runs */
     char judges[AP_JUDGES_MAX][32];
     int n_judge, n_bootstrap;

@@ -10,7 +10,7 @@ ap_status ap_recipe_check_judge(const struct ap_recipe *recipe, const char *key,
                                 struct ap_error *err)
 {
     const struct ap_settings *s = &recipe->settings;
-    char known[AP_REWARDS_MAX * 32] = "";
+    char known[(AP_REWARDS_MAX + AP_PAIRWISE_MAX) * 32] = "";
     size_t n = 0;
     if (ap_is(name, "reward") || ap_is(name, "world"))
         return AP_OK;
@@ -19,6 +19,8 @@ ap_status ap_recipe_check_judge(const struct ap_recipe *recipe, const char *key,
             return AP_OK;
         n += (size_t)snprintf(known + n, sizeof(known) - n, ", %s", s->rewards[i].name);
     }
+    for (int i = 0; ap_is(key, "eval.judges") && i < s->n_judges; i++)
+        n += (size_t)snprintf(known + n, sizeof(known) - n, ", %s", s->judges[i].name);
     ap_fail(err, AP_INVALID, "%s is '%.80s', expected one of: reward, world%s", key, name, known);
     return ap_recipe_refuse(recipe, key, err);
 }

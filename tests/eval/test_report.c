@@ -250,6 +250,14 @@ static void test_sentences_of_doubt(void **state)
     text = sentences_of(&e);
     check_holds(text.data, "Align-Pro loses to bare by 0.40 ± 0.20; ");
     ap_buffer_free(&text);
+
+    /* a lopsided interval is told as it is where its half width would say another thing of 0 */
+    e.arms[0][3].delta_bare = (struct ap_interval){0.29, -0.01, 0.53};
+    e.arms[1][3].delta_bare = (struct ap_interval){-0.17, -0.35, -0.004};
+    text = sentences_of(&e);
+    check_holds(text.data, "Align-Pro and bare cannot be told apart (+0.29 [-0.01, 0.53]); ");
+    check_holds(text.data, "Align-Pro loses to bare by 0.17 [0.00, 0.35]; ");
+    ap_buffer_free(&text);
 }
 
 static void test_sentences_of_one_prompt(void **state)
