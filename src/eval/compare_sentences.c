@@ -83,6 +83,25 @@ static void say_average(struct ap_page *page, const struct ap_comparison *c,
     ap_page_printf(page, " Its variance is below bare's in %d of %d cells.\n", n_lower, n_both);
 }
 
+/* What else could have been done, and what it bought on average. */
+static void say_other_arms(struct ap_page *page, const struct ap_average *average)
+{
+    static const char *const others[] = {"rlhf", "dpo", "ift", "best-of-n", "best-of-n-answers"};
+    int n = 0;
+    for (size_t i = 0; i < AP_LEN(others); i++)
+        for (int a = 0; a < average->n_arm; a++) {
+            const struct ap_arm_statistics *arm = &average->arms[a];
+            if (strcmp(arm->name, others[i]) != 0 || isnan(arm->delta_bare.value))
+                continue;
+            ap_page_printf(page, "%s %s %s",
+                           n++ ? ";" : "The same of the other arms:", ap_arm_shown(arm->name),
+                           ap_with_margin(arm->delta_bare, average->decimals, true).text);
+            ap_page_printf(page, ", wins %s", ap_percent_with_range(arm->win_bare).text);
+        }
+    if (n > 0)
+        ap_page_put(page, ".\n");
+}
+
 static int n_cells_of(const struct ap_comparison *c, const char *judge)
 {
     int n = 0;
@@ -120,8 +139,10 @@ void ap_comparison_sentences_of(struct ap_page *page, const struct ap_comparison
                    n == 1 ? "" : "s");
     say_few_runs(page, c);
     for (int i = 0; i < c->n_average; i++)
-        if (!c->averages[i].data && strcmp(c->averages[i].judge, judge) == 0)
+        if (!c->averages[i].data && strcmp(c->averages[i].judge, judge) == 0) {
             say_average(page, c, &c->averages[i]);
+            say_other_arms(page, &c->averages[i]);
+        }
     for (int i = 0; i < c->n_average; i++)
         if (c->averages[i].data && strcmp(c->averages[i].judge, judge) == 0 &&
             c->averages[i].n_cell < n) /* of one data set both would say the same */

@@ -88,6 +88,7 @@ copy other
 label other '{data: "HelpSteer & <b>_%", prompter: P2}'
 try "$alignpro" report --compare "$tmp/one" "$tmp/two" "$tmp/other" --out "$tmp/c"; exits 0 "two cells"
 file_has out "On average over 2 cells" "two cells"
+file_has out "The same of the other arms: RLHF " "two cells"
 file_has c/compare.tex 'HelpSteer \& \textless{}b\textgreater{}\_\% & P2 -- m' "two cells"
 file_has c/report.html 'HelpSteer &amp; &lt;b&gt;_%' "two cells"
 copy paper
