@@ -84,7 +84,9 @@ static bool is_file(const struct ap_inspected *p)
 
 static bool is_database(const struct ap_inspected *p)
 {
-    return !memcmp(p->magic, "SQLite f", sizeof(p->magic));
+    static const char begins[] = "SQLite format 3"; /* its NUL too */
+    _Static_assert(sizeof(begins) <= sizeof(p->magic), "magic");
+    return memcmp(p->magic, begins, sizeof(begins)) == 0;
 }
 
 static ap_status refuse_database(const struct ap_inspected *p,

@@ -148,10 +148,14 @@ static ap_status check_judge_order(const struct ap_recipe *recipe, struct ap_err
         i++;
     if (i == s->eval.n_judges && (n > 0 || i == 0))
         return AP_OK;
-    ap_fail(err, AP_INVALID,
-            "eval.judges has %s, which compares, before any that scores, or one that scores behind "
-            "it; expected those that score first",
-            s->eval.judges[n]);
+    if (i == s->eval.n_judges)
+        ap_fail(err, AP_INVALID,
+                "eval.judges has none that scores; put one before %s, which compares: reward, say",
+                s->eval.judges[n]);
+    else
+        ap_fail(err, AP_INVALID,
+                "eval.judges has %s, which scores, behind %s, which compares; put it before",
+                s->eval.judges[i], s->eval.judges[n]);
     return ap_recipe_refuse(recipe, "eval.judges", err);
 }
 

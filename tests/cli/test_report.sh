@@ -35,6 +35,7 @@ try "$alignpro" report "$tmp/one"; refused 1 "has no evaluation yet; \`alignpro 
 try "$alignpro" report --compare "$tmp/one" --out "$tmp/never"; refused 1 "has no evaluation yet" "comparing a run without eval"
 absent never "comparing a run without eval"
 try "$alignpro" run "$tmp/recipe.yaml"; exits 0 "run"
+try "$alignpro" inspect "$tmp/one/run.db"; refused 1 "is an SQLite database" "inspect run.db"
 file_has one/report.html "oneDNN " "a run's page names its libraries"
 copy() { # NAME 's/of/recipe.yaml/'…
     cp -r "$tmp/one" "$tmp/$1"
