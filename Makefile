@@ -4,7 +4,7 @@
 #   make demo       the whole method on the bundled world, ends in alignpro-demo/run/report.html
 #   make test       the quick tests
 #   make test-full  and the sanitizers, more shapes, fuzz smoke
-#   make experiment  three worlds, two prompters, two targets, three seeds: an hour; resumes where it was stopped
+#   make experiment  three worlds, two prompters, two targets, three seeds: an hour and a half; resumes where it was stopped
 #   make bench      the benchmarks
 #   make install    PREFIX (default /usr/local), DESTDIR
 #   make deb        Debian packages, in build-deb/deb

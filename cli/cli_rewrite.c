@@ -22,7 +22,8 @@ static int help(void)
     puts("usage: alignpro rewrite --run DIR [--temperature T] [--seed S] [--set "
          "guard.KEY=VALUE]...\n"
          "                        [--fallback x|error] [TEXT]\n"
-         "One prompt in, its rewrite out: {\"prompt\"} lines in, {\"rewrite\", \"ended\", "
+         "One prompt in, its rewrite out; without TEXT, or with -, {\"prompt\"} lines in, "
+         "{\"rewrite\", \"ended\", "
          "\"fell_back\"} lines out.\n"
          "  --run DIR         a run directory of `alignpro run` or `alignpro demo`\n"
          "  --temperature T   of the prompter (default: 0, the likeliest rewrite)\n"
@@ -173,5 +174,6 @@ int cli_rewrite(int argc, char **argv)
     if (argc - optind > 1)
         return cli_usage_error("rewrite", "%d texts, expected one; put it in quotes",
                                argc - optind);
-    return run(&c, dir, (int)threads, optind < argc ? argv[optind] : NULL);
+    bool lines = optind == argc || strcmp(argv[optind], "-") == 0;
+    return run(&c, dir, (int)threads, lines ? NULL : argv[optind]);
 }

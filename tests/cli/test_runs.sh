@@ -159,6 +159,8 @@ exits 1 "rewrite of lines"
 note $? "rewrite of two good and two bad lines"
 out_has '"fell_back"' "rewrite of lines"
 long=$(head -c 2000 /dev/zero | tr '\0' q)
+echo '{"prompt": "a fox"}' >"$tmp/in"
+try "$alignpro" rewrite --run "$tmp/run" -; exits 0 "rewrite -"; file_has out '{"rewrite": ' "rewrite of standard input"
 try "$alignpro" rewrite --run "$tmp/run" "$long"; refused 1 "over the limit of" "rewrite of a long prompt"
 for blank in "" "   " "$(printf '\t\n \302\240')"; do
     try "$alignpro" rewrite --run "$tmp/run" "$blank"; refused 1 "the prompt is" "rewrite of a blank prompt"
