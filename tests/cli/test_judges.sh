@@ -110,6 +110,8 @@ exits 0 "random weights judge what is there"
 err_has "align     is there already" "a judge's model is no part of what was trained"
 out_has "no win rate, because" "random weights"
 model "model: e, max_new_tokens: 40" "$random"
+try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=fresh --dry-run
+err_has "j: the longest question leaves no room for a reply of 40 tokens in e's context of 128" "told before anything is trained"
 try "$alignpro" run "$tmp/recipe.yaml"
 exits 0 "questions that do not fit"
 err_has "leave no room for a reply of 40 tokens" "too long"
@@ -142,8 +144,9 @@ out_has "0% contradicted, 0% without verdict" "a model's ties"
 model "model: e, question: '{a}+{b} who?', max_new_tokens: 20" "$random" "$learns, path: firsts.jsonl}"
 try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=firsts
 out_has "contradicts itself on" "a model that says A"
-try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=firsts --dry-run
+try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=fresh --dry-run
 exits 0 "the plan has a judge's model"
+! grep -q "leaves no room" "$tmp/err"; note $? "a question that fits is said not to"
 # the caches that a judge needs are planned for every answer that its question holds
 sed 's/: 128,/: 4096,/; s/"num_hidden_layers": 2/"num_hidden_layers": 4/; s/"head_dim": 8/"head_dim": 64/' \
     "$tmp/model.json" >"$tmp/wide.json"
