@@ -395,7 +395,9 @@ static ap_status measure_judge(struct ap_run *run, const struct ap_judge_setting
     int64_t answers = (int64_t)count_answers(v.meta) * s->target.max_new_tokens;
     if (status == AP_OK)
         status = measure_within(run, &v, context, out, err);
-    if (status == AP_OK && !run->data_missing && out->longest >= context - j->max_new_tokens)
+    /* 1: none of them fits; what is skipped is not measured */
+    if (status == AP_OK && !run->data_missing &&
+        (out->longest <= 1 || out->longest >= context - j->max_new_tokens))
         ap_sink_warn(run->sink, "judges",
                      "%s: the longest question leaves no room for a reply of %d tokens in %s's "
                      "context of %d, and pairs that do not fit have no verdict; shorten "
