@@ -35,6 +35,11 @@ static struct place place_of(const char *stage)
     return p;
 }
 
+static void normaliser_stage(const struct ap_reward_settings *r, char out[48])
+{
+    snprintf(out, 48, "normaliser%s%s", r->name ? "-" : "", r->name ? r->name : "");
+}
+
 static ap_status no_memory(const char *stage, struct ap_error *err)
 {
     return ap_fail(err, AP_MEMORY, "%s: no memory for its record; free some", stage);
@@ -241,15 +246,19 @@ static ap_status check_one(struct ap_run *run, const char *stage, void *unused,
                            struct ap_error *err)
 {
     struct change c = {0};
-    const char *dir = run->dir.path;
+    const struct place p = place_of(stage);
+    const char *dir = run->dir.path, *file = strcmp(p.stage, stage) == 0 ? "" : p.result;
+    const char *slash = file[0] ? "/" : "";
     json_t *record = read_record(dir, stage);
     ap_status status = AP_OK;
     (void)unused;
     if (find_change(record, json_object_get(run->inputs, stage), &c))
-        status = ap_fail(err, AP_INVALID,
-                         "%s: %s/%s was made %s %s, which %s; %s, remove %s/%s and what was made "
-                         "after it, or take another run.dir",
-                         stage, dir, stage, c.made, c.path, c.now, c.remedy, dir, stage);
+        status =
+            ap_fail(err, AP_INVALID,
+                    "%s: %s/%s%s%s was made %s %s, which %s; %s, remove %s/%s%s%s and what was "
+                    "made after it, or take another run.dir",
+                    p.stage, dir, p.stage, slash, file, c.made, c.path, c.now, c.remedy, dir,
+                    p.stage, slash, file);
     json_decref(record);
     return status;
 }
@@ -257,10 +266,17 @@ static ap_status check_one(struct ap_run *run, const char *stage, void *unused,
 ap_status ap_share_check(struct ap_run *run, struct ap_error *err)
 {
     const char *stage;
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
     ap_status status = AP_OK;
     for (size_t i = 0; status == AP_OK && (stage = ap_run_stage_at(run, i)) != NULL; i++)
         if (ap_share_knows(stage))
             status = each(run, stage, check_one, NULL, err);
+    for (int i = 0; status == AP_OK && i < n; i++) {
+        char name[48];
+        normaliser_stage(&r[i], name);
+        status = r[i].normalise ? check_one(run, name, NULL, err) : AP_OK;
+    }
     return status;
 }
 
@@ -275,11 +291,6 @@ static ap_status add_inputs(struct ap_run *run, const char *stage, void *unused,
     if (status == AP_OK && json_object_set_new(run->inputs, stage, inputs) != 0)
         status = no_memory(stage, err);
     return status;
-}
-
-static void normaliser_stage(const struct ap_reward_settings *r, char out[48])
-{
-    snprintf(out, 48, "normaliser%s%s", r->name ? "-" : "", r->name ? r->name : "");
 }
 
 const char *ap_share_missing(const char *folder)

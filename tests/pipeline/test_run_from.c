@@ -239,6 +239,31 @@ static void test_data_that_change_while_they_are_trained_on_are_refused(void **s
                   "align: ", "/pairs.jsonl, which holds something else now");
 }
 
+/* A normaliser is fixed on prompts of align, before align is asked for. */
+static void test_a_normaliser_of_other_prompts_is_refused(void **state)
+{
+    const char *folder = *state;
+    struct program p = {0};
+    struct tiny_recipe r = tiny_recipe_default;
+    r.reward = "command: [sh, score.sh], normalise: true";
+    r.arms = "bare";
+    r.more = "";
+    put_score_command(folder);
+    put_recipe(folder, "recipe.yaml", &r);
+    put_text(folder, "more.jsonl",
+             "{\"prompt\": \"an otter\"}\n{\"prompt\": \"a fox\"}\n"
+             "{\"prompt\": \"a wolf\"}\n");
+    program_must(&p, folder, "eval", in_folder(folder, "recipe.yaml"), "--set",
+                 "align.path=more.jsonl");
+    check_holds(p.text, "bare answers have mean 0");
+    assert_int_equal(access(in_folder(folder, "run/align/DONE"), F_OK), -1);
+    add_text(folder, "more.jsonl", "{\"prompt\": \"a bear\"}\n");
+    int code = program_run(&p, folder, "align", in_folder(folder, "recipe.yaml"), "--set",
+                           "align.path=more.jsonl");
+    check_refused(&p, code, 1, "/run/reward/normaliser.json was made from ",
+                  "/more.jsonl, which holds something else now");
+}
+
 /* A command may be mended meanwhile, but what was made with both is no other run's. */
 static void test_a_command_that_changes_in_the_middle_is_remembered(void **state)
 {
@@ -338,6 +363,7 @@ int main(void)
         WITH_FOLDER(test_what_reaches_a_stage_makes_it_be_trained),
         WITH_FOLDER(test_data_that_change_in_the_middle_are_refused),
         WITH_FOLDER(test_data_that_change_while_they_are_trained_on_are_refused),
+        WITH_FOLDER(test_a_normaliser_of_other_prompts_is_refused),
         WITH_FOLDER(test_a_command_that_changes_in_the_middle_is_remembered),
         WITH_FOLDER(test_a_list_of_prompters_is_trained),
         WITH_FOLDER(test_run_from_must_be_another_run),
