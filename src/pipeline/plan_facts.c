@@ -413,7 +413,7 @@ static ap_status measure_judges(struct ap_run *run, const char *wanted, struct a
     const struct ap_settings *s = run->s;
     ap_status status = AP_OK;
     for (int i = 0; i < s->n_judges && ap_run_includes(run, wanted, "eval"); i++)
-        if (status == AP_OK && ap_run_asks_model(s, i))
+        if (status == AP_OK && ap_run_asks_judge(s, i) && s->judges[i].model[0])
             status = measure_judge(run, &s->judges[i], &out->judges[i], err);
     return status;
 }

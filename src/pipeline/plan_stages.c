@@ -325,7 +325,7 @@ static ap_status plan_judges(struct ap_planning *p, struct ap_error *err)
     ap_status status = AP_OK;
     sum_up(&most);
     for (int i = 0; status == AP_OK && i < s->n_judges; i++) {
-        if (!ap_run_asks_model(s, i))
+        if (!ap_run_asks_judge(s, i) || !s->judges[i].model[0])
             continue;
         *p->now = empty;
         p->counted = 0;

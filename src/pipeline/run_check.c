@@ -127,6 +127,8 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
     }
     for (int i = 0; i < s->n_judges; i++) {
         char key[64];
+        if (!ap_run_asks_judge(s, i))
+            continue;
         snprintf(key, sizeof(key), "judges.%s", s->judges[i].name);
         if (s->judges[i].model[0])
             AP_TRY(

@@ -318,7 +318,7 @@ ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts, st
 bool ap_run_judges_done(const struct ap_run *run);
 /* Of a model that judges: questions at once, and the most positions of one with its reply; those of
  * the texts that are trained on say nothing of it. */
-bool ap_run_asks_model(const struct ap_settings *s, int i); /* judges[i] is one that is asked */
+bool ap_run_asks_judge(const struct ap_settings *s, int i); /* eval.judges names judges[i] */
 int ap_run_judge_slots(const struct ap_settings *s);
 int ap_run_judge_context(const struct ap_run *run, int most);
 /* What its eval found, which must be done. */

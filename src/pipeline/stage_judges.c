@@ -18,12 +18,12 @@ enum {
     STEP_MODEL = 8, /* of a model, which may take long: a kill loses what is in flight */
 };
 
-bool ap_run_asks_model(const struct ap_settings *s, int i)
+bool ap_run_asks_judge(const struct ap_settings *s, int i)
 {
     bool asked = false;
     for (int k = 0; k < s->eval.n_judges; k++)
         asked = asked || strcmp(s->eval.judges[k], s->judges[i].name) == 0;
-    return asked && s->judges[i].model[0];
+    return asked;
 }
 
 int ap_run_judge_slots(const struct ap_settings *s)

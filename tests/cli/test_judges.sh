@@ -158,6 +158,11 @@ caches() { # QUESTION: MiB
 once=$(caches '{a}{b}') often=$(caches '{a}{a}{a}{a}{b}{b}{b}{b}')
 [ "$once" -gt 0 ] && [ "$often" -gt $((2 * once)) ]
 note $? "a question with eight answers has $often MiB of caches in the plan, one with two $once"
+model "model: e" "config: gone.json, init: random, tokenizer: $source/examples/demo"
+try "$alignpro" run "$tmp/recipe.yaml" --set eval.judges=reward
+exits 0 "a judge that is not asked need not be there"
+try "$alignpro" run "$tmp/recipe.yaml"
+refused 1 "models.e: " "one that is asked must"
 model "model: nobody" "$random"
 try "$alignpro" run "$tmp/recipe.yaml"
 refused 1 "judges.j.model: " "no such model"
