@@ -248,9 +248,9 @@ static struct ap_plan_facts facts_at(const struct changing *c, int context)
     shorten(&f.eval_target, context - c->run->s->target.max_new_tokens);
     shorten(&f.eval_prompter, context - c->run->s->prompter.max_new_tokens);
     shorten(&f.bound_target, context - c->run->s->target.max_new_tokens);
+    shorten(&f.bound_prompter, context - c->run->s->prompter.max_new_tokens);
     for (int i = 0; i < c->run->s->n_judges; i++)
         shorten(&f.judges[i], context - c->run->s->judges[i].max_new_tokens);
-    shorten(&f.bound_prompter, context - c->run->s->prompter.max_new_tokens);
     return f;
 }
 

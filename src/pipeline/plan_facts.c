@@ -376,34 +376,33 @@ static int count_answers(const char *question)
     return n;
 }
 
-/* A question with both answers in it, each as long as the target's can be: what the judge's own
- * tokenizer makes of them is not known before they are there. */
+/* How long a question gets is measured without a limit, so that one that does not fit is seen; how
+ * long its answers do is not known before they are there: as the target's can be. */
 static ap_status measure_judge(struct ap_run *run, const struct ap_judge_settings *j,
                                struct ap_plan_texts *out, struct ap_error *err)
 {
+    enum { UNLIMITED = 1 << 20 }; /* tokens */
     const struct ap_settings *s = run->s;
     const struct view v = {.path = s->eval.path,
                            .split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST,
                            .kind = PROMPTS,
                            .model = j->model,
                            .meta = j->question[0] ? j->question : ap_judge_question,
-                           .room = j->max_new_tokens,
                            .limit = s->eval.prompts};
-    int positions;
-    ap_status status = model_positions(run, j->model, &positions, err);
-    const int context = ap_run_judge_context(run, positions);
-    int64_t answers = (int64_t)count_answers(v.meta) * s->target.max_new_tokens;
-    if (status == AP_OK)
-        status = measure_within(run, &v, context, out, err);
-    /* 1: none of them fits; what is skipped is not measured */
-    if (status == AP_OK && !run->data_missing &&
-        (out->longest <= 1 || out->longest >= context - j->max_new_tokens))
+    int positions, context;
+    ap_status status;
+    AP_TRY(model_positions(run, j->model, &positions, err));
+    AP_TRY(measure_within(run, &v, UNLIMITED, out, err));
+    context = ap_run_judge_context(run, positions);
+    if (out->longest < UNLIMITED && out->longest > context - j->max_new_tokens)
         ap_sink_warn(run->sink, "judges",
-                     "%s: the longest question leaves no room for a reply of %d tokens in %s's "
-                     "context of %d, and pairs that do not fit have no verdict; shorten "
-                     "judges.%s.question or max_new_tokens, or take another model",
-                     j->name, j->max_new_tokens, j->model, context, j->name);
-    out->longest += answers < context ? (int)answers : context;
+                     "%s: a question takes up to %d tokens without its answers, which leaves no "
+                     "room for a reply of %d in %s's context of %d: pairs that do not fit have no "
+                     "verdict; shorten judges.%s.question or max_new_tokens, or take another model",
+                     j->name, out->longest, j->max_new_tokens, j->model, context, j->name);
+    int64_t longest = out->longest + (int64_t)count_answers(v.meta) * s->target.max_new_tokens;
+    out->longest = longest < context ? (int)longest : context;
+out:
     return status;
 }
 

@@ -111,7 +111,7 @@ err_has "align     is there already" "a judge's model is no part of what was tra
 out_has "no win rate, because" "random weights"
 model "model: e, max_new_tokens: 40" "$random"
 try "$alignpro" run "$tmp/recipe.yaml" --set run.dir=fresh --dry-run
-err_has "j: the longest question leaves no room for a reply of 40 tokens in e's context of 128" "told before anything is trained"
+err_has "which leaves no room for a reply of 40 in e's context of 128" "told before anything is trained"
 try "$alignpro" run "$tmp/recipe.yaml"
 exits 0 "questions that do not fit"
 err_has "leave no room for a reply of 40 tokens" "too long"
