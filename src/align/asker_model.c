@@ -16,7 +16,7 @@ struct asker {
     const struct ap_sink *sink;
     struct ap_lm roomy;       /* lm with the context that replier was made for */
     struct ap_target replier; /* nothing before the first question */
-    int64_t n_too_long;
+    bool warned;
 };
 
 int ap_asker_model_positions(const struct ap_asker_model_options *options, int context, int n)
@@ -56,12 +56,12 @@ static ap_status make_room(struct asker *a, int longest, struct ap_error *err)
 
 static void warn(struct asker *a, int n_too_long, int n)
 {
-    if (n_too_long > 0 && a->n_too_long == 0)
+    if (n_too_long > 0 && !a->warned)
         ap_sink_warn(a->sink, "judge",
                      "%d of %d questions leave no room for a reply of %d tokens in %s's context of "
                      "%d: they have no verdict, and later ones like them neither",
                      n_too_long, n, a->options.max_new_tokens, a->lm->name, a->lm->context);
-    a->n_too_long += n_too_long;
+    a->warned = a->warned || n_too_long > 0;
 }
 
 /* Which questions fit, as requests; the others have their replies. at: of each request its place.

@@ -105,22 +105,24 @@ bool ap_run_stage_uses(const struct ap_run *run, const char *stage, const char *
     return is_prompter(run, model, 0, last) || target || reward;
 }
 
+static void release_model(struct ap_run *run, int i)
+{
+    ap_lm_free(run->lms[i]);
+    run->lms[i] = NULL;
+}
+
 void ap_run_release_models(struct ap_run *run, const char *stage)
 {
     for (int i = 0; i < run->s->n_models; i++)
-        if (!ap_run_stage_uses(run, stage, run->s->models[i].name)) {
-            ap_lm_free(run->lms[i]);
-            run->lms[i] = NULL;
-        }
+        if (!ap_run_stage_uses(run, stage, run->s->models[i].name))
+            release_model(run, i);
 }
 
 void ap_run_keep_model(struct ap_run *run, const char *model)
 {
     for (int i = 0; i < run->s->n_models; i++)
-        if (strcmp(run->s->models[i].name, model) != 0) {
-            ap_lm_free(run->lms[i]);
-            run->lms[i] = NULL;
-        }
+        if (strcmp(run->s->models[i].name, model) != 0)
+            release_model(run, i);
 }
 
 int ap_run_context(const struct ap_run *run, int most)
