@@ -179,9 +179,11 @@ bool ap_run_includes(const struct ap_run *run, const char *wanted, const char *s
  * every stage is sized by the same texts. */
 static ap_status read_data(struct ap_run *run, struct ap_error *err)
 {
-    for (int i = 0; i < ap_n_run_paths; i++) {
+    struct ap_run_path paths[AP_RUN_PATHS];
+    ap_run_paths(run->s, paths);
+    for (int i = 0; i < AP_RUN_PATHS; i++) {
         const struct ap_dataset *unused;
-        const char *key = ap_run_paths[i].key, *path = ap_run_path(run, i);
+        const char *key = paths[i].key, *path = paths[i].path;
         ap_status status = path[0] ? ap_run_dataset(run, path, &unused, err) : AP_OK;
         if (status == AP_NOT_FOUND && run->plan_only) {
             ap_sink_warn(run->sink, "memory",

@@ -44,31 +44,26 @@ static ap_status read_dataset(struct ap_run *run, const char *path, bool is_main
     return status;
 }
 
-#define PATH(key_, member)                                                                         \
-    {                                                                                              \
-        .key = (key_), .offset = offsetof(struct ap_settings, member)                              \
-    }
-const struct ap_run_path ap_run_paths[] = {
-    PATH("data.path", data.path),   PATH("pretrain.path", pretrain.path),
-    PATH("sft.path", sft.path),     PATH("reward_train.path", reward_train.path),
-    PATH("align.path", align.path), PATH("align.valid_path", align.valid_path),
-    PATH("rlhf.path", rlhf.path),   PATH("rlhf.valid_path", rlhf.valid_path),
-    PATH("dpo.path", dpo.path),     PATH("ift.path", ift.path),
-    PATH("eval.path", eval.path),
-};
-#undef PATH
-const int ap_n_run_paths = (int)AP_LEN(ap_run_paths);
-
-/* A section that the recipe has not, or that takes no file, names none. */
-const char *ap_run_path(const struct ap_run *run, int i)
+/* A section that the recipe has not, or that takes no file, reads none. */
+void ap_run_paths(const struct ap_settings *s, struct ap_run_path out[AP_RUN_PATHS])
 {
-    const struct ap_settings *s = run->s;
-    const char *key = ap_run_paths[i].key;
-    bool unused = (strcmp(key, "pretrain.path") == 0 && !s->pretrain.model[0]) ||
-                  (strcmp(key, "sft.path") == 0 && strcmp(s->sft.source, "file") != 0) ||
-                  (strcmp(key, "dpo.path") == 0 && !s->has_dpo) ||
-                  (strcmp(key, "ift.path") == 0 && !s->has_ift);
-    return unused ? "" : *(char *const *)((const char *)s + ap_run_paths[i].offset);
+    const char *sft = strcmp(s->sft.source, "file") == 0 ? s->sft.path : "";
+    const char *pretrain = s->pretrain.model[0] ? s->pretrain.path : "";
+    const char *dpo = s->has_dpo ? s->dpo.path : "", *ift = s->has_ift ? s->ift.path : "";
+    const struct ap_run_path paths[AP_RUN_PATHS] = {
+        {"data.path", s->data.path},
+        {"pretrain.path", pretrain},
+        {"sft.path", sft},
+        {"reward_train.path", s->reward_train.path},
+        {"align.path", s->align.path},
+        {"align.valid_path", s->align.valid_path},
+        {"rlhf.path", s->rlhf.path},
+        {"rlhf.valid_path", s->rlhf.valid_path},
+        {"dpo.path", dpo},
+        {"ift.path", ift},
+        {"eval.path", s->eval.path},
+    };
+    memcpy(out, paths, sizeof(paths));
 }
 
 ap_status ap_run_dataset(struct ap_run *run, const char *path, const struct ap_dataset **out,

@@ -1,6 +1,6 @@
 /* What a run was made of and what it made, by SHA-256: data files, and the weights that its stages
  * left. Entry point: ap_run_hashes. */
-#include "pipeline/run_inner.h"
+#include "pipeline/stage_share.h"
 
 #include "base/memory.h"
 #include "base/sha256.h"
@@ -13,11 +13,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A report is made anew after every stage: what takes longer to read than a second is named only.
- */
+/* A report is made anew after every stage: what takes some seconds to read is named only. */
 #define FILE_MAX ((size_t)256 << 20)
 
 struct list {
+    const struct ap_run *run;
     struct ap_report_hash *items; /* owned, with their texts */
     int n;
     struct ap_error *err;
@@ -38,7 +38,7 @@ static bool hash_open_file(int fd, unsigned char digest[32])
 
 bool ap_run_hash_file(const char *path, char *out)
 {
-    bool read = false;
+    bool known = false;
     struct stat info;
     unsigned char digest[32];
     int fd = -1;
@@ -48,13 +48,25 @@ bool ap_run_hash_file(const char *path, char *out)
         snprintf(out, AP_REPORT_HASH_MAX, "not read: over %zu MiB", FILE_MAX >> 20);
     else if (ap_file_open(&fd, path, NULL) != AP_OK || !hash_open_file(fd, digest))
         snprintf(out, AP_REPORT_HASH_MAX, "cannot be read");
-    else {
+    else
+        known = true;
+    if (known)
         ap_sha256_hex(digest, out);
-        read = true;
-    }
     if (fd >= 0)
         close(fd);
-    return read;
+    return known;
+}
+
+/* A page is written after every stage: what was read when the run was opened is not read again. */
+static void hash_once(const struct ap_run *run, const char *path, char out[AP_REPORT_HASH_MAX])
+{
+    json_t *mark = ap_share_mark(run, path);
+    const char *known = json_string_value(json_object_get(mark, "sha256"));
+    if (known)
+        snprintf(out, AP_REPORT_HASH_MAX, "%s", known);
+    else
+        ap_run_hash_file(path, out);
+    json_decref(mark);
 }
 
 /* shown: the path as the page has it. */
@@ -73,7 +85,7 @@ static ap_status add(struct list *l, const char *what, const char *path, const c
     if (!h->path)
         return ap_fail(l->err, AP_MEMORY, "report.html: out of memory for hashes");
     snprintf(h->what, sizeof(h->what), "%s", what);
-    ap_run_hash_file(path, h->hash);
+    hash_once(l->run, path, h->hash);
     l->n++;
     return AP_OK;
 }
@@ -117,15 +129,15 @@ static ap_status add_weights(struct list *l, const struct ap_run_dir *dir, const
 ap_status ap_run_hashes(const struct ap_run *run, struct ap_report_hash **out, int *n,
                         struct ap_error *err)
 {
-    struct list l = {.err = err};
+    struct list l = {.run = run, .err = err};
+    struct ap_run_path paths[AP_RUN_PATHS];
     struct dirent **stages = NULL;
     ap_status status = AP_OK;
     int n_stage = scandir(run->dir.path, &stages, is_visible, alphasort);
-    for (int i = 0; i < ap_n_run_paths && status == AP_OK; i++) {
-        const char *path = ap_run_path(run, i);
-        if (path[0])
-            status = add(&l, "data", path, path);
-    }
+    ap_run_paths(run->s, paths);
+    for (int i = 0; i < AP_RUN_PATHS && status == AP_OK; i++)
+        if (paths[i].path[0])
+            status = add(&l, "data", paths[i].path, paths[i].path);
     for (int i = 0; i < n_stage && status == AP_OK; i++)
         status = add_weights(&l, &run->dir, stages[i]->d_name);
     free_entries(stages, n_stage < 0 ? 0 : n_stage);

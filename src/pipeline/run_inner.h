@@ -223,15 +223,12 @@ ap_status ap_run_pass_rewriter(struct ap_run *run, int pass, const struct ap_lm 
 
 /* ---- run_data.c ---- */
 
-/* Every key of a data file, and where its path lies in the settings. */
+/* Every key of a data file, and its path; "" where the run reads none. Borrows from s. */
+#define AP_RUN_PATHS 11
 struct ap_run_path {
-    const char *key; /* "align.valid_path" */
-    size_t offset;
+    const char *key, *path;
 };
-extern const struct ap_run_path ap_run_paths[];
-extern const int ap_n_run_paths;
-/* The i-th one's path; "" where the run reads none. */
-const char *ap_run_path(const struct ap_run *run, int i);
+void ap_run_paths(const struct ap_settings *s, struct ap_run_path out[AP_RUN_PATHS]);
 
 /* Read once, kept with the run. path "": data.path. */
 ap_status ap_run_dataset(struct ap_run *run, const char *path, const struct ap_dataset **out,
@@ -316,9 +313,9 @@ bool ap_run_eval_done(const struct ap_run *run);
 /* stage_judges.c: the judges of eval.judges that compare, when the answers are there. */
 ap_status ap_run_judges(struct ap_run *run, const struct ap_prompts *prompts, struct ap_error *err);
 bool ap_run_judges_done(const struct ap_run *run);
+bool ap_run_asks_judge(const struct ap_settings *s, int i); /* eval.judges names judges[i] */
 /* Of a model that judges: questions at once, and the most positions of one with its reply; those of
  * the texts that are trained on say nothing of it. */
-bool ap_run_asks_judge(const struct ap_settings *s, int i); /* eval.judges names judges[i] */
 int ap_run_judge_slots(const struct ap_settings *s);
 int ap_run_judge_context(const struct ap_run *run, int most);
 /* What its eval found, which must be done. */

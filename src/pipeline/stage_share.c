@@ -260,10 +260,12 @@ static ap_status gather_rewards(struct gather *g, struct ap_error *err)
 
 static const char *path_of(const struct gather *g, const char *key)
 {
+    struct ap_run_path paths[AP_RUN_PATHS];
     int i = 0;
-    while (strcmp(ap_run_paths[i].key, key) != 0) /* the table names none that is not there */
+    ap_run_paths(g->run->s, paths);
+    while (strcmp(paths[i].key, key) != 0) /* the table names none that is not there */
         i++;
-    return ap_run_path(g->run, i);
+    return paths[i].path;
 }
 
 /* An empty path: data.path, which is read by all of data.*. */
