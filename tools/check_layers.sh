@@ -14,7 +14,7 @@ done
 # shellcheck disable=SC2086
 find $dirs -type f \( -name '*.[ch]' -o -name '*.cu' -o -name '*.cuh' -o -name '*.inc' \) | sort | awk '
 BEGIN {
-    n = split("base;tensor;text store world;model;gen train;align;eval serve;pipeline", line, ";")
+    n = split("base;tensor;text store world net;model;gen train;align;eval serve;pipeline", line, ";")
     for (i = 1; i <= n; i++) {
         m = split(line[i], layers, " ")
         for (j = 1; j <= m; j++)

@@ -1,0 +1,102 @@
+/* An HTTP client for model servers: many requests at once over several endpoints, paced, asked
+ * again where that can help. It knows HTTP and nothing of bodies: what a reply is worth, and what
+ * must be written down before a request is sent, its caller says through struct ap_client_events.
+ *
+ *     call ─► waits for a slot, the pace, the budget ─► sending ─► the wire ─┬► arrived ─► taken
+ *               ▲                                                          ├► rejected ─► taken
+ *               └── backoff, Retry-After ◄── missed (refused | lost) ◄─────┘        or the end
+ */
+#ifndef AP_NET_CLIENT_H
+#define AP_NET_CLIENT_H
+
+#include "base/progress.h"
+#include "net/secret.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define AP_CLIENT_REPLY_MAX ((size_t)64 << 20) /* bytes of a reply; more of it is lost */
+
+struct ap_client_options {
+    const char *who;   /* "target", "reward.help": for messages */
+    char *const *urls; /* n_url ≥ 1 base addresses, "https://host/v1"; borrowed */
+    int n_url;
+    const struct ap_secret *key; /* sent as a bearer token; borrowed; NULL or empty: none */
+    int concurrency;             /* requests in flight, over all endpoints; ≥ 1 */
+    double rpm, tpm;            /* requests and reserved tokens a minute; 0: as many as there are */
+    double timeout;             /* seconds of one attempt */
+    int retries;                /* attempts after the first */
+    const struct ap_sink *sink; /* warnings; its stop flag ends a call; borrowed */
+};
+
+/* One request, a POST of JSON. Borrowed until ap_client_send returns. */
+struct ap_client_call {
+    const char *path; /* behind the address: "/chat/completions" */
+    const char *body;
+    size_t n_body;
+    const char *idempotency_key; /* a header of that name; NULL: none */
+    const char *header;          /* one further header line; NULL: none */
+    int64_t tokens;              /* at most so many are bought by it; for tpm */
+};
+
+struct ap_client_reply {
+    int http_status;
+    const char *body; /* NUL-terminated; the key is hidden in it */
+    size_t n_body;
+    double seconds; /* of the attempt */
+};
+
+typedef enum ap_client_miss {
+    AP_MISS_REFUSED, /* the server said that it did not answer: nothing was bought */
+    AP_MISS_LOST,    /* sent, and what came back is no answer: it may have been bought */
+    AP_MISS_UNSENT,  /* no connection: nothing was sent */
+} ap_client_miss;
+
+/* Called from ap_client_send only; indices are those of its calls. A status that is not AP_OK ends
+ * the sending with it, once what is in flight has arrived. */
+struct ap_client_events {
+    void *context;
+    /* These n calls are about to be sent, each once. May lower *n: the rest then wait until one
+     * that is in flight is over (a budget that what is in flight might use up); 0 with nothing in
+     * flight must be an error. NULL: go on. */
+    ap_status (*sending)(void *context, const int *calls, int *n, struct ap_error *err);
+    /* A 2xx reply that arrived whole. *again: what it holds is no answer, so that it is lost;
+     * `missed` is called then too. */
+    ap_status (*arrived)(void *context, int call, const struct ap_client_reply *reply, bool *again,
+                         struct ap_error *err);
+    /* An attempt ended without an answer. NULL: nobody counts. */
+    ap_status (*missed)(void *context, int call, ap_client_miss miss, struct ap_error *err);
+    /* A 4xx that asking again will not heal: *taken, or the sending ends with the server's words.
+     * NULL: never taken. */
+    ap_status (*rejected)(void *context, int call, const struct ap_client_reply *reply, bool *taken,
+                          struct ap_error *err);
+    /* Everything that came in together was handed over: write it down. NULL: nothing. */
+    ap_status (*settle)(void *context, struct ap_error *err);
+};
+
+struct ap_client_counts { /* since open */
+    int64_t n_sent, n_arrived, n_refused, n_lost, n_unsent;
+    int64_t n_dropped, n_readmitted; /* endpoints */
+};
+
+struct ap_client;
+ap_status ap_client_open(struct ap_client **out, const struct ap_client_options *options,
+                         struct ap_error *err);
+void ap_client_close(struct ap_client *c); /* NULL is fine */
+
+/* Sends n calls and returns when all are over. 408, 409, 425, 429 and 5xx, connections that fail or
+ * are reset, attempts over the timeout, replies that are cut, too long or no answer are asked
+ * again, elsewhere where there is another endpoint: full jitter on 0.5 s · 2^k, at most 60 s, or as
+ * Retry-After says. AP_IO when one call has used up its attempts, AP_INVALID when the server
+ * rejects it, AP_INTERRUPTED when the sink asks to stop; what is in flight is waited for first in
+ * the first two cases and given up in the third. Redirects are not followed. The connections are
+ * kept. Not thread-safe. */
+ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls, int n,
+                         const struct ap_client_events *events, struct ap_error *err);
+void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out);
+
+/* Whether text is an http:// or https:// address that can be a base; says why not. */
+ap_status ap_client_check_url(const char *url, struct ap_error *err);
+
+#endif

@@ -1,0 +1,83 @@
+/* What the server asks of models: rewrites of the run's prompter, answers of a local target,
+ * scores. The server (http.h and what stands behind it) knows only this; pipeline/serve_engine.c
+ * is the engine of a run, tests bring their own. */
+#ifndef AP_SERVE_ENGINE_H
+#define AP_SERVE_ENGINE_H
+
+#include "alignpro/text.h"
+
+#include "base/random.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef enum ap_work_kind {
+    AP_WORK_REWRITE, /* the last message, by the prompter */
+    AP_WORK_ANSWER,  /* to the messages, by the local target */
+    AP_WORK_SCORE,   /* of `answer` to the messages, by the run's reward */
+} ap_work_kind;
+
+typedef enum ap_work_end {
+    AP_WORK_DONE,
+    AP_WORK_LATE,    /* its deadline passed, begun or not */
+    AP_WORK_FAILED,  /* `why` says how; also a prompt that does not fit the context */
+    AP_WORK_DROPPED, /* cancelled, or the engine closes */
+} ap_work_end;
+
+#define AP_WORK_WHY_MAX 256
+
+struct ap_work {
+    /* the caller's, unchanged and alive until `done` is called */
+    ap_work_kind kind;
+    const struct ap_message *messages; /* the conversation; the last is what is asked for */
+    size_t n_message;
+    const char *answer;      /* SCORE */
+    bool ended;              /* SCORE: the answer had its end token */
+    double deadline;         /* seconds of ap_clock_seconds (base/clock.h); 0: none */
+    struct ap_stream stream; /* ANSWER; REWRITE where temperature > 0 */
+    double temperature;      /* as struct ap_sampling; REWRITE: 0 for the likeliest */
+    double top_p, min_p, repetition_penalty; /* ANSWER */
+    int top_k, max_new_tokens;               /* ANSWER; max_new_tokens 0: the target's own */
+    char *const *stop;                       /* ANSWER: n_stop, none empty */
+    int n_stop;
+    void (*done)(struct ap_work *w); /* once, on the engine's thread; takes what it owns */
+    void *context;                   /* the caller's */
+
+    /* the engine's, filled when `done` is called */
+    ap_work_end end;
+    char *text;                /* owned by the caller from then on (ap_free); NULL unless DONE.
+                                  REWRITE: x itself where a guard fired */
+    const char *guard;         /* REWRITE: its name, "" for none; static */
+    char why[AP_WORK_WHY_MAX]; /* FAILED, or what the guard saw; one line */
+    bool text_ended;           /* ANSWER, REWRITE: came to its end within its limit */
+    int n_prompt, n_token;     /* tokens read and written */
+    float *logp;               /* ANSWER: of its n_token tokens; owned by the caller; may be NULL */
+    double score;
+    bool cached; /* REWRITE: it was in the cache */
+
+    struct ap_work *next; /* the engine's */
+};
+
+struct ap_engine_counts { /* since it was opened; of rewrites */
+    int64_t n_done, n_late, n_failed, n_guarded, n_cached;
+    int64_t n_token; /* written, by prompter and target */
+    int n_waiting;   /* now */
+    int64_t n_cache, cache_bytes;
+};
+
+struct ap_engine {
+    void *self;
+    const char *model;  /* what the prompter is called: the run directory's last part */
+    const char *target; /* the local target's name; NULL: there is none */
+    const char *reward; /* the reward's name; NULL: there is none */
+    /* Takes w; false: the queue is full (or closing), and w is the caller's again. Any thread. */
+    bool (*submit)(void *self, struct ap_work *w);
+    /* w, if it is not over, ends soon as AP_WORK_DROPPED. Any thread. */
+    void (*cancel)(void *self, struct ap_work *w);
+    void (*counts)(void *self, struct ap_engine_counts *out);
+    /* Ends what waits as AP_WORK_DROPPED and returns when no `done` will be called any more. */
+    void (*close)(void *self);
+};
+
+#endif
