@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define AP_CLIENT_BACKOFF 0.5
 #define AP_CLIENT_REPLY_MAX ((size_t)64 << 20) /* bytes of a reply; more of it is lost */
 
 struct ap_client_options {
@@ -87,8 +88,8 @@ void ap_client_close(struct ap_client *c); /* NULL is fine */
 
 /* Sends n calls and returns when all are over. 408, 409, 425, 429 and 5xx, connections that fail or
  * are reset, attempts over the timeout, replies that are cut, too long or no answer are asked
- * again, elsewhere where there is another endpoint: full jitter on 0.5 s · 2^k, at most 60 s, or as
- * Retry-After says. AP_IO when one call has used up its attempts, AP_INVALID when the server
+ * again, elsewhere where there is another endpoint: full jitter on backoff · 2^k, at most 60 s, or
+ * as Retry-After says. AP_IO when one call has used up its attempts, AP_INVALID when the server
  * rejects it, AP_INTERRUPTED when the sink asks to stop; what is in flight is waited for first in
  * the first two cases and given up in the third. Redirects are not followed. The connections are
  * kept. Not thread-safe. */
