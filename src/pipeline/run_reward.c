@@ -137,9 +137,8 @@ static ap_status answer_bare(struct ap_run *run, struct bare *bare, struct ap_er
                                                             .record = p->items[i].record}};
     AP_TRY(target.answer(target.self, requests, p->n, 1, bare->answers, err));
     for (int i = 0; i < p->n; i++)
-        bare->items[i] =
-            (struct ap_scored){p->items[i].context, p->items[i].n_context, p->items[i].x,
-                               bare->answers[i].text, bare->answers[i].ended};
+        bare->items[i] = ap_scored_answer(p->items[i].context, p->items[i].n_context, p->items[i].x,
+                                          &bare->answers[i]);
 out:
     ap_target_free(&target);
     return status;

@@ -192,8 +192,7 @@ static ap_status best_of_prompt(struct ap_run *run, struct best_of *b, int i, st
     }
     AP_TRY(b->target.answer(b->target.self, requests, n, 1, answers, err));
     for (int k = 0; k < n; k++)
-        items[k] =
-            (struct ap_scored){p->context, p->n_context, p->x, answers[k].text, answers[k].ended};
+        items[k] = ap_scored_answer(p->context, p->n_context, p->x, &answers[k]);
     AP_TRY(ap_reward_score(&b->reward.reward, items, n, b->score + i * n, err));
 out:
     ap_free(requests);
