@@ -465,7 +465,7 @@ static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *
     const char *which = "prompter";
     for (int i = 0; i < n; i++)
         most = p[i].max_new_tokens > most ? p[i].max_new_tokens : most;
-    if (s->target.max_new_tokens > most) {
+    if (!ap_settings_remote(s) && s->target.max_new_tokens > most) {
         most = s->target.max_new_tokens;
         which = "target";
     }

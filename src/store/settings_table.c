@@ -83,8 +83,8 @@ static const struct ap_setting prompter_rows[] = {
 };
 #undef OWNER
 
-#define HTTP_ROWS                                                                                  \
-    ROW("url", TEXT_LIST, http.url, "", LIST(http.n_url), FLAGS(AP_SETTING_HARMLESS),              \
+#define HTTP_ROWS(url_flags)                                                                       \
+    ROW("url", TEXT_LIST, http.url, "", LIST(http.n_url), FLAGS(url_flags),                        \
         HELP("address of an OpenAI-compatible server, https://HOST/v1; or several of one model")), \
         ROW("key_env", TEXT, http.key_env, "", FLAGS(AP_SETTING_HARMLESS),                         \
             HELP("environment variable that holds its key")),                                      \
@@ -121,7 +121,7 @@ static const struct ap_setting target_rows[] = {
     ROW("model", TEXT, model, "",
         HELP("which of models: answers, frozen but for rlhf, dpo, ift; with a url the server's "
              "name")),
-    HTTP_ROWS,
+    HTTP_ROWS(AP_SETTING_HARMLESS),
     ROW("timeout", REAL, timeout, "120", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("http: most seconds of one attempt")),
     ROW("api", CHOICE, api, "chat", CHOICES("chat|completions"),
@@ -159,7 +159,7 @@ static const struct ap_setting reward_rows[] = {
     ROW("kind", CHOICE, kind, "auto", CHOICES("classifier|implicit|rule|command|http"),
         FLAGS(AP_SETTING_AUTO),
         HELP("scalar head, math.md (9); implicit, (9a); or auto: what the other keys say")),
-    HTTP_ROWS,
+    HTTP_ROWS(0),
     ROW("shape", CHOICE, shape, "scalar", CHOICES("scalar|classify|pooling"),
         HELP("http: url takes {prompt, response} and gives a number; or vLLM's endpoints")),
     ROW("beta", REAL, beta, "0.2", RANGE(1e-6, 1e3),
@@ -190,7 +190,7 @@ static const struct ap_setting reward_rows[] = {
 static const struct ap_setting judge_rows[] = {
     ROW("model", TEXT, model, "", FLAGS(AP_SETTING_HARMLESS),
         HELP("which of models: replies, at temperature 0; with a url the server's name for it")),
-    HTTP_ROWS,
+    HTTP_ROWS(AP_SETTING_HARMLESS),
     ROW("max_new_tokens", INT, max_new_tokens, "512", RANGE(1, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("most tokens of the model's reply: its reason and the verdict behind it")),
     ROW("command", TEXT_LIST, command, "", LIST(n_command),
