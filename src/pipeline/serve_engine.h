@@ -17,7 +17,7 @@ struct ap_serve_engine_options {
     size_t cache_bytes; /* most that rewrites are remembered in; 0: none are */
     int queue;          /* most works that wait */
     int batch;          /* sequences that are decoded at once, by each prompter and the target */
-    int context;        /* most positions of a sequence; 0: what the run and the model say */
+    int context;        /* most positions of a sequence, where run.context says none; 0: 4096 */
 };
 
 /* Opens what the options ask for of a run that is over, read-only, and starts the thread. The
