@@ -193,11 +193,7 @@ static ap_status fit_turns(const struct fitting *f, struct ap_sequence *out, str
     if (status != AP_OK || fits)
         return status;
     while (low + 1 < high) {
-        size_t middle = next_question(f->d, low + (high - low) / 2);
-        if (middle >= high) {
-            high = low + (high - low) / 2;
-            continue;
-        }
+        size_t middle = low + (high - low) / 2;
         ap_sequence_free(out);
         AP_TRY(try_turns(f, middle, true, AP_TOO_LONG_SKIP, out, &fits, err));
         *(fits ? &high : &low) = middle;

@@ -48,6 +48,7 @@ static inline int served_setup(void **state)
         return -1;
     const char *folder = *state;
     r.prompter = served_prompters;
+    r.reward = "model: target, adapter: {rank: 4}, kind: implicit"; /* it asks whether y ended */
     r.arms = "bare, align";
     r.steps = 2;
     put_recipe(folder, "recipe.yaml", &r);

@@ -54,15 +54,19 @@ static const struct ap_message talk[] = {{"system", "be brief"},
 enum { TALK = AP_LEN(talk) };
 
 /* A pass as the run itself draws it: the prompter behind the interface of targets. */
-static char *pass_by_the_run(struct ap_prompters *p, int pass, const char *x)
+static char *pass_by_the_run(struct ap_prompters *p, int pass, const char *x, double temperature)
 {
     struct ap_error err;
     struct ap_target rewriter;
     struct ap_answer answer;
     char *wrapped = ap_meta_prompt_apply(ap_run_pass_meta(&p->past.run, pass), x);
-    struct ap_target_request request = {.context = talk, .n_context = TALK - 1, .prompt = wrapped};
+    struct ap_target_request request = {
+        .context = talk,
+        .n_context = TALK - 1,
+        .prompt = wrapped,
+        .stream = {.seed = 8, .stage = ap_stream_stage(pass ? "rewrite-2" : "rewrite")}};
     check_ok(ap_run_pass_rewriter(&p->past.run, pass, p->passes[pass].lm,
-                                  &p->passes[pass].role.role, 0, 1, &rewriter, &err),
+                                  &p->passes[pass].role.role, temperature, 1, &rewriter, &err),
              err);
     check_ok(rewriter.answer(rewriter.self, &request, 1, 1, &answer, &err), err);
     ap_target_free(&rewriter);
@@ -77,77 +81,120 @@ static void test_context_is_given_as_in_training(void **state)
     struct ap_serve_engine_options options = served_options(*state);
     struct ap_prompters p;
     struct ap_error err;
-    struct asked a, alone;
+    struct ap_engine *e = served_open(&options);
     check_ok(ap_prompters_open(&p, options.run_dir, NULL, 0, 0, &err), err);
     assert_int_equal(p.n_pass, 2);
-    char *first = pass_by_the_run(&p, 0, talk[TALK - 1].content);
-    char *second = pass_by_the_run(&p, 1, first);
-    struct ap_engine *e = served_open(&options);
-    asked_init(&a, AP_WORK_REWRITE, "");
-    a.work.messages = talk;
-    a.work.n_message = TALK;
-    asked_go(e, &a);
-    check_end(&a, AP_WORK_DONE, "");
-    assert_string_equal(a.work.text, second);
-    asked_init(&alone, AP_WORK_REWRITE, talk[TALK - 1].content);
-    asked_go(e, &alone);
-    assert_true(alone.work.n_prompt < a.work.n_prompt);
+    for (int temperature = 0; temperature < 2; temperature++) {
+        struct asked a, alone;
+        char *first = pass_by_the_run(&p, 0, talk[TALK - 1].content, temperature);
+        char *second = pass_by_the_run(&p, 1, first, temperature);
+        asked_init(&a, AP_WORK_REWRITE, "");
+        a.work.messages = talk;
+        a.work.n_message = TALK;
+        a.work.temperature = temperature;
+        a.work.stream = (struct ap_stream){.seed = 8, .stage = ap_stream_stage("rewrite")};
+        asked_go(e, &a);
+        check_end(&a, AP_WORK_DONE, "");
+        assert_string_equal(a.work.text, second);
+        asked_init(&alone, AP_WORK_REWRITE, talk[TALK - 1].content);
+        asked_go(e, &alone);
+        assert_true(alone.work.n_prompt < a.work.n_prompt);
+        asked_free(&a);
+        asked_free(&alone);
+        ap_free(first);
+        ap_free(second);
+    }
     e->close(e->self);
-    asked_free(&a);
-    asked_free(&alone);
-    ap_free(first);
-    ap_free(second);
     ap_prompters_close(&p);
 }
 
-/* Of turns that do not fit the oldest go; x itself is never cut. */
-static void test_what_does_not_fit(void **state)
+static struct ap_sequence first_prompt(const struct ap_prompters *p,
+                                       const struct ap_message *messages, size_t n)
+{
+    struct ap_error err;
+    struct ap_draft d;
+    struct ap_sequence s = {0};
+    struct ap_gen_request request;
+    check_ok(ap_draft_begin(&d, messages, n, &err), err);
+    check_ok(ap_draft_ask(p, 0, &d, &(struct ap_stream){0}, &s, &request, &err), err);
+    assert_int_equal(request.max_new_tokens, 8);
+    ap_draft_free(&d);
+    return s;
+}
+
+/* The longest prompt that fits: the system message and the last turns, of which the first is the
+ * user's where any are left out. The whole context is p's, nothing of it is left out. */
+static struct ap_sequence fitted(const struct ap_prompters *p, const struct ap_message *messages,
+                                 size_t n, int room)
+{
+    struct ap_message less[64] = {messages[0]};
+    for (size_t from = 1; from < n; from++) {
+        if (from > 1 && strcmp(messages[from].role, "user") != 0)
+            continue;
+        memcpy(less + 1, messages + from, (n - from) * sizeof(*less));
+        struct ap_sequence s = first_prompt(p, less, 1 + n - from);
+        if (s.n <= room)
+            return s;
+        ap_sequence_free(&s);
+    }
+    fail();
+    return (struct ap_sequence){0};
+}
+
+/* Of turns that do not fit as few as possible go, the oldest. */
+static void test_turns_that_do_not_fit(void **state)
+{
+    enum { CONTEXT = 44, TURNS = 14 };
+    struct ap_serve_engine_options options = served_options(*state);
+    struct ap_prompters whole, p;
+    struct ap_error err;
+    struct ap_message turns[TURNS];
+    int n_cut = 0;
+    check_ok(ap_prompters_open(&whole, options.run_dir, NULL, 0, 0, &err), err);
+    check_ok(ap_prompters_open(&p, options.run_dir, NULL, 0, CONTEXT, &err), err);
+    turns[0] = talk[0];
+    for (size_t n = 2; n <= TURNS; n++) {
+        for (size_t i = 1; i < n; i++)
+            turns[i] = (n - i) % 2 ? (struct ap_message){"user", i % 3 ? "deer" : "about the fox 7"}
+                                   : (struct ap_message){"assistant", i % 4 ? "A fox." : "Yes!"};
+        struct ap_sequence want = fitted(&whole, turns, n, CONTEXT - 8);
+        struct ap_sequence s = first_prompt(&p, turns, n), all = first_prompt(&whole, turns, n);
+        assert_int_equal(s.n, want.n);
+        assert_memory_equal(s.ids, want.ids, (size_t)s.n * sizeof(*s.ids));
+        n_cut += s.n < all.n;
+        ap_sequence_free(&want);
+        ap_sequence_free(&s);
+        ap_sequence_free(&all);
+    }
+    assert_in_range(n_cut, 4, TURNS - 4);
+    ap_prompters_close(&p);
+    ap_prompters_close(&whole);
+}
+
+/* x itself is never cut; a system message goes rather than that x is not rewritten. */
+static void test_prompts_that_do_not_fit(void **state)
 {
     struct ap_serve_engine_options options = served_options(*state);
-    enum { TURNS = 41 };
-    struct ap_message many[TURNS];
-    struct asked a, few;
-    char long_x[2000];
+    char text[2000];
+    struct asked a;
     options.context = 100;
     struct ap_engine *e = served_open(&options);
-    many[0] = talk[0];
-    for (int i = 1; i < TURNS; i++)
-        many[i] = (struct ap_message){i % 2 ? "user" : "assistant",
-                                      i % 2 ? prompts[i % PROMPTS] : "An animal, surely."};
-    many[TURNS - 1] = (struct ap_message){"user", "about the fox 7"};
-    asked_init(&a, AP_WORK_REWRITE, "");
-    a.work.messages = many;
-    a.work.n_message = TURNS;
-    asked_go(e, &a);
-    check_end(&a, AP_WORK_DONE, "");
-    assert_in_range(a.work.n_prompt, 60, 2 * 100);
-
-    int most = 1; /* the same with as many turns as fit, and with one more */
-    for (int kept = 2; kept < TURNS - 2; kept++) {
-        struct ap_message less[TURNS];
-        less[0] = many[0];
-        memcpy(less + 1, many + TURNS - kept, (size_t)kept * sizeof(*less));
-        if (strcmp(less[1].role, "assistant") == 0)
-            continue;
-        asked_init(&few, AP_WORK_REWRITE, "");
-        few.work.messages = less;
-        few.work.n_message = (size_t)kept + 1;
-        asked_go(e, &few);
-        if (few.work.n_prompt == a.work.n_prompt) {
-            most = kept;
-            assert_string_equal(few.work.text, a.work.text);
-        }
-        asked_free(&few);
-    }
-    assert_true(most > 1);
-    asked_free(&a);
-
-    memset(long_x, 'x', sizeof(long_x) - 1);
-    long_x[sizeof(long_x) - 1] = '\0';
-    asked_init(&a, AP_WORK_REWRITE, long_x);
+    memset(text, 'x', sizeof(text) - 1);
+    text[sizeof(text) - 1] = '\0';
+    asked_init(&a, AP_WORK_REWRITE, text);
     asked_go(e, &a);
     check_end(&a, AP_WORK_FAILED, "over the limit of 92");
     asked_free(&a);
+    for (int system = 0; system < 2; system++) {
+        const struct ap_message messages[] = {{system ? "system" : "user", text}, {"user", "deer"}};
+        asked_init(&a, AP_WORK_REWRITE, "");
+        a.work.messages = messages;
+        a.work.n_message = 2;
+        asked_go(e, &a);
+        check_end(&a, AP_WORK_DONE, "");
+        assert_in_range(a.work.n_prompt, 4, 40);
+        asked_free(&a);
+    }
     e->close(e->self);
 }
 
@@ -488,7 +535,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rewrites_are_those_of_rewrite),
         cmocka_unit_test(test_context_is_given_as_in_training),
-        cmocka_unit_test(test_what_does_not_fit),
+        cmocka_unit_test(test_turns_that_do_not_fit),
+        cmocka_unit_test(test_prompts_that_do_not_fit),
         cmocka_unit_test(test_a_special_token_that_is_spelt_stays_text),
         cmocka_unit_test(test_answers_are_the_targets),
         cmocka_unit_test(test_a_score_is_the_runs_own),
