@@ -1,5 +1,5 @@
 /* The continuous batcher (generator.h). Not here: choosing a token (sampler.c), stop strings
- * (stop_text.c).
+ * (stop_text.c), memory (generator_open.c).
  *
  * A slot is a row of the cache. One step is one forward pass over
  *
@@ -8,67 +8,21 @@
  * The first sample of a request prefills all of its prompt but the last token; the other samples
  * take a copy. Then each sample runs: it feeds its last token (first the prompt's) and draws the
  * next. Requests begin in order, so the slot that prefilled keeps the prompt's cache until the last
- * sample of the request has begun: nobody else is given the slot before.
+ * sample of the request has begun: nobody else is given the slot before. They come from a feed, one
+ * whenever a slot is free; those of ap_generate are a list.
  *
  *     free ─► prefill ─┐                     free ─► wait ─► run (copy when the donor is ready)
  *     free ────────────┴► run ─► free        free ─► run        (copy at once, or none at all when
  *                                                                it is the donor's own slot)
- * Entry points: ap_generator_open, ap_generate, ap_generate_step. */
-#include "gen/generator.h"
+ * Entry points: ap_generate, ap_generate_step. */
+#include "gen/generator_inner.h"
 
-#include "base/memory.h"
 #include "gen/sampler.h"
-#include "gen/stop_text.h"
-#include "model/layout.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { PREFILL_ROWS = 256, SLOTS_MAX = 4096, END_MAX = 64, PARALLEL_LOGITS = 1 << 16 };
-
-typedef enum slot_state { FREE, WAIT, PREFILL, RUN } slot_state;
-
-struct slot {
-    slot_state state;
-    struct ap_gen_work work;
-    int64_t number; /* of the work, in the order in which they came */
-    int sample;
-    int n_filled; /* positions in the cache */
-    int max_new, n_new;
-    int32_t next; /* RUN: the token to feed */
-    struct ap_random random;
-    struct ap_stop_text text; /* used with stop strings only */
-    int32_t *said;            /* [context], the prompt and the new tokens */
-    int32_t *ids;             /* the new ones: said + n_prompt */
-    float *logp;              /* [context], of the new ones */
-    float *saved;             /* [context], logits before a penalty */
-};
-
-struct ap_generator {
-    struct ap_config config;
-    struct ap_generator_options options; /* .end points to `end` */
-    int32_t end[END_MAX];
-    int max_row;
-    struct ap_kv *kv;
-    struct ap_arena arena; /* everything below */
-    struct slot *slots;    /* n_slot */
-    int32_t *said;         /* [n_slot, context], the slots' */
-    float *logp, *saved;
-    int32_t *row_id, *row_slot, *row_pos; /* [max_row], of one step */
-    int32_t *drawn_slot, *drawn_row;      /* [n_slot]: running slots of the step, their rows */
-    int32_t *drawn_id;
-    double *uniform;   /* [n_slot] */
-    float *drawn_logp; /* [n_slot] */
-    float *lse;        /* [n_slot] */
-    float *logits;     /* [n_slot, V] */
-    double *block;     /* [n_slot, n_block] */
-    int32_t *heap;     /* [n_slot, V] */
-    int64_t n_decoded, n_prefilled, n_steps;
-    struct ap_gen_work next; /* the work whose samples begin: */
-    int64_t next_number;
-    int next_sample, n_sample; /* the next of how many; equal: another work is asked for */
-    int donor;                 /* slot that holds its prompt */
-};
+enum { PARALLEL_LOGITS = 1 << 16 };
 
 struct run { /* one step */
     struct ap_generator *g;
@@ -77,140 +31,6 @@ struct run { /* one step */
     int n_row, n_drawn;
     struct ap_error *err;
 };
-
-/* -- opening -- */
-
-static ap_status check_stops(char *const *stop, int n_stop, const struct ap_tokenizer *tokenizer,
-                             struct ap_error *err)
-{
-    if (n_stop > 0 && !tokenizer)
-        return ap_fail(err, AP_INVALID,
-                       "generation: stop strings need a tokenizer; give the model's folder a "
-                       "tokenizer.json or leave them out");
-    for (int i = 0; i < n_stop; i++)
-        if (!stop[i][0])
-            return ap_fail(err, AP_INVALID,
-                           "generation: stop string %d is empty, expected at least one character",
-                           i + 1);
-    return AP_OK;
-}
-
-static ap_status check_options(const struct ap_generator_options *o, struct ap_error *err)
-{
-    if (o->n_slot < 1 || o->n_slot > SLOTS_MAX)
-        return ap_fail(err, AP_INVALID, "generation: batch of %d sequences, expected 1 to %d",
-                       o->n_slot, (int)SLOTS_MAX);
-    if (o->context < 2)
-        return ap_fail(err, AP_INVALID, "generation: context of %d tokens, expected at least 2",
-                       o->context);
-    if (o->n_end < 0 || o->n_end > END_MAX)
-        return ap_fail(err, AP_INVALID, "generation: %d end tokens, expected at most %d", o->n_end,
-                       (int)END_MAX);
-    return check_stops(o->stop, o->n_stop, o->tokenizer, err);
-}
-
-static void lay_out(struct ap_generator *g, struct ap_layout *l)
-{
-    size_t n_slot = (size_t)g->options.n_slot, max_row = (size_t)g->max_row;
-    size_t n_vocab = (size_t)g->config.n_vocab, context = (size_t)g->options.context;
-    g->slots = ap_layout_take(l, n_slot, sizeof(*g->slots));
-    g->said = ap_layout_take(l, n_slot * context, sizeof(*g->said));
-    g->logp = ap_layout_take(l, n_slot * context, sizeof(*g->logp));
-    g->saved = ap_layout_take(l, n_slot * context, sizeof(*g->saved));
-    g->row_id = ap_layout_take(l, max_row, sizeof(*g->row_id));
-    g->row_slot = ap_layout_take(l, max_row, sizeof(*g->row_slot));
-    g->row_pos = ap_layout_take(l, max_row, sizeof(*g->row_pos));
-    g->drawn_slot = ap_layout_take(l, n_slot, sizeof(*g->drawn_slot));
-    g->drawn_row = ap_layout_take(l, n_slot, sizeof(*g->drawn_row));
-    g->drawn_id = ap_layout_take(l, n_slot, sizeof(*g->drawn_id));
-    g->uniform = ap_layout_take(l, n_slot, sizeof(*g->uniform));
-    g->drawn_logp = ap_layout_take(l, n_slot, sizeof(*g->drawn_logp));
-    g->lse = ap_layout_take(l, n_slot, sizeof(*g->lse));
-    g->logits = ap_layout_take(l, n_slot * n_vocab, sizeof(*g->logits));
-    g->block = ap_layout_take(l, n_slot * ap_sampler_n_block(g->config.n_vocab), sizeof(*g->block));
-    g->heap = ap_layout_take(l, n_slot * n_vocab, sizeof(*g->heap));
-    for (size_t i = 0; g->slots && i < n_slot; i++) {
-        g->slots[i].said = g->said + i * context;
-        g->slots[i].logp = g->logp + i * context;
-        g->slots[i].saved = g->saved + i * context;
-    }
-}
-
-/* A generator without memory. */
-static ap_status describe(struct ap_generator *g, const struct ap_config *config,
-                          const struct ap_generator_options *options, struct ap_error *err)
-{
-    ap_status status = check_options(options, err);
-    if (status != AP_OK)
-        return status;
-    *g = (struct ap_generator){.config = *config, .options = *options};
-    g->options.end = g->end;
-    for (int i = 0; i < options->n_end; i++)
-        g->end[i] = options->end[i];
-    g->max_row = options->n_slot > PREFILL_ROWS ? options->n_slot : PREFILL_ROWS;
-    return AP_OK;
-}
-
-ap_status ap_generator_bytes(size_t *out, const struct ap_config *config,
-                             const struct ap_generator_options *options, struct ap_error *err)
-{
-    struct ap_generator g;
-    struct ap_layout all = {0};
-    size_t kv = 0;
-    ap_status status = describe(&g, config, options, err);
-    if (status == AP_OK)
-        status = ap_kv_bytes(&kv, config, options->n_slot, options->context, g.max_row,
-                             options->max_rank, err);
-    if (status == AP_OK)
-        lay_out(&g, &all);
-    *out = ap_sum_bytes(kv, ap_layout_bytes(&all));
-    return status;
-}
-
-ap_status ap_generator_open(struct ap_generator **out, const struct ap_config *config,
-                            const struct ap_generator_options *options, struct ap_error *err)
-{
-    struct ap_layout all = {0};
-    struct ap_generator *g = ap_calloc(1, sizeof(*g));
-    ap_status status;
-    *out = NULL;
-    if (!g)
-        return ap_fail(err, AP_MEMORY, "generation: out of memory");
-    AP_TRY(describe(g, config, options, err));
-    lay_out(g, &all);
-    AP_TRY(ap_layout_commit(&all, &g->arena, "generation", err));
-    lay_out(g, &all);
-    AP_TRY(ap_kv_open(&g->kv, config, options->n_slot, options->context, g->max_row,
-                      options->max_rank, err));
-    ap_generator_stop(g);
-    *out = g;
-    g = NULL;
-out:
-    ap_generator_close(g);
-    return status;
-}
-
-void ap_generator_close(struct ap_generator *g)
-{
-    if (!g)
-        return;
-    for (int i = 0; g->slots && i < g->options.n_slot; i++)
-        ap_stop_text_free(&g->slots[i].text);
-    ap_kv_close(g->kv);
-    ap_arena_free(&g->arena);
-    ap_free(g);
-}
-
-void ap_generator_counts(const struct ap_generator *g, int64_t *n_decoded, int64_t *n_prefilled)
-{
-    *n_decoded = g->n_decoded;
-    *n_prefilled = g->n_prefilled;
-}
-
-int64_t ap_generator_n_steps(const struct ap_generator *g)
-{
-    return g->n_steps;
-}
 
 /* -- checking a call -- */
 
@@ -264,9 +84,9 @@ static ap_status check_request(const struct ap_generator *g, const struct ap_gen
 static ap_status start_running(struct run *run, int s)
 {
     struct ap_generator *g = run->g;
-    struct slot *slot = &g->slots[s];
+    struct ap_slot *slot = &g->slots[s];
     const struct ap_gen_work *w = &slot->work;
-    slot->state = RUN;
+    slot->state = AP_SLOT_RUN;
     slot->n_filled = w->request.n_prompt - 1;
     slot->next = w->request.prompt[w->request.n_prompt - 1];
     if (w->n_stop == 0)
@@ -286,7 +106,7 @@ static ap_status start_copy(struct run *run, int s, int donor)
 static ap_status start_sample(struct run *run, int s)
 {
     struct ap_generator *g = run->g;
-    struct slot *slot = &g->slots[s];
+    struct ap_slot *slot = &g->slots[s];
     const struct ap_gen_request *r = &g->next.request;
     int room = g->options.context - r->n_prompt;
     struct ap_stream stream = r->stream;
@@ -305,11 +125,11 @@ static ap_status start_sample(struct run *run, int s)
     if (first)
         g->donor = s;
     if (first && r->n_prompt > 1) {
-        slot->state = PREFILL;
+        slot->state = AP_SLOT_PREFILL;
         return AP_OK;
     }
-    if (!first && g->slots[g->donor].state == PREFILL) {
-        slot->state = WAIT;
+    if (!first && g->slots[g->donor].state == AP_SLOT_PREFILL) {
+        slot->state = AP_SLOT_WAIT;
         return AP_OK;
     }
     return start_copy(run, s, g->donor);
@@ -320,7 +140,7 @@ static ap_status check_work(const struct ap_generator *g, const struct ap_gen_wo
 {
     ap_status status = ap_sampling_check(&w->sampling, err);
     if (status == AP_OK)
-        status = check_stops(w->stop, w->n_stop, g->options.tokenizer, err);
+        status = ap_generator_check_stops(w->stop, w->n_stop, g->options.tokenizer, err);
     return status == AP_OK ? check_request(g, &w->request, number, err) : status;
 }
 
@@ -328,8 +148,8 @@ static ap_status check_work(const struct ap_generator *g, const struct ap_gen_wo
 static void end_work(struct ap_generator *g, int64_t number)
 {
     for (int s = 0; s < g->options.n_slot; s++)
-        if (g->slots[s].state != FREE && g->slots[s].number == number)
-            g->slots[s].state = FREE;
+        if (g->slots[s].state != AP_SLOT_FREE && g->slots[s].number == number)
+            g->slots[s].state = AP_SLOT_FREE;
     if (g->next_number == number)
         g->next_sample = g->n_sample;
 }
@@ -369,7 +189,8 @@ static void drop_works(struct run *run)
 {
     struct ap_generator *g = run->g;
     for (int s = 0; run->feed->drop && s < g->options.n_slot; s++)
-        if (g->slots[s].state != FREE && run->feed->drop(run->feed->self, g->slots[s].work.tag))
+        if (g->slots[s].state != AP_SLOT_FREE &&
+            run->feed->drop(run->feed->self, g->slots[s].work.tag))
             end_work(g, g->slots[s].number);
 }
 
@@ -381,11 +202,11 @@ static ap_status fill_slots(struct run *run, bool *busy)
     bool more = true;
     *busy = false;
     for (int s = 0; s < g->options.n_slot && status == AP_OK; s++) {
-        if (g->slots[s].state == FREE && g->next_sample == g->n_sample && more)
+        if (g->slots[s].state == AP_SLOT_FREE && g->next_sample == g->n_sample && more)
             status = take_work(run, &more);
-        if (status == AP_OK && g->slots[s].state == FREE && g->next_sample < g->n_sample)
+        if (status == AP_OK && g->slots[s].state == AP_SLOT_FREE && g->next_sample < g->n_sample)
             status = start_sample(run, s);
-        *busy = *busy || g->slots[s].state != FREE;
+        *busy = *busy || g->slots[s].state != AP_SLOT_FREE;
     }
     return status;
 }
@@ -393,7 +214,7 @@ static ap_status fill_slots(struct run *run, bool *busy)
 void ap_generator_stop(struct ap_generator *g)
 {
     for (int s = 0; s < g->options.n_slot; s++)
-        g->slots[s].state = FREE;
+        g->slots[s].state = AP_SLOT_FREE;
     g->next_sample = g->n_sample = 0;
     g->next_number = -1;
 }
@@ -413,15 +234,15 @@ static void compose_rows(struct run *run)
     struct ap_generator *g = run->g;
     run->n_row = run->n_drawn = 0;
     for (int s = 0; s < g->options.n_slot; s++) {
-        if (g->slots[s].state != RUN)
+        if (g->slots[s].state != AP_SLOT_RUN)
             continue;
         g->drawn_slot[run->n_drawn] = s;
         g->drawn_row[run->n_drawn++] = run->n_row;
         put_row(run, g->slots[s].next, s, g->slots[s].n_filled++);
     }
     for (int s = 0; s < g->options.n_slot; s++) {
-        struct slot *slot = &g->slots[s];
-        if (slot->state != PREFILL)
+        struct ap_slot *slot = &g->slots[s];
+        if (slot->state != AP_SLOT_PREFILL)
             continue;
         const struct ap_gen_request *r = &slot->work.request;
         while (run->n_row < g->max_row && slot->n_filled < r->n_prompt - 1) {
@@ -437,12 +258,12 @@ static ap_status release_prefilled(struct run *run)
     struct ap_generator *g = run->g;
     ap_status status = AP_OK;
     for (int s = 0; s < g->options.n_slot && status == AP_OK; s++) {
-        struct slot *slot = &g->slots[s];
-        if (slot->state != PREFILL || slot->n_filled < slot->work.request.n_prompt - 1)
+        struct ap_slot *slot = &g->slots[s];
+        if (slot->state != AP_SLOT_PREFILL || slot->n_filled < slot->work.request.n_prompt - 1)
             continue;
         status = start_running(run, s);
         for (int i = 0; i < g->options.n_slot && status == AP_OK; i++)
-            if (g->slots[i].state == WAIT && g->slots[i].number == slot->number)
+            if (g->slots[i].state == AP_SLOT_WAIT && g->slots[i].number == slot->number)
                 status = start_copy(run, i, s);
     }
     return status;
@@ -453,7 +274,7 @@ static ap_status release_prefilled(struct run *run)
 static void draw_row(struct run *run, int i)
 {
     struct ap_generator *g = run->g;
-    struct slot *slot = &g->slots[g->drawn_slot[i]];
+    struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
     const struct ap_sampling *sampling = &slot->work.sampling;
     int n_vocab = g->config.n_vocab, n_said = (int)(slot->ids - slot->said) + slot->n_new;
     float *logits = g->logits + (size_t)i * (size_t)n_vocab;
@@ -499,7 +320,7 @@ static ap_status draw(struct run *run)
         return AP_OK;
     ap_decode_logits(g->kv, run->role, g->drawn_row, n, g->logits);
     for (int i = 0; i < n; i++) {
-        struct slot *slot = &g->slots[g->drawn_slot[i]];
+        struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
         if (slot->work.sampling.temperature != 0)
             g->uniform[i] = ap_random_uniform(&slot->random);
     }
@@ -509,8 +330,8 @@ static ap_status draw(struct run *run)
         draw_row(run, i);
     read_logp(run);
     for (int i = 0; i < n && status == AP_OK; i++) {
-        const struct slot *slot = &g->slots[g->drawn_slot[i]];
-        if (isfinite(g->drawn_logp[i]) || slot->state == FREE)
+        const struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
+        if (isfinite(g->drawn_logp[i]) || slot->state == AP_SLOT_FREE)
             continue;
         status = ap_fail(run->err, AP_NUMERIC,
                          "the logits after token %d of prompt %lld hold NaN or Inf, expected "
@@ -530,7 +351,7 @@ static bool is_end(const struct ap_generator *g, int32_t id)
 }
 
 /* Whether the sample ends with the token id, and how. */
-static ap_status judge(struct run *run, struct slot *slot, int32_t id, bool *done,
+static ap_status judge(struct run *run, struct ap_slot *slot, int32_t id, bool *done,
                        struct ap_generated *out)
 {
     bool end = is_end(run->g, id), full = slot->n_new == slot->max_new, hit = false;
@@ -549,10 +370,10 @@ static ap_status deliver(struct run *run)
 {
     struct ap_generator *g = run->g;
     for (int i = 0; i < run->n_drawn; i++) {
-        struct slot *slot = &g->slots[g->drawn_slot[i]];
+        struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
         struct ap_generated out = {.ids = slot->ids, .logp = slot->logp};
         bool done;
-        if (slot->state == FREE)
+        if (slot->state == AP_SLOT_FREE)
             continue; /* it failed */
         slot->ids[slot->n_new] = slot->next = g->drawn_id[i];
         slot->logp[slot->n_new++] = g->drawn_logp[i];
@@ -560,7 +381,7 @@ static ap_status deliver(struct run *run)
         ap_status status = judge(run, slot, g->drawn_id[i], &done, &out);
         if (status == AP_OK && done) {
             out.n = slot->n_new;
-            slot->state = FREE;
+            slot->state = AP_SLOT_FREE;
             status = run->feed->done(run->feed->self, slot->work.tag, slot->sample, &out);
         }
         if (status != AP_OK)
