@@ -157,7 +157,7 @@ static bool put_nonsense(struct fault_reply *r, fault_kind kind, const char *ans
         static const char *const bytes[] = {"\xff\xfe", "\xc0\xaf", "\xed\xa0\x80", "\xe2\x82"};
         char *at = NULL, *copy = strdup(answer);
         const char *in = bytes[turn % AP_LEN(bytes)];
-        if (copy && (at = strstr(copy, "\"a")))
+        if (copy && ((at = strstr(copy, " k")) || (at = strchr(copy, '"'))))
             memcpy(at + 1, in, strlen(in));
         put_reply(r, "200 OK", "", copy ? copy : "", strlen(answer));
         if (kind == FAULT_NUL && at)
