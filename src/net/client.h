@@ -24,10 +24,11 @@ struct ap_client_options {
     char *const *urls; /* n_url ≥ 1 base addresses, "https://host/v1"; borrowed */
     int n_url;
     const struct ap_secret *key; /* sent as a bearer token; borrowed; NULL or empty: none */
-    int concurrency;             /* requests in flight, over all endpoints; ≥ 1 */
+    int concurrency;             /* requests in flight at each endpoint; ≥ 1 */
     double rpm, tpm;            /* requests and reserved tokens a minute; 0: as many as there are */
     double timeout;             /* seconds of one attempt */
     int retries;                /* attempts after the first */
+    double backoff;             /* seconds that the first one waits at most; 0: AP_CLIENT_BACKOFF */
     const struct ap_sink *sink; /* warnings; its stop flag ends a call; borrowed */
 };
 
@@ -88,11 +89,11 @@ void ap_client_close(struct ap_client *c); /* NULL is fine */
 
 /* Sends n calls and returns when all are over. 408, 409, 425, 429 and 5xx, connections that fail or
  * are reset, attempts over the timeout, replies that are cut, too long or no answer are asked
- * again, elsewhere where there is another endpoint: full jitter on backoff · 2^k, at most 60 s, or
- * as Retry-After says. AP_IO when one call has used up its attempts, AP_INVALID when the server
- * rejects it, AP_INTERRUPTED when the sink asks to stop; what is in flight is waited for first in
- * the first two cases and given up in the third. Redirects are not followed. The connections are
- * kept. Not thread-safe. */
+ * again, elsewhere where another endpoint is up: full jitter on backoff · 2^k, at most 60 s, or as
+ * Retry-After says. AP_IO when one call has used up its attempts, AP_INVALID when the server
+ * rejects it, AP_INTERRUPTED when the sink asks to stop; nothing is begun any more then, and what
+ * is in flight is waited for, after a stop for ten seconds. Redirects are not followed. Connections
+ * are kept. Not thread-safe. */
 ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls, int n,
                          const struct ap_client_events *events, struct ap_error *err);
 void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out);

@@ -24,7 +24,6 @@ struct ap_ledger_answer {
     int64_t n_prompt, n_token; /* as the server counted; −1: it did not say */
     double usd;                /* by the recipe's prices; 0 without */
     double seconds;            /* of the attempt that brought it */
-    int64_t n_together; /* answers that one request bought together (n > 1): usage is shared */
 };
 void ap_ledger_answer_free(struct ap_ledger_answer *a);
 

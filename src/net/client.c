@@ -1,0 +1,465 @@
+/* The client: one loop over libcurl's multi interface (client.h). Not here: one request (wire.c),
+ * which endpoint is next and how fast (endpoint.c). Entry points: ap_client_open, ap_client_send.
+ */
+#include "net/client.h"
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "base/random.h"
+#include "net/endpoint.h"
+#include "net/wire.h"
+
+#include <math.h>
+#include <string.h>
+#include <sys/random.h>
+
+enum {
+    BACKOFF_MAX_S = 60,
+    STOP_GRACE_S = 10,
+    DOUBLINGS_MAX = 20,
+    PAUSE_TOLD_S = 10,
+    BEGIN_AT_ONCE = 256
+};
+#define POLL_MAX_S 0.2 /* a stop flag is looked at so often */
+
+struct ap_client {
+    struct ap_client_options o;
+    struct ap_endpoints endpoints;
+    struct ap_pace requests, tokens;
+    struct ap_random random; /* of the jitter; nothing that is computed depends on it */
+    CURLM *multi;
+    struct ap_wire *wires;
+    int n_wire;
+    struct ap_client_counts counts;
+};
+
+typedef enum task_state { WAITS, FLIES, OVER } task_state;
+
+struct task {
+    task_state state;
+    int n_attempt;
+    int avoid;         /* the endpoint that failed last; −1 */
+    double not_before; /* of the next attempt */
+};
+
+struct sending { /* one call of ap_client_send */
+    struct ap_client *c;
+    const struct ap_client_call *calls;
+    const struct ap_client_events *events;
+    struct task *tasks;
+    int n, n_open, n_fly;
+    int first;         /* no task before it waits */
+    bool held;         /* `sending` took fewer: wait until something is over */
+    bool ending;       /* nothing is begun any more */
+    double give_up_at; /* after a stop */
+    double wake;       /* the earliest moment at which something may begin */
+    ap_status status;  /* why it ends */
+    struct ap_error *err;
+    struct ap_error later; /* what goes wrong when it ends already */
+};
+
+/* ---- opening ---- */
+
+ap_status ap_client_check_url(const char *url, struct ap_error *err)
+{
+    CURLU *u = curl_url();
+    char *part = NULL;
+    const char *wrong = NULL;
+    if (!u)
+        return ap_fail(err, AP_MEMORY, "'%.200s': no memory", url);
+    if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
+        wrong = "expected http://HOST[:PORT]/v1 or https://…";
+    else if (curl_url_get(u, CURLUPART_SCHEME, &part, 0) == CURLUE_OK &&
+             strcmp(part, "http") != 0 && strcmp(part, "https") != 0)
+        wrong = "expected http or https";
+    curl_free(part);
+    part = NULL;
+    if (!wrong && curl_url_get(u, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK)
+        wrong = "expected no password in it: it would be seen in logs; use key_env or key_file";
+    curl_free(part);
+    part = NULL;
+    if (!wrong && curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_OK)
+        wrong = "expected no query: paths are put behind it";
+    curl_free(part);
+    curl_url_cleanup(u);
+    return wrong ? ap_fail(err, AP_INVALID, "'%.200s' is no address, %s", url, wrong) : AP_OK;
+}
+
+static ap_status open_wires(struct ap_client *c, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    c->n_wire = c->o.concurrency * c->o.n_url;
+    c->wires = ap_calloc((size_t)c->n_wire, sizeof(*c->wires));
+    c->multi = curl_multi_init();
+    if (!c->wires || !c->multi)
+        return ap_fail(err, AP_MEMORY, "%s: no memory for %d connections", c->o.who, c->n_wire);
+    curl_multi_setopt(c->multi, CURLMOPT_MAXCONNECTS, (long)c->n_wire);
+    for (int i = 0; i < c->n_wire; i++)
+        AP_TRY(ap_wire_open(&c->wires[i], err));
+out:
+    return status;
+}
+
+static void seed_jitter(struct ap_client *c)
+{
+    struct ap_stream stream = {.stage = ap_stream_stage("net.jitter")};
+    if (getrandom(&stream.seed, sizeof(stream.seed), 0) != sizeof(stream.seed))
+        stream.seed = (uint64_t)(ap_clock_date() * 1e6);
+    ap_random_init(&c->random, &stream);
+}
+
+ap_status ap_client_open(struct ap_client **out, const struct ap_client_options *options,
+                         struct ap_error *err)
+{
+    struct ap_client *c = *out = NULL;
+    ap_status status = AP_OK;
+    if (options->n_url < 1 || options->n_url > AP_ENDPOINTS_MAX)
+        return ap_fail(err, AP_INVALID, "%s: %d addresses, expected 1 to %d", options->who,
+                       options->n_url, AP_ENDPOINTS_MAX);
+    for (int i = 0; i < options->n_url; i++)
+        if (ap_client_check_url(options->urls[i], err) != AP_OK)
+            return ap_fail_prefix(err, AP_INVALID, "%s", options->who);
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    if (!(c = ap_calloc(1, sizeof(*c)))) {
+        curl_global_cleanup();
+        return ap_fail(err, AP_MEMORY, "%s: no memory", options->who);
+    }
+    c->o = *options;
+    c->o.backoff = options->backoff > 0 ? options->backoff : AP_CLIENT_BACKOFF;
+    c->endpoints = (struct ap_endpoints){
+        .n = options->n_url, .n_slot = options->concurrency, .backoff = c->o.backoff};
+    for (int i = 0; i < options->n_url; i++)
+        c->endpoints.items[i].url = options->urls[i];
+    ap_pace_init(&c->requests, options->rpm, ap_clock_seconds());
+    ap_pace_init(&c->tokens, options->tpm, ap_clock_seconds());
+    seed_jitter(c);
+    AP_TRY(open_wires(c, err));
+    *out = c;
+    c = NULL;
+out:
+    ap_client_close(c);
+    return status;
+}
+
+void ap_client_close(struct ap_client *c)
+{
+    if (!c)
+        return;
+    for (int i = 0; c->wires && i < c->n_wire; i++)
+        ap_wire_close(&c->wires[i]);
+    curl_multi_cleanup(c->multi);
+    ap_free(c->wires);
+    ap_free(c);
+    curl_global_cleanup();
+}
+
+void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out)
+{
+    *out = c->counts;
+    out->n_dropped = c->endpoints.n_dropped;
+    out->n_readmitted = c->endpoints.n_readmitted;
+}
+
+/* ---- beginning ---- */
+
+/* Where a message goes: the first reason is the one that is told. */
+static struct ap_error *words(struct sending *s)
+{
+    return s->status == AP_OK && s->err ? s->err : &s->later;
+}
+
+static void end_with(struct sending *s, ap_status status)
+{
+    if (s->status == AP_OK)
+        s->status = status;
+    s->ending = true;
+}
+
+/* The wait that pace asks for, 0: none. */
+static double pace_wait(struct ap_client *c, double now)
+{
+    return fmax(ap_pace_wait(&c->requests, now), ap_pace_wait(&c->tokens, now));
+}
+
+/* Tasks that may begin now, with an endpoint reserved for each: into calls, at. */
+static int gather(struct sending *s, int calls[BEGIN_AT_ONCE], int at[BEGIN_AT_ONCE], double now)
+{
+    struct ap_client *c = s->c;
+    int n = 0;
+    while (s->first < s->n && s->tasks[s->first].state == OVER)
+        s->first++;
+    for (int i = s->first; i < s->n && n < BEGIN_AT_ONCE; i++) {
+        struct task *t = &s->tasks[i];
+        if (t->state != WAITS)
+            continue;
+        if (t->not_before > now) {
+            s->wake = fmin(s->wake, t->not_before);
+            continue;
+        }
+        double wait = pace_wait(c, now);
+        int endpoint = wait > 0 ? -1 : ap_endpoint_pick(&c->endpoints, t->avoid, now, &s->wake);
+        if (wait > 0)
+            s->wake = fmin(s->wake, now + wait);
+        if (endpoint < 0)
+            break;
+        c->endpoints.items[endpoint].n_busy++;
+        ap_pace_take(&c->requests, 1);
+        ap_pace_take(&c->tokens, (double)s->calls[i].tokens);
+        calls[n] = i;
+        at[n++] = endpoint;
+    }
+    return n;
+}
+
+static void give_back(struct sending *s, int call, int endpoint)
+{
+    s->c->endpoints.items[endpoint].n_busy--;
+    ap_pace_take(&s->c->requests, -1);
+    ap_pace_take(&s->c->tokens, -(double)s->calls[call].tokens);
+}
+
+static ap_status fly(struct sending *s, int call, int endpoint)
+{
+    struct ap_client *c = s->c;
+    struct ap_wire *w = c->wires;
+    while (w->call >= 0) /* as many as there are slots */
+        w++;
+    ap_status status =
+        ap_wire_begin(w, &c->o, c->endpoints.items[endpoint].url, &s->calls[call], words(s));
+    if (status == AP_OK && curl_multi_add_handle(c->multi, w->easy) != CURLM_OK)
+        status = ap_fail(words(s), AP_MEMORY, "%s: no memory for a request", c->o.who);
+    if (status != AP_OK)
+        return status;
+    w->call = call;
+    w->endpoint = endpoint;
+    s->tasks[call].state = FLIES;
+    s->tasks[call].n_attempt++;
+    s->n_fly++;
+    c->counts.n_sent++;
+    return AP_OK;
+}
+
+static void begin_some(struct sending *s)
+{
+    int calls[BEGIN_AT_ONCE], at[BEGIN_AT_ONCE];
+    if (s->ending || s->held)
+        return;
+    int n = gather(s, calls, at, ap_clock_seconds()), n_go = n;
+    ap_status status = n > 0 && s->events->sending
+                           ? s->events->sending(s->events->context, calls, &n_go, words(s))
+                           : AP_OK;
+    if (status != AP_OK)
+        n_go = 0;
+    s->held = n_go < n;
+    for (int i = 0; i < n; i++) {
+        if (i < n_go && status == AP_OK)
+            status = fly(s, calls[i], at[i]);
+        if (i >= n_go || status != AP_OK)
+            give_back(s, calls[i], at[i]);
+    }
+    if (status != AP_OK)
+        end_with(s, status);
+}
+
+/* ---- the end of an attempt ---- */
+
+static void close_task(struct sending *s, int call)
+{
+    s->tasks[call].state = OVER;
+    s->n_open--;
+}
+
+static double jitter(struct ap_client *c, int n_attempt)
+{
+    int k = n_attempt - 1 < DOUBLINGS_MAX ? n_attempt - 1 : DOUBLINGS_MAX;
+    return ap_random_uniform(&c->random) * fmin(BACKOFF_MAX_S, ldexp(c->o.backoff, k));
+}
+
+static void miss(struct sending *s, int call, ap_client_miss kind)
+{
+    struct ap_client_counts *n = &s->c->counts;
+    n->n_refused += kind == AP_MISS_REFUSED;
+    n->n_lost += kind == AP_MISS_LOST;
+    n->n_unsent += kind == AP_MISS_UNSENT;
+    ap_status status =
+        s->events->missed ? s->events->missed(s->events->context, call, kind, words(s)) : AP_OK;
+    if (status != AP_OK)
+        end_with(s, status);
+}
+
+static void try_again(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r)
+{
+    struct ap_client *c = s->c;
+    struct task *t = &s->tasks[w->call];
+    const char *url = c->endpoints.items[w->endpoint].url;
+    double now = ap_clock_seconds();
+    t->state = WAITS;
+    t->avoid = w->endpoint;
+    t->not_before = now + (r->retry_after >= 0 ? r->retry_after : jitter(c, t->n_attempt));
+    if (r->retry_after > 0)
+        ap_endpoint_pause(&c->endpoints, w->endpoint, now + r->retry_after);
+    if (r->retry_after >= PAUSE_TOLD_S)
+        ap_sink_note(c->o.sink, c->o.who, "%s asks to wait for %.0f s", url, r->retry_after);
+    if (r->sick && ap_endpoint_fault(&c->endpoints, w->endpoint, now))
+        ap_sink_warn(c->o.sink, c->o.who, "%s is dropped for a while: %s", url, r->why);
+    if (t->n_attempt <= c->o.retries || s->ending)
+        return;
+    end_with(s, ap_fail(words(s), AP_IO,
+                        "%s: %s: no answer in %d attempts, the last: %s; see whether the "
+                        "server is up, then run again: what was answered is kept",
+                        c->o.who, url, t->n_attempt, r->why));
+}
+
+static void reject(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r,
+                   const struct ap_client_reply *reply)
+{
+    struct ap_client *c = s->c;
+    bool taken = false;
+    ap_status status = AP_OK;
+    if (s->events->rejected)
+        status = s->events->rejected(s->events->context, w->call, reply, &taken, words(s));
+    if (status == AP_OK && taken) {
+        c->counts.n_arrived++;
+        close_task(s, w->call);
+        return;
+    }
+    miss(s, w->call, AP_MISS_REFUSED);
+    s->tasks[w->call].state = WAITS;
+    if (status == AP_OK && s->status == AP_OK)
+        status =
+            ap_fail(words(s), AP_INVALID,
+                    "%s: %s%s says %s; correct the recipe or the server, then run again", c->o.who,
+                    c->endpoints.items[w->endpoint].url, s->calls[w->call].path, r->why);
+    end_with(s, status);
+}
+
+static void arrive(struct sending *s, const struct ap_wire *w, struct ap_wire_result *r,
+                   const struct ap_client_reply *reply)
+{
+    bool again = false;
+    struct ap_client *c = s->c;
+    ap_status status = s->events->arrived(s->events->context, w->call, reply, &again, words(s));
+    if (status == AP_OK && again) {
+        miss(s, w->call, AP_MISS_LOST);
+        r->sick = true;
+        strcpy(r->why, "its reply holds no answer");
+        try_again(s, w, r);
+        return;
+    }
+    c->counts.n_arrived++;
+    if (ap_endpoint_good(&c->endpoints, w->endpoint))
+        ap_sink_note(c->o.sink, c->o.who, "%s answers again", c->endpoints.items[w->endpoint].url);
+    close_task(s, w->call);
+    if (status != AP_OK)
+        end_with(s, status);
+}
+
+static void end_attempt(struct sending *s, struct ap_wire *w, CURLcode code)
+{
+    struct ap_wire_result r;
+    struct ap_client *c = s->c;
+    ap_wire_end_of(w, &c->o, code, &r);
+    struct ap_client_reply reply = {(int)r.http_status, w->body.data ? w->body.data : "",
+                                    w->body.len, ap_clock_seconds() - w->begun};
+    curl_multi_remove_handle(c->multi, w->easy);
+    c->endpoints.items[w->endpoint].n_busy--;
+    s->n_fly--;
+    s->held = false;
+    switch (r.end) {
+    case AP_WIRE_REPLY:
+        arrive(s, w, &r, &reply);
+        break;
+    case AP_WIRE_REJECTED:
+        reject(s, w, &r, &reply);
+        break;
+    default:
+        miss(s, w->call,
+             r.end == AP_WIRE_REFUSED  ? AP_MISS_REFUSED
+             : r.end == AP_WIRE_UNSENT ? AP_MISS_UNSENT
+                                       : AP_MISS_LOST);
+        try_again(s, w, &r);
+    }
+    w->call = -1;
+}
+
+static void collect(struct sending *s)
+{
+    int n_left;
+    bool any = false;
+    for (CURLMsg *m; (m = curl_multi_info_read(s->c->multi, &n_left)) != NULL;) {
+        struct ap_wire *w = NULL;
+        if (m->msg != CURLMSG_DONE)
+            continue;
+        curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&w);
+        end_attempt(s, w, m->data.result);
+        any = true;
+    }
+    ap_status status =
+        any && s->events->settle ? s->events->settle(s->events->context, words(s)) : AP_OK;
+    if (status != AP_OK)
+        end_with(s, status);
+}
+
+/* ---- the loop ---- */
+
+static void look_at_stop(struct sending *s)
+{
+    struct ap_client *c = s->c;
+    if (!ap_sink_stopped(c->o.sink) || s->give_up_at > 0)
+        return;
+    s->give_up_at = ap_clock_seconds() + STOP_GRACE_S;
+    end_with(s, ap_fail(words(s), AP_INTERRUPTED,
+                        "%s: interrupted; run the same again to go on: what was answered is "
+                        "kept",
+                        c->o.who));
+}
+
+/* What is in flight will not be waited for. */
+static void give_up(struct sending *s)
+{
+    struct ap_client *c = s->c;
+    for (int i = 0; i < c->n_wire; i++) {
+        struct ap_wire *w = &c->wires[i];
+        if (w->call < 0)
+            continue;
+        curl_multi_remove_handle(c->multi, w->easy);
+        c->endpoints.items[w->endpoint].n_busy--;
+        s->n_fly--;
+        miss(s, w->call, AP_MISS_LOST);
+        w->call = -1;
+    }
+    if (s->events->settle)
+        s->events->settle(s->events->context, NULL);
+}
+
+static void wait_for_something(struct sending *s)
+{
+    double wait = fmin(POLL_MAX_S, fmax(0, s->wake - ap_clock_seconds()));
+    int running;
+    curl_multi_poll(s->c->multi, NULL, 0, (int)ceil(wait * 1e3), NULL);
+    if (curl_multi_perform(s->c->multi, &running) != CURLM_OK)
+        end_with(s, ap_fail(words(s), AP_MEMORY, "%s: no memory for what arrives", s->c->o.who));
+}
+
+ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls, int n,
+                         const struct ap_client_events *events, struct ap_error *err)
+{
+    struct sending s = {.c = c, .calls = calls, .events = events, .n = n, .n_open = n, .err = err};
+    if (!(s.tasks = ap_calloc((size_t)n, sizeof(*s.tasks))))
+        return ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", c->o.who, n);
+    for (int i = 0; i < n; i++)
+        s.tasks[i].avoid = -1;
+    while (s.ending ? s.n_fly > 0 : s.n_open > 0) {
+        s.wake = INFINITY;
+        look_at_stop(&s);
+        begin_some(&s);
+        if (s.n_fly == 0 && s.ending)
+            break;
+        wait_for_something(&s);
+        collect(&s);
+        if (s.give_up_at > 0 && ap_clock_seconds() > s.give_up_at)
+            give_up(&s);
+    }
+    ap_free(s.tasks);
+    return s.status;
+}

@@ -1,0 +1,185 @@
+/* A request through libcurl, and what its end means (wire.h). */
+#include "net/wire.h"
+
+#include "base/clock.h"
+#include "base/json.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { CONNECT_MS = 10000, RETRY_AFTER_MAX_S = 600, WORDS_MAX = 200 };
+
+static size_t take_bytes(char *data, size_t size, size_t n, void *context)
+{
+    struct ap_wire *w = context;
+    (void)size; /* libcurl: always 1 */
+    if (ap_buffer_append(&w->body, data, n, NULL) == AP_OK)
+        return n;
+    w->too_long = true;
+    return 0;
+}
+
+ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err)
+{
+    *w = (struct ap_wire){.easy = curl_easy_init(), .call = -1};
+    w->body.max = AP_CLIENT_REPLY_MAX;
+    return w->easy ? AP_OK : ap_fail(err, AP_MEMORY, "HTTP: no memory for a connection");
+}
+
+void ap_wire_close(struct ap_wire *w)
+{
+    curl_easy_cleanup(w->easy);
+    curl_slist_free_all(w->headers);
+    ap_buffer_free(&w->body);
+    *w = (struct ap_wire){.call = -1};
+}
+
+/* ---- beginning ---- */
+
+static bool add_header(struct ap_wire *w, const char *name, const char *value)
+{
+    char line[8192];
+    int n = snprintf(line, sizeof(line), "%s%s", name, value);
+    struct curl_slist *longer =
+        n > 0 && (size_t)n < sizeof(line) ? curl_slist_append(w->headers, line) : NULL;
+    explicit_bzero(line, sizeof(line));
+    if (longer)
+        w->headers = longer;
+    return longer != NULL;
+}
+
+static bool add_headers(struct ap_wire *w, const struct ap_client_options *o,
+                        const struct ap_client_call *call)
+{
+    return add_header(w, "Content-Type: application/json", "") &&
+           add_header(w, "Accept: application/json", "") &&
+           add_header(w, "Expect:", "") && /* no round trip before the body */
+           (!o->key || !o->key->text || add_header(w, "Authorization: Bearer ", o->key->text)) &&
+           (!call->idempotency_key || add_header(w, "Idempotency-Key: ", call->idempotency_key)) &&
+           (!call->header || add_header(w, call->header, ""));
+}
+
+ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, const char *url,
+                        const struct ap_client_call *call, struct ap_error *err)
+{
+    struct ap_buffer address = {0};
+    ap_status status;
+    size_t n = strlen(url);
+    long timeout_ms = (long)(o->timeout * 1e3);
+    curl_easy_reset(w->easy);
+    curl_slist_free_all(w->headers);
+    w->headers = NULL;
+    w->words[0] = '\0';
+    w->too_long = false;
+    w->begun = ap_clock_seconds();
+    ap_buffer_clear(&w->body);
+    AP_TRY(
+        ap_buffer_printf(&address, err, "%.*s%s", (int)(n - (url[n - 1] == '/')), url, call->path));
+    if (!add_headers(w, o, call))
+        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a request", o->who));
+    curl_easy_setopt(w->easy, CURLOPT_URL, address.data);
+    curl_easy_setopt(w->easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(w->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+    curl_easy_setopt(w->easy, CURLOPT_PIPEWAIT, 1L); /* one connection where HTTP/2 is offered */
+    curl_easy_setopt(w->easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(w->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(w->easy, CURLOPT_TIMEOUT_MS, timeout_ms < 1 ? 1L : timeout_ms);
+    curl_easy_setopt(w->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
+    curl_easy_setopt(w->easy, CURLOPT_HTTPHEADER, w->headers);
+    curl_easy_setopt(w->easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->n_body);
+    curl_easy_setopt(w->easy, CURLOPT_POSTFIELDS, call->body);
+    curl_easy_setopt(w->easy, CURLOPT_WRITEFUNCTION, take_bytes);
+    curl_easy_setopt(w->easy, CURLOPT_WRITEDATA, w);
+    curl_easy_setopt(w->easy, CURLOPT_ERRORBUFFER, w->words);
+    curl_easy_setopt(w->easy, CURLOPT_PRIVATE, w);
+out:
+    ap_buffer_free(&address);
+    return status;
+}
+
+/* ---- its end ---- */
+
+static const char *text_of(const json_t *o, const char *key)
+{
+    return json_string_value(json_object_get(o, key));
+}
+
+/* What an error body says, as OpenAI, vLLM, llama.cpp and FastAPI write it; else its first words.
+ */
+static void server_words(struct ap_wire *w, char out[WORDS_MAX], char code[64])
+{
+    json_t *body = NULL;
+    const char *words = NULL, *name = NULL;
+    if (w->body.len > 0 &&
+        ap_json_parse(w->body.data, w->body.len, "reply", &body, NULL) == AP_OK) {
+        const json_t *e = json_object_get(body, "error");
+        words = json_is_object(e) ? text_of(e, "message") : json_string_value(e);
+        words = words ? words : text_of(body, "message");
+        words = words ? words : text_of(body, "detail");
+        name = text_of(e, "code");
+    }
+    if (!words)
+        words = w->body.len > 0 ? w->body.data : "no words of its own";
+    struct ap_error line; /* one line of clean UTF-8 */
+    ap_fail(&line, AP_IO, "%.*s", WORDS_MAX - 16, words);
+    snprintf(out, WORDS_MAX, "%.*s", WORDS_MAX - 1, line.text);
+    snprintf(code, 64, "%s", name ? name : "");
+    json_decref(body);
+}
+
+static bool heals(long http_status, const char *code)
+{
+    if (http_status == 429)
+        return strcmp(code, "insufficient_quota") != 0; /* no money is left */
+    return http_status == 408 || http_status == 409 || http_status == 425 || http_status >= 500;
+}
+
+static bool is_unsent(CURLcode code)
+{
+    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
+           code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR ||
+           code == CURLE_PEER_FAILED_VERIFICATION;
+}
+
+/* libcurl knows both of its forms, seconds and a date. */
+static double retry_after(const struct ap_wire *w)
+{
+    curl_off_t seconds = 0;
+    struct curl_header *header;
+    if (curl_easy_header(w->easy, "Retry-After", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
+        return -1;
+    curl_easy_getinfo(w->easy, CURLINFO_RETRY_AFTER, &seconds);
+    return seconds < 0 ? 0 : seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (double)seconds;
+}
+
+static void end_by_status(struct ap_wire *w, struct ap_wire_result *out)
+{
+    char words[WORDS_MAX], code[64];
+    server_words(w, words, code);
+    out->end = heals(out->http_status, code) ? AP_WIRE_REFUSED : AP_WIRE_REJECTED;
+    out->sick = out->http_status >= 500;
+    snprintf(out->why, sizeof(out->why), "%ld: %s", out->http_status, words);
+}
+
+void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
+                    struct ap_wire_result *out)
+{
+    *out = (struct ap_wire_result){.end = AP_WIRE_REPLY, .retry_after = -1};
+    curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &out->http_status);
+    if (w->body.data)
+        ap_secret_hide(o->key, w->body.data);
+    if (code != CURLE_OK) {
+        out->end = is_unsent(code) ? AP_WIRE_UNSENT : AP_WIRE_LOST;
+        out->sick = true;
+        snprintf(out->why, sizeof(out->why), "%s",
+                 w->too_long   ? "the reply is longer than any answer"
+                 : w->words[0] ? w->words
+                               : curl_easy_strerror(code));
+        ap_secret_hide(o->key, out->why);
+        return;
+    }
+    out->retry_after = retry_after(w);
+    if (out->http_status / 100 != 2)
+        end_by_status(w, out);
+}

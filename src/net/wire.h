@@ -1,0 +1,47 @@
+/* One request on the wire, behind libcurl: what is sent, what came back, and what that means for
+ * asking again. Not here: when to (client.c). */
+#ifndef AP_NET_WIRE_H
+#define AP_NET_WIRE_H
+
+#include "base/buffer.h"
+#include "net/client.h"
+
+#include <curl/curl.h>
+
+struct ap_wire {
+    CURL *easy;                 /* kept from call to call */
+    struct curl_slist *headers; /* of the call */
+    struct ap_buffer body;
+    char words[CURL_ERROR_SIZE]; /* libcurl's own of what went wrong */
+    int call;                    /* −1: idle */
+    int endpoint;
+    double begun;
+    bool too_long; /* the reply passed AP_CLIENT_REPLY_MAX */
+};
+
+typedef enum ap_wire_end {
+    AP_WIRE_REPLY,    /* 2xx, whole */
+    AP_WIRE_REFUSED,  /* a status that another attempt may heal */
+    AP_WIRE_REJECTED, /* one that it will not */
+    AP_WIRE_LOST,
+    AP_WIRE_UNSENT,
+} ap_wire_end;
+
+struct ap_wire_result {
+    ap_wire_end end;
+    long http_status;   /* 0: none came */
+    double retry_after; /* seconds; −1: not said */
+    bool sick;          /* speaks against the endpoint's health */
+    char why[256];      /* one line, without the key */
+};
+
+ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err);
+void ap_wire_close(struct ap_wire *w);
+/* Fills the handle; adding it to the multi handle is the caller's. */
+ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, const char *url,
+                        const struct ap_client_call *call, struct ap_error *err);
+/* code: libcurl's result. Hides the key in the body. */
+void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
+                    struct ap_wire_result *out);
+
+#endif
