@@ -40,7 +40,7 @@ static const char *const texts[COUNT] = {
                "prompt_tokens = ?7, answer_tokens = ?8, usd = ?9, seconds = ?10 "
                "WHERE key = ?1 AND run = ?2",
     [SUM] = "SELECT count(*), total(sends), total(answered IS NOT NULL), total(refused), "
-            "total(lost), total(prompt_tokens), total(answer_tokens), total(usd), "
+            "total(lost), total(max(prompt_tokens, 0)), total(max(answer_tokens, 0)), total(usd), "
             "total(reserved_tokens * " UNSURE "), total(reserved_usd * " UNSURE ") "
             "FROM ledger WHERE run = ?1 AND who = ?2",
 };
@@ -112,10 +112,17 @@ static ap_status check_file(struct ap_ledger *l, struct ap_error *err)
 
 static ap_status prepare(struct ap_ledger *l, struct ap_error *err)
 {
-    for (int i = 0; i < COUNT; i++)
+    for (int i = 0; i < COUNT; i++) {
         if (sqlite3_prepare_v3(l->handle, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &l->statement[i],
-                               NULL) != SQLITE_OK)
-            return fail(l, "has another table than a ledger's", err);
+                               NULL) == SQLITE_OK)
+            continue;
+        if (sqlite3_errcode(l->handle) != SQLITE_ERROR)
+            return fail(l, "cannot be read", err);
+        return ap_fail(err, AP_UNSUPPORTED,
+                       "ledger %s: has another table than a ledger's: %s; use the alignpro that "
+                       "made it, or another path",
+                       l->path, sqlite3_errmsg(l->handle));
+    }
     return AP_OK;
 }
 
