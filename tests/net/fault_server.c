@@ -172,7 +172,7 @@ static void count_request(struct loop *l, struct connection *c, const char *head
     header_of(head, "Idempotency-Key", text, sizeof(text));
     header_of(head, "X-Alignpro-Stream", stream, sizeof(stream));
     counts->n_request++;
-    counts->n_retold += stream[0] != '\0';
+    counts->n_told += stream[0] != '\0';
     counts->n_unnamed += text[0] == '\0';
     counts->n_elsewhere += strcmp(path, "/elsewhere") == 0;
     counts->n_unauthorised += strcmp(bearer, key) != 0;

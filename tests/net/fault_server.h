@@ -103,7 +103,7 @@ struct fault_counts {
     int64_t n_unauthorised;          /* whose bearer token is not the key */
     int64_t n_elsewhere;             /* that came where a redirect pointed */
     int64_t n_unnamed;               /* without Idempotency-Key */
-    int64_t n_retold;                /* with an X-Alignpro-Stream */
+    int64_t n_told;                  /* with an X-Alignpro-Stream */
     int64_t n_key;                   /* distinct Idempotency-Keys */
     int n_now, n_most;               /* requests between first byte and last; the most at once */
 };
