@@ -83,11 +83,9 @@ static ap_status answer_rows(struct ap_text_environment *e, int64_t step, struct
     for (int i = 0; i < n; i++) {
         const struct ap_rollout_row *row = &r->rows[i / K];
         const struct ap_prompt *p = &e->prompts->items[row->prompt];
-        out->items[i] = (struct ap_scored){.context = p->context,
-                                           .n_context = p->n_context,
-                                           .x = p->x,
-                                           .y = e->target ? out->answers[i].text : row->text,
-                                           .ended = e->target ? out->answers[i].ended : row->ended};
+        const struct ap_answer own = {.text = row->text, .ended = row->ended};
+        out->items[i] =
+            ap_scored_answer(p->context, p->n_context, p->x, e->target ? &out->answers[i] : &own);
     }
 out:
     return status;

@@ -21,12 +21,14 @@ static ap_status add_prompt(struct ap_prompts *out, const struct ap_example *e,
                             ap_too_long too_long, struct ap_error *err)
 {
     struct ap_sequence s = {0};
-    bool fits = false;
-    char *wrapped = ap_meta_prompt_apply(meta_prompt ? meta_prompt : "", e->prompt);
-    if (!wrapped)
+    bool fits = !lm;
+    ap_status status = AP_OK;
+    char *wrapped = lm ? ap_meta_prompt_apply(meta_prompt ? meta_prompt : "", e->prompt) : NULL;
+    if (lm && !wrapped)
         return ap_fail(err, AP_MEMORY, "prompt %llu: out of memory", (unsigned long long)e->record);
-    ap_status status = ap_sequence_make(&s, lm->chat, e->context, e->n_context, wrapped, NULL,
-                                        max_tokens, too_long, &fits, err);
+    if (lm)
+        status = ap_sequence_make(&s, lm->chat, e->context, e->n_context, wrapped, NULL, max_tokens,
+                                  too_long, &fits, err);
     ap_free(wrapped);
     if (status != AP_OK)
         return ap_fail_prefix(err, status, "prompt %llu", (unsigned long long)e->record);
@@ -53,7 +55,7 @@ ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,
                           int64_t limit, struct ap_error *err)
 {
     *out = (struct ap_prompts){0};
-    if (max_tokens < 1)
+    if (lm && max_tokens < 1)
         return ap_fail(err, AP_LIMIT,
                        "model %s: a context of %d positions leaves no room for a prompt beside "
                        "max_new_tokens; lower max_new_tokens or raise run.context",

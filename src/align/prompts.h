@@ -22,7 +22,8 @@ struct ap_prompts {
     int64_t n_skipped; /* too long */
 };
 
-/* index[n_index] into the data set. meta_prompt NULL: x as it is (the policy is the target itself).
+/* index[n_index] into the data set. lm NULL: whoever sees them is not here; no ids, and none is
+ * too long. meta_prompt NULL: x as it is (the policy is the target itself).
  * Prompts of more than max_tokens are treated as too_long says. limit: the first so many that fit;
  * 0 for all. Borrows the data set. */
 ap_status ap_prompts_make(struct ap_prompts *out, const struct ap_dataset *data,

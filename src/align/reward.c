@@ -1,6 +1,8 @@
 /* What all rewards share (reward.h): normalisation, the guard on their numbers. */
 #include "align/reward.h"
 
+#include "align/target.h"
+
 #include <math.h>
 
 void ap_reward_free(struct ap_reward *r)
@@ -8,6 +10,13 @@ void ap_reward_free(struct ap_reward *r)
     if (r->self)
         r->free(r->self);
     *r = (struct ap_reward){0};
+}
+
+struct ap_scored ap_scored_answer(const struct ap_message *context, size_t n_context, const char *x,
+                                  const struct ap_answer *answer)
+{
+    return (struct ap_scored){context,        n_context,    x, answer->text, answer->ended,
+                              answer->scored, answer->score};
 }
 
 ap_status ap_reward_score(const struct ap_reward *r, const struct ap_scored *items, int n,
@@ -20,7 +29,7 @@ ap_status ap_reward_score(const struct ap_reward *r, const struct ap_scored *ite
                            "reward: the score of the answer '%.60s' is %g, expected a finite "
                            "number; the reward model has diverged: train it with a lower lr",
                            items[i].y, out[i]);
-        out[i] = r->gain * out[i] + r->bias;
+        out[i] = items[i].scored ? items[i].score : r->gain * out[i] + r->bias;
     }
     return status;
 }

@@ -13,8 +13,14 @@ struct ap_scored {
     const struct ap_message *context; /* borrowed */
     size_t n_context;
     const char *x, *y;
-    bool ended; /* y had its end token */
+    bool ended;  /* y had its end token */
+    bool scored; /* y is worth `score`, in the run's units, whatever a reward says */
+    double score;
 };
+/* What answer is to x in that context, all borrowed. */
+struct ap_answer;
+struct ap_scored ap_scored_answer(const struct ap_message *context, size_t n_context, const char *x,
+                                  const struct ap_answer *answer);
 
 struct ap_reward {
     void *self;

@@ -67,6 +67,14 @@ void ap_random_init(struct ap_random *r, const struct ap_stream *stream)
     };
 }
 
+uint64_t ap_stream_seed(const struct ap_stream *stream)
+{
+    struct ap_random r;
+    ap_random_init(&r, stream);
+    const uint32_t state[4] = {r.key[0], r.key[1], r.counter[2], r.counter[3]};
+    return ap_hash(state, sizeof(state)) >> 1;
+}
+
 uint32_t ap_random_u32(struct ap_random *r)
 {
     if (r->n_left == 0) {

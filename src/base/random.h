@@ -26,6 +26,9 @@ void ap_philox(const uint32_t counter[4], const uint32_t key[2], uint32_t out[4]
 
 /* A small number for a stage's name (FNV-1a, folded). */
 uint32_t ap_stream_stage(const char *name);
+/* The stream as one number of 63 bits, for generators that are not ours: two streams meet when 63
+ * random bits agree. */
+uint64_t ap_stream_seed(const struct ap_stream *stream);
 void ap_random_init(struct ap_random *r, const struct ap_stream *stream);
 uint32_t ap_random_u32(struct ap_random *r);
 double ap_random_uniform(struct ap_random *r);             /* [0, 1), 53 bits */

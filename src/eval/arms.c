@@ -242,8 +242,7 @@ static ap_status judge_by_reward(const struct pass *p, const struct ap_reward *r
         return ap_fail(err, AP_MEMORY, "%d answers: out of memory", p->n_all);
     for (int i = 0; i < p->n_all; i++) {
         const struct ap_prompt *x = &p->o->prompts->items[i / p->arm->n];
-        items[i] = (struct ap_scored){x->context, x->n_context, x->x, p->answers[i].text,
-                                      p->answers[i].ended};
+        items[i] = ap_scored_answer(x->context, x->n_context, x->x, &p->answers[i]);
     }
     ap_status status = ap_reward_score(reward, items, p->n_all, out, err);
     ap_free(items);

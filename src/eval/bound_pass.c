@@ -109,8 +109,7 @@ static ap_status score(struct chunk *c, struct ap_error *err)
         return no_memory(err);
     for (int i = 0; i < c->n_answers; i++) {
         const struct ap_prompt *x = prompt_of(c, i / c->p->n_answer);
-        items[i] = (struct ap_scored){x->context, x->n_context, x->x, c->answers[i].text,
-                                      c->answers[i].ended};
+        items[i] = ap_scored_answer(x->context, x->n_context, x->x, &c->answers[i]);
     }
     ap_status status = ap_reward_score(c->p->reward, items, c->n_answers, c->reward, err);
     ap_free(items);

@@ -106,6 +106,7 @@ ap_status ap_plan_shape(struct ap_planning *p, const char *model, struct ap_weig
                         struct ap_error *err);
 /* Positions of its sequences. */
 ap_status ap_plan_context(struct ap_planning *p, const char *model, int *out, struct ap_error *err);
+/* Of these four a model "" takes nothing: a target that answers over HTTP. */
 /* The recipe's model, once a stage. */
 ap_status ap_plan_model(struct ap_planning *p, const char *model, struct ap_error *err);
 /* A model that all of trains: its own copy from the recipe's start. */

@@ -252,6 +252,9 @@ static ap_status measure(struct ap_run *run, const struct view *v, struct ap_pla
                          struct ap_error *err)
 {
     int positions;
+    *out = (struct ap_plan_texts){0};
+    if (!v->model[0]) /* a target that answers over HTTP */
+        return AP_OK;
     ap_status status = model_positions(run, v->model, &positions, err);
     return status == AP_OK ? measure_within(run, v, ap_run_context(run, positions), out, err)
                            : status;
@@ -333,7 +336,7 @@ static ap_status measure_rl(struct ap_run *run, const char *wanted, struct ap_pl
                             struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
-    const char *meta = ap_run_meta_prompt(run), *p = s->prompter.model, *t = s->target.model;
+    const char *meta = ap_run_meta_prompt(run), *p = s->prompter.model, *t = ap_settings_target(s);
     int room = s->prompter.max_new_tokens, answer = s->target.max_new_tokens;
     ap_split split = s->eval.path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
     ap_status status = AP_OK;
@@ -412,7 +415,7 @@ static ap_status measure_judges(struct ap_run *run, const char *wanted, struct a
     const struct ap_settings *s = run->s;
     ap_status status = AP_OK;
     for (int i = 0; i < s->n_judges && ap_run_includes(run, wanted, "eval"); i++)
-        if (status == AP_OK && ap_run_asks_judge(s, i) && s->judges[i].model[0])
+        if (status == AP_OK && ap_run_asks_judge(s, i) && ap_judge_model(&s->judges[i])[0])
             status = measure_judge(run, &s->judges[i], &out->judges[i], err);
     return status;
 }

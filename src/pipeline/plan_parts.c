@@ -96,6 +96,8 @@ ap_status ap_plan_model(struct ap_planning *p, const char *model, struct ap_erro
     const struct ap_model_settings *m;
     struct ap_weights *w;
     int i;
+    if (!model[0])
+        return AP_OK;
     ap_status status = model_index(p, model, &i, &m, err);
     if (status != AP_OK || (p->counted & 1u << i))
         return status;
@@ -160,6 +162,8 @@ ap_status ap_plan_role(struct ap_planning *p, const char *model,
                        struct ap_error *err)
 {
     struct ap_weights *w;
+    if (!model[0])
+        return AP_OK;
     ap_status status = ap_plan_shape(p, model, &w, err);
     if (status != AP_OK || (!how.from && !how.trains))
         return status;
@@ -173,6 +177,8 @@ ap_status ap_plan_tape(struct ap_planning *p, const char *model, int max_row, in
 {
     struct ap_weights *w;
     size_t bytes = 0;
+    if (!model[0])
+        return AP_OK;
     ap_status status = ap_plan_shape(p, model, &w, err);
     if (status == AP_OK)
         status = ap_tape_bytes(&bytes, &w->config, max_row, max_rank, kind, err);
@@ -187,6 +193,8 @@ ap_status ap_plan_generator(struct ap_planning *p, const char *model, int contex
     size_t bytes = 0;
     struct ap_generator_options options = {
         .n_slot = p->run->s->run.batch, .context = context, .max_rank = max_rank};
+    if (!model[0])
+        return AP_OK;
     ap_status status = ap_plan_shape(p, model, &w, err);
     if (status == AP_OK && context == 0)
         options.context = ap_run_context(p->run, w->context);

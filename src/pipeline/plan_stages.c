@@ -84,10 +84,10 @@ static ap_status plan_best_of(struct ap_planning *p, struct ap_error *err)
     const struct ap_settings *s = p->run->s;
     ap_status status = AP_OK;
     AP_TRY(ap_plan_model(p, s->prompter.model, err));
-    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_model(p, ap_settings_target(s), err));
     AP_TRY(ap_plan_rewards(p, err));
     AP_TRY(ap_plan_generator(p, s->prompter.model, 0, 0, err));
-    AP_TRY(ap_plan_generator(p, s->target.model, 0, 0, err));
+    AP_TRY(ap_plan_generator(p, ap_settings_target(s), 0, 0, err));
     ap_plan_add(p, AP_PLAN_DATA, p->facts->best_of.bytes);
 out:
     return status;
@@ -195,9 +195,9 @@ static ap_status plan_align(struct ap_planning *p, struct ap_error *err)
     ap_status status = AP_OK;
     for (int pass = 0; pass < n; pass++)
         AP_TRY(plan_pass(p, pass, own, err));
-    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_model(p, ap_settings_target(s), err));
     AP_TRY(ap_plan_rewards(p, err));
-    AP_TRY(ap_plan_generator(p, s->target.model, 0, 0, err));
+    AP_TRY(ap_plan_generator(p, ap_settings_target(s), 0, 0, err));
 out:
     return status;
 }
@@ -205,8 +205,8 @@ out:
 static ap_status plan_rlhf(struct ap_planning *p, struct ap_error *err)
 {
     const struct ap_settings *s = p->run->s;
-    struct rl rl = {&s->rlhf, s->target.model, &s->target.adapter,
-                    NULL,     &p->facts->rlhf, s->target.max_new_tokens,
+    struct rl rl = {&s->rlhf, ap_settings_target(s), &s->target.adapter,
+                    NULL,     &p->facts->rlhf,       s->target.max_new_tokens,
                     false};
     ap_status status = plan_policy(p, &rl, err);
     return status == AP_OK ? ap_plan_rewards(p, err) : status;
@@ -287,11 +287,11 @@ static ap_status plan_arm(struct ap_planning *p, const char *arm, struct ap_erro
         const struct ap_prompter_settings *m = ap_run_prompter(p->run, pass);
         AP_TRY(ap_plan_generator(p, m->model, 0, m->adapter.rank, err));
     }
-    AP_TRY(ap_plan_generator(p, s->target.model, 0, target, err));
+    AP_TRY(ap_plan_generator(p, ap_settings_target(s), 0, target, err));
     if (ap_run_is_align(arm))
         AP_TRY(plan_pass_kl(p, n_pass, err));
     if (trained)
-        AP_TRY(ap_plan_tape(p, s->target.model,
+        AP_TRY(ap_plan_tape(p, ap_settings_target(s),
                             larger(rows, p->facts->eval_target.longest + s->target.max_new_tokens),
                             target, AP_TAPE_FORWARD, err));
 out:
@@ -325,7 +325,7 @@ static ap_status plan_judges(struct ap_planning *p, struct ap_error *err)
     ap_status status = AP_OK;
     sum_up(&most);
     for (int i = 0; status == AP_OK && i < s->n_judges; i++) {
-        if (!ap_run_asks_judge(s, i) || !s->judges[i].model[0])
+        if (!ap_run_asks_judge(s, i) || !ap_judge_model(&s->judges[i])[0])
             continue;
         *p->now = empty;
         p->counted = 0;
@@ -346,7 +346,7 @@ static ap_status plan_eval(struct ap_planning *p, struct ap_error *err)
     ap_status status = AP_OK;
     for (int pass = 0; pass < n_pass; pass++)
         AP_TRY(ap_plan_model(p, ap_run_prompter(p->run, pass)->model, err));
-    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_model(p, ap_settings_target(s), err));
     AP_TRY(ap_plan_rewards(p, err));
     for (int pass = 0; pass < n_pass; pass++) {
         const struct ap_prompter_settings *m = ap_run_prompter(p->run, pass);
@@ -358,7 +358,7 @@ static ap_status plan_eval(struct ap_planning *p, struct ap_error *err)
     }
     for (size_t i = 0; i < AP_LEN(trained_targets); i++)
         if (ap_run_has_arm(p->run, trained_targets[i]))
-            AP_TRY(ap_plan_role(p, s->target.model, t,
+            AP_TRY(ap_plan_role(p, ap_settings_target(s), t,
                                 (struct ap_plan_learner){.from = trained_targets[i]}, err));
     ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_target.bytes);
     ap_plan_add(p, AP_PLAN_DATA, p->facts->eval_prompter.bytes);
@@ -388,9 +388,9 @@ static ap_status plan_bound_pass(struct ap_planning *p, bool rlhf, struct ap_err
     int prompter = s->prompter.adapter.rank, target = rlhf ? s->target.adapter.rank : 0;
     int rows = s->align.optimiser.batch_tokens, answer = s->target.max_new_tokens;
     ap_status status = AP_OK;
-    AP_TRY(ap_plan_generator(p, s->target.model, 0, 0, err));
+    AP_TRY(ap_plan_generator(p, ap_settings_target(s), 0, 0, err));
     if (rlhf)
-        AP_TRY(ap_plan_generator(p, s->target.model, 0, target, err));
+        AP_TRY(ap_plan_generator(p, ap_settings_target(s), 0, target, err));
     else
         AP_TRY(ap_plan_generator(p, s->prompter.model, 0, prompter, err));
     if (!rlhf && ap_run_bound_has_align(p->run))
@@ -400,7 +400,7 @@ static ap_status plan_bound_pass(struct ap_planning *p, bool rlhf, struct ap_err
             AP_TAPE_FORWARD, err));
     if (!ap_run_no_logp(p->run)) /* behind x, or behind a rewrite of it */
         AP_TRY(ap_plan_tape(
-            p, s->target.model,
+            p, ap_settings_target(s),
             larger(rows, larger(p->facts->bound_target.longest,
                                 p->facts->bound_prompter.longest + s->prompter.max_new_tokens) +
                              answer),
@@ -416,7 +416,7 @@ static ap_status plan_bound(struct ap_planning *p, struct ap_error *err)
     struct ap_plan_stage roles, rewriting;
     ap_status status = AP_OK;
     AP_TRY(ap_plan_model(p, s->prompter.model, err));
-    AP_TRY(ap_plan_model(p, s->target.model, err));
+    AP_TRY(ap_plan_model(p, ap_settings_target(s), err));
     AP_TRY(ap_plan_rewards(p, err));
     AP_TRY(ap_plan_role(p, s->prompter.model, a,
                         (struct ap_plan_learner){.from = ap_run_sft_stage(p->run)}, err));
@@ -424,7 +424,8 @@ static ap_status plan_bound(struct ap_planning *p, struct ap_error *err)
         AP_TRY(
             ap_plan_role(p, s->prompter.model, a, (struct ap_plan_learner){.from = "align"}, err));
     if (ap_run_bound_has_rlhf(p->run))
-        AP_TRY(ap_plan_role(p, s->target.model, t, (struct ap_plan_learner){.from = "rlhf"}, err));
+        AP_TRY(ap_plan_role(p, ap_settings_target(s), t, (struct ap_plan_learner){.from = "rlhf"},
+                            err));
     ap_plan_add(p, AP_PLAN_DATA, p->facts->bound_target.bytes);
     ap_plan_add(p, AP_PLAN_DATA, p->facts->bound_prompter.bytes);
     ap_plan_add(p, AP_PLAN_DATA, bound_bytes(s));

@@ -200,6 +200,12 @@ static ap_status read_data(struct ap_run *run, struct ap_error *err)
     return AP_OK;
 }
 
+static bool trains_target(const struct stage_row *row)
+{
+    return row->fn == ap_run_stage_rlhf || row->fn == ap_run_stage_dpo ||
+           row->fn == ap_run_stage_ift;
+}
+
 static ap_status check_wanted(const struct ap_run *run, const char *stage, struct ap_error *err)
 {
     const struct stage_row *wanted = stage ? find_stage(stage) : NULL;
@@ -211,6 +217,8 @@ static ap_status check_wanted(const struct ap_run *run, const char *stage, struc
     if (wanted && !is_wanted(run, wanted))
         return ap_fail(err, AP_INVALID, "the recipe asks for no %s; %s", stage,
                        strcmp(stage, "sft") == 0 ? "set sft.source to file or best-of-n"
+                       : ap_settings_remote(run->s) && trains_target(wanted)
+                           ? "it trains the target, which over HTTP is not ours to train"
                        : strcmp(stage, "bound") == 0
                            ? "the bound takes a prompter, a target and a reward"
                            : "see `alignpro help` for the keys of that section");
@@ -316,6 +324,7 @@ void ap_run_close(struct ap_run *run)
 {
     if (!run)
         return;
+    ap_run_remotes_close(run);
     ap_run_models_free(run);
     for (int i = 0; i < run->n_data; i++) {
         ap_dataset_free(&run->data[i].set);
@@ -373,6 +382,7 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
     ap_run_watch_begin(run);
     status = row->fn ? row->fn(run, err) : row->pass_fn(run, row->pass, err);
     ap_run_watch_end(run);
+    ap_run_remotes_tell(run);
     if (status == AP_OK)
         status = ap_run_report_memory(run, row->name, err);
     return status == AP_OK ? ap_run_report(run, err) : status;

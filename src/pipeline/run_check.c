@@ -114,7 +114,7 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
         snprintf(key, sizeof(key), "prompter%s%s", p->name ? "." : "", p->name ? p->name : "");
         AP_TRY(check_model(run, p->model, key, p->max_new_tokens, &p->adapter, err));
     }
-    if (ap_recipe_has(run->recipe, "target"))
+    if (ap_recipe_has(run->recipe, "target") && !ap_settings_remote(s))
         AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens,
                            &s->target.adapter, err));
     for (int i = 0; i < n_rewards; i++) {
@@ -130,7 +130,7 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
         if (!ap_run_asks_judge(s, i))
             continue;
         snprintf(key, sizeof(key), "judges.%s", s->judges[i].name);
-        if (s->judges[i].model[0])
+        if (ap_judge_model(&s->judges[i])[0])
             AP_TRY(
                 check_model(run, s->judges[i].model, key, s->judges[i].max_new_tokens, NULL, err));
         AP_TRY(check_command(s->judges[i].n_command, s->judges[i].command, s->judges[i].folder, key,
@@ -339,6 +339,8 @@ out:
 ap_status ap_run_check(struct ap_run *run, const char *wanted, struct ap_error *err)
 {
     ap_status status = check_values(run, err);
+    if (status == AP_OK)
+        status = ap_run_check_http(run, err);
     if (status == AP_OK)
         status = check_models(run, err);
     return status == AP_OK && !run->data_missing ? check_data(run, wanted, err) : status;

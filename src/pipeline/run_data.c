@@ -121,7 +121,7 @@ ap_status ap_run_prompts(struct ap_run *run, const char *path, ap_split split,
     *out = (struct ap_prompts){0};
     AP_TRY(ap_run_dataset(run, path, &d, err));
     AP_TRY(ap_run_select(run, d, split, true, &index, &n, err));
-    AP_TRY(ap_prompts_make(out, d, index, n, lm, meta_prompt, lm->context - max_new_tokens,
+    AP_TRY(ap_prompts_make(out, d, index, n, lm, meta_prompt, lm ? lm->context - max_new_tokens : 0,
                            ap_run_too_long(run), limit, err));
     if (out->n_skipped > 0)
         ap_sink_note(run->sink, "data",

@@ -58,6 +58,8 @@ struct ap_run_watch {
     size_t before;       /* the process's peak when the stage began */
 };
 
+#define AP_REMOTES_MAX (1 + AP_REWARDS_MAX + AP_PAIRWISE_MAX)
+
 struct ap_run {
     const struct ap_recipe *recipe;
     const struct ap_settings *s;
@@ -75,6 +77,9 @@ struct ap_run {
     int context_most;  /* what every model of the run could take; fixed by ap_run_check */
     bool plan_only;    /* nothing will be run: what is missing is counted by its bound */
     bool data_missing; /* plan_only: a data file is not there */
+    struct ap_ledger *ledger;                      /* opened with the first server */
+    struct ap_run_remote *remotes[AP_REMOTES_MAX]; /* in the order of opening */
+    int n_remote;
     struct ap_plan *plan; /* made at open */
     struct ap_run_watch watch;
     struct json_t *marks;     /* of files, by path (stage_share.c) */
@@ -161,7 +166,8 @@ ap_status ap_run_lm(struct ap_run *run, const char *name, struct ap_lm **out, st
 /* The same with the recipe's own start, whatever was pretrained; owned by the caller. */
 ap_status ap_run_lm_start(struct ap_run *run, const char *name, struct ap_lm **out,
                           struct ap_error *err);
-/* The frozen role that a stage left in RUN/STAGE/final; stage NULL: the model itself. */
+/* The frozen role that a stage left in RUN/STAGE/final; stage NULL: the model itself, none for lm
+ * NULL. */
 ap_status ap_run_role(struct ap_run *run, struct ap_lm *lm,
                       const struct ap_adapter_settings *adapter, const char *stage,
                       struct ap_owned_role *out, struct ap_error *err);
@@ -178,7 +184,9 @@ ap_status ap_run_policy(struct ap_run *run, struct ap_lm *lm,
 /* Write the trained part of a role as RUN/STAGE/final and DONE with the JSON text. */
 ap_status ap_run_finish(struct ap_run *run, const char *stage, const struct ap_lm *lm,
                         const struct ap_role *role, const char *json, struct ap_error *err);
-/* The target behind its interface, on a role. */
+/* The target's model; NULL where it answers over HTTP. Borrowed from the run. */
+ap_status ap_run_target_lm(struct ap_run *run, struct ap_lm **out, struct ap_error *err);
+/* The target behind its interface, on a role; lm NULL: over HTTP. */
 ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
                         struct ap_target *out, struct ap_error *err);
 /* Why no log-probabilities of the target's answers can be had, one clause; NULL: they can. Static.
@@ -193,6 +201,18 @@ const char *ap_run_sft_stage(const struct ap_run *run);
 /* The recipe's meta-prompt, the default resolved. */
 const char *ap_run_meta_prompt(const struct ap_run *run);
 struct ap_stage ap_run_begin(struct ap_run *run, const char *stage);
+
+/* ---- run_remote.c: servers that are asked over HTTP ---- */
+
+struct ap_remote;
+/* The one called `who`, opened at the first need; borrowed from the run. */
+ap_status ap_run_remote(struct ap_run *run, const char *who, const struct ap_http_settings *http,
+                        double timeout, struct ap_remote **out, struct ap_error *err);
+/* A note of what each has sold so far. */
+void ap_run_remotes_tell(const struct ap_run *run);
+/* Addresses, and keys that must be there. */
+ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err);
+void ap_run_remotes_close(struct ap_run *run);
 
 /* ---- run_passes.c: prompters that rewrite one after another; passes count from 0 ---- */
 

@@ -2,6 +2,7 @@
 #include "pipeline/stage_share.h"
 
 #include "align/learner.h"
+#include "align/target_http.h"
 #include "base/memory.h"
 #include "text/sequence.h"
 #include "text/tokenizer.h"
@@ -89,7 +90,7 @@ bool ap_run_stage_uses(const struct ap_run *run, const char *stage, const char *
 {
     const struct ap_settings *s = run->s;
     int pass = ap_run_pass_of(stage), last = ap_run_n_passes(run) - 1;
-    bool target = strcmp(model, s->target.model) == 0, reward = is_reward_model(run, model);
+    bool target = strcmp(model, ap_settings_target(s)) == 0, reward = is_reward_model(run, model);
     if (strcmp(stage, "pretrain") == 0)
         return strcmp(model, s->pretrain.model) == 0;
     if (strcmp(stage, "reward") == 0)
@@ -233,7 +234,7 @@ ap_status ap_run_role(struct ap_run *run, struct ap_lm *lm,
                       struct ap_owned_role *out, struct ap_error *err)
 {
     ap_status status = AP_OK;
-    *out = (struct ap_owned_role){.role.weights = lm->weights};
+    *out = (struct ap_owned_role){.role.weights = lm ? lm->weights : NULL};
     if (!stage)
         return AP_OK;
     char *folder = ap_run_dir_path(&run->dir, stage, "final");
@@ -355,14 +356,32 @@ static struct ap_sampling target_sampling(const struct ap_target_settings *t)
 
 const char *ap_run_no_logp(const struct ap_run *run)
 {
+    if (ap_settings_remote(run->s))
+        return "the target answers over HTTP";
     struct ap_sampling sampling = target_sampling(&run->s->target);
     return ap_sampling_shapes(&sampling);
+}
+
+ap_status ap_run_target_lm(struct ap_run *run, struct ap_lm **out, struct ap_error *err)
+{
+    *out = NULL;
+    return ap_settings_remote(run->s) ? AP_OK : ap_run_lm(run, run->s->target.model, out, err);
+}
+
+static ap_status open_remote_target(struct ap_run *run, struct ap_target *out, struct ap_error *err)
+{
+    const struct ap_target_settings *t = &run->s->target;
+    struct ap_remote *remote;
+    ap_status status = ap_run_remote(run, "target", &t->http, t->timeout, &remote, err);
+    return status == AP_OK ? ap_target_http(out, remote, t, err) : status;
 }
 
 ap_status ap_run_target(struct ap_run *run, const struct ap_lm *lm, const struct ap_role *role,
                         struct ap_target *out, struct ap_error *err)
 {
     const struct ap_target_settings *t = &run->s->target;
+    if (!lm)
+        return open_remote_target(run, out, err);
     struct ap_target_options options = {.max_new_tokens = t->max_new_tokens,
                                         .sampling = target_sampling(t),
                                         .stop = t->stop,

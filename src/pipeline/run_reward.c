@@ -1,6 +1,7 @@
 /* The rewards of a run, their normalisers and their sum, math.md (9), (9a) (run_inner.h). */
 #include "pipeline/stage_share.h"
 
+#include "align/reward_http.h"
 #include "base/json.h"
 #include "base/memory.h"
 
@@ -72,6 +73,16 @@ static ap_status open_model_reward(struct ap_run *run, struct ap_run_member *out
                               r->floor, batch_tokens, err);
 }
 
+static ap_status open_http_reward(struct ap_run *run, struct ap_run_member *out,
+                                  struct ap_error *err)
+{
+    const struct ap_reward_settings *r = out->settings;
+    struct ap_remote *remote;
+    ap_status status =
+        ap_run_remote(run, ap_run_reward_stage(r).name, &r->http, r->timeout, &remote, err);
+    return status == AP_OK ? ap_reward_http(&out->reward, remote, r, err) : status;
+}
+
 static ap_status open_member(struct ap_run *run, struct ap_run_member *out, struct ap_error *err)
 {
     const struct ap_reward_settings *r = out->settings;
@@ -80,7 +91,8 @@ static ap_status open_member(struct ap_run *run, struct ap_run_member *out, stru
                            ? ap_reward_rule(&out->reward, r->rule, r->pattern, r->length, err)
                        : strcmp(r->kind, "command") == 0
                            ? ap_reward_command(&out->reward, &command, run->sink, err)
-                           : open_model_reward(run, out, err);
+                       : strcmp(r->kind, "http") == 0 ? open_http_reward(run, out, err)
+                                                      : open_model_reward(run, out, err);
     if (status != AP_OK && r->name)
         ap_fail_prefix(err, status, "rewards.%s", r->name);
     return status;
@@ -124,10 +136,10 @@ static ap_status answer_bare(struct ap_run *run, struct bare *bare, struct ap_er
     struct ap_target_request requests[N_NORMALISE] = {0};
     struct ap_prompts *p = &bare->prompts;
 
-    AP_TRY(ap_run_lm(run, run->s->target.model, &lm, err));
+    AP_TRY(ap_run_target_lm(run, &lm, err));
     AP_TRY(ap_run_prompts(run, run->s->align.path, AP_SPLIT_TRAIN, lm, NULL,
                           run->s->target.max_new_tokens, N_NORMALISE, p, err));
-    AP_TRY(ap_run_target(run, lm, &(struct ap_role){lm->weights, NULL}, &target, err));
+    AP_TRY(ap_run_target(run, lm, &(struct ap_role){lm ? lm->weights : NULL, NULL}, &target, err));
     for (int i = 0; i < p->n; i++)
         requests[i] = (struct ap_target_request){.context = p->items[i].context,
                                                  .n_context = p->items[i].n_context,
@@ -137,9 +149,8 @@ static ap_status answer_bare(struct ap_run *run, struct bare *bare, struct ap_er
                                                             .record = p->items[i].record}};
     AP_TRY(target.answer(target.self, requests, p->n, 1, bare->answers, err));
     for (int i = 0; i < p->n; i++)
-        bare->items[i] =
-            (struct ap_scored){p->items[i].context, p->items[i].n_context, p->items[i].x,
-                               bare->answers[i].text, bare->answers[i].ended};
+        bare->items[i] = ap_scored_answer(p->items[i].context, p->items[i].n_context, p->items[i].x,
+                                          &bare->answers[i]);
 out:
     ap_target_free(&target);
     return status;

@@ -233,7 +233,7 @@ ap_status ap_run_stage_bound(struct ap_run *run, struct ap_error *err)
     char json[64];
 
     AP_TRY(ap_run_lm(run, run->s->prompter.model, &b.prompter, err));
-    AP_TRY(ap_run_lm(run, run->s->target.model, &b.target, err));
+    AP_TRY(ap_run_target_lm(run, &b.target, err));
     AP_TRY(ap_run_test_prompts(run, b.target, b.prompter, run->s->bound.prompts, &b.prompts,
                                &b.rewriter_prompts, err));
     AP_TRY(ap_run_reward_open(run, true, &b.reward, err));

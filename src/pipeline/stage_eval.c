@@ -440,7 +440,7 @@ ap_status ap_run_stage_eval(struct ap_run *run, struct ap_error *err)
 
     for (int k = 0; k < e.n_pass; k++)
         AP_TRY(ap_run_lm(run, ap_run_prompter(run, k)->model, &e.passes[k].lm, err));
-    AP_TRY(ap_run_lm(run, run->s->target.model, &e.target, err));
+    AP_TRY(ap_run_target_lm(run, &e.target, err));
     AP_TRY(ap_run_test_prompts(run, e.target, e.passes[0].lm, run->s->eval.prompts, &e.prompts,
                                &e.rewriter_prompts, err));
     AP_TRY(open_judges(&e, err));

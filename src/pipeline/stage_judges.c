@@ -5,6 +5,7 @@
 #include "pipeline/stage_share.h"
 
 #include "align/asker_command.h"
+#include "align/asker_http.h"
 #include "align/asker_model.h"
 #include "base/clock.h"
 #include "base/memory.h"
@@ -61,6 +62,9 @@ static ap_status write_stamp(const struct ap_run *run, const struct ap_judge_set
                              struct ap_buffer *out, struct ap_error *err)
 {
     ap_status status;
+    if (j->http.n_url > 0)
+        return ap_buffer_printf(out, err, "server %s model %s tokens %d question %s\n",
+                                j->http.url[0], j->model, j->max_new_tokens, j->question);
     if (j->model[0])
         return add_model(run, j, out, err);
     AP_TRY(ap_buffer_printf(out, err, "timeout %.17g\nquestion %s\nfolder %s\n", j->timeout,
@@ -349,6 +353,16 @@ static ap_status open_model(struct judging *g, const struct ap_judge_settings *j
     return ap_asker_model(&g->asker, &g->lm, &options, g->run->sink, err);
 }
 
+static ap_status open_server(struct judging *g, const struct ap_judge_settings *j,
+                             struct ap_error *err)
+{
+    struct ap_remote *remote;
+    char who[64];
+    snprintf(who, sizeof(who), "judges.%s", j->name);
+    ap_status status = ap_run_remote(g->run, who, &j->http, j->timeout, &remote, err);
+    return status == AP_OK ? ap_asker_http(&g->asker, remote, j, err) : status;
+}
+
 static ap_status open_asker(struct judging *g, const struct ap_judge_settings *j,
                             struct ap_error *err)
 {
@@ -357,6 +371,8 @@ static ap_status open_asker(struct judging *g, const struct ap_judge_settings *j
         return AP_OK;
     ap_asker_free(&g->asker);
     g->judge = j;
+    if (j->http.n_url > 0)
+        return open_server(g, j, err);
     return j->model[0] ? open_model(g, j, err)
                        : ap_asker_command(&g->asker, &command, g->run->sink, err);
 }
@@ -381,7 +397,7 @@ static ap_status run_round(struct judging *g, const struct round *round, struct 
 {
     struct pairs p;
     struct pair *open[STEP];
-    int n = 0, step = round->judge->model[0] ? STEP_MODEL : STEP;
+    int n = 0, step = ap_judge_model(round->judge)[0] ? STEP_MODEL : STEP;
     ap_status status;
     AP_TRY(pairs_read(&p, round, g->run->db, err));
     for (int i = 0; i < p.n; i++) {

@@ -236,9 +236,10 @@ ap_status ap_run_stage_align(struct ap_run *run, int pass, struct ap_error *err)
     rl.n_frozen = pass;
     for (int k = 0; k < rl.n_pass; k++)
         AP_TRY(open_pass(run, &rl, k, err));
-    AP_TRY(ap_run_lm(run, run->s->target.model, &target, err));
+    AP_TRY(ap_run_target_lm(run, &target, err));
     AP_TRY(ap_run_reward_open(run, true, &rl.reward, err));
-    AP_TRY(ap_run_target(run, target, &(struct ap_role){target->weights, NULL}, &rl.target, err));
+    AP_TRY(ap_run_target(run, target, &(struct ap_role){target ? target->weights : NULL, NULL},
+                         &rl.target, err));
     for (int k = 0; k < rl.n_pass; k++) {
         const struct ap_prompter_settings *p = ap_run_prompter(run, k);
         AP_TRY(open_lm_policy(run, &rl, &rl.passes[k], k > 0 ? rl.passes[k].text.max_tokens : 0,

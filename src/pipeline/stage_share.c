@@ -235,7 +235,7 @@ static ap_status gather_reward(struct gather *g, const struct ap_reward_settings
              r->name ? r->name : "");
     AP_TRY(add_keys(g, trains ? section : "",
                     trains ? "model kind beta adapter. trained pairs" : section, err));
-    AP_TRY(gather_trained_model(g, r->model, err));
+    AP_TRY(gather_trained_model(g, ap_reward_is_model(r) ? r->model : "", err));
     if (r->trained[0])
         AP_TRY(add_folder(g, r->trained, err));
     AP_TRY(gather_command(g, r, err));
@@ -293,7 +293,7 @@ static ap_status gather_of(struct gather *g, unsigned of, struct ap_error *err)
     }
     if ((of & TARGET) || samples) {
         AP_TRY(add_keys(g, "", "target.", err));
-        AP_TRY(gather_trained_model(g, s->target.model, err));
+        AP_TRY(gather_trained_model(g, ap_settings_target(s), err));
     }
     if ((of & REWARDS) || samples)
         AP_TRY(gather_rewards(g, err));

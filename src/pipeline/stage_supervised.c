@@ -145,13 +145,14 @@ static ap_status best_of_open(struct ap_run *run, struct best_of *b, struct ap_e
     size_t n_all;
 
     AP_TRY(ap_run_lm(run, s->prompter.model, &lm, err));
-    AP_TRY(ap_run_lm(run, s->target.model, &target, err));
+    AP_TRY(ap_run_target_lm(run, &target, err));
     AP_TRY(ap_run_prompts(run, s->sft.path, AP_SPLIT_TRAIN, lm, ap_run_meta_prompt(run),
                           s->prompter.max_new_tokens, s->sft.prompts, &b->prompts, err));
     AP_TRY(ap_run_reward_open(run, false, &b->reward, err));
     AP_TRY(ap_run_rewriter(run, lm, &(struct ap_role){lm->weights, NULL}, s->prompter.temperature,
                            s->run.batch, &b->rewriter, err));
-    AP_TRY(ap_run_target(run, target, &(struct ap_role){target->weights, NULL}, &b->target, err));
+    AP_TRY(ap_run_target(run, target, &(struct ap_role){target ? target->weights : NULL, NULL},
+                         &b->target, err));
     n_all = (size_t)b->prompts.n * (size_t)s->sft.n;
     b->rewrites = ap_calloc(n_all, sizeof(*b->rewrites));
     b->answers = ap_calloc(n_all, sizeof(*b->answers));
@@ -192,8 +193,7 @@ static ap_status best_of_prompt(struct ap_run *run, struct best_of *b, int i, st
     }
     AP_TRY(b->target.answer(b->target.self, requests, n, 1, answers, err));
     for (int k = 0; k < n; k++)
-        items[k] =
-            (struct ap_scored){p->context, p->n_context, p->x, answers[k].text, answers[k].ended};
+        items[k] = ap_scored_answer(p->context, p->n_context, p->x, &answers[k]);
     AP_TRY(ap_reward_score(&b->reward.reward, items, n, b->score + i * n, err));
 out:
     ap_free(requests);

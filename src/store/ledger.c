@@ -22,8 +22,8 @@ static const char table[] =
     " answer_tokens INTEGER, usd REAL, seconds REAL,"
     " PRIMARY KEY(key, run))";
 
-/* What may have been bought without an answer: sends that were not refused, less the answer. */
-#define UNSURE "(sends - refused - (answered IS NOT NULL))"
+/* Sends of which is not known what they cost: not refused, and not answered with its usage. */
+#define UNSURE "(sends - refused - (answered IS NOT NULL AND prompt_tokens IS NOT NULL))"
 
 static const char *const texts[COUNT] = {
     [BEGIN] = "BEGIN IMMEDIATE",
@@ -252,8 +252,10 @@ ap_status ap_ledger_answer(struct ap_ledger *l, const char *key, const struct ap
     bind_text(s, 4, a->text);
     bind_text(s, 5, a->finish);
     sqlite3_bind_int(s, 6, a->refused);
-    sqlite3_bind_int64(s, 7, a->n_prompt);
-    sqlite3_bind_int64(s, 8, a->n_token);
+    if (a->n_prompt >= 0)
+        sqlite3_bind_int64(s, 7, a->n_prompt);
+    if (a->n_token >= 0)
+        sqlite3_bind_int64(s, 8, a->n_token);
     sqlite3_bind_double(s, 9, a->usd);
     sqlite3_bind_double(s, 10, a->seconds);
     ap_status status = execute(l, ANSWER, "cannot write an answer", err);
@@ -271,6 +273,11 @@ static char *copy_text(sqlite3_stmt *s, int column)
     return ap_strdup(text ? text : "");
 }
 
+static int64_t count_at(sqlite3_stmt *s, int column)
+{
+    return sqlite3_column_type(s, column) == SQLITE_NULL ? -1 : sqlite3_column_int64(s, column);
+}
+
 ap_status ap_ledger_find(struct ap_ledger *l, const char *key, struct ap_ledger_answer *out,
                          bool *found, struct ap_error *err)
 {
@@ -283,8 +290,8 @@ ap_status ap_ledger_find(struct ap_ledger *l, const char *key, struct ap_ledger_
         *out = (struct ap_ledger_answer){.text = copy_text(s, 0),
                                          .finish = copy_text(s, 1),
                                          .refused = sqlite3_column_int(s, 2) != 0,
-                                         .n_prompt = sqlite3_column_int64(s, 3),
-                                         .n_token = sqlite3_column_int64(s, 4),
+                                         .n_prompt = count_at(s, 3),
+                                         .n_token = count_at(s, 4),
                                          .usd = sqlite3_column_double(s, 5),
                                          .seconds = sqlite3_column_double(s, 6)};
         if (!out->text || !out->finish) {

@@ -60,6 +60,13 @@ const struct ap_reward_settings *ap_settings_rewards(const struct ap_settings *s
 int ap_settings_n_scoring(const struct ap_settings *s);
 /* NULL where judges: has no such name. */
 const struct ap_judge_settings *ap_settings_pairwise(const struct ap_settings *s, const char *name);
+/* Whether the target answers over HTTP; the model of models: that answers, "" then. */
+bool ap_settings_remote(const struct ap_settings *s);
+const char *ap_settings_target(const struct ap_settings *s);
+/* The model of models: that a judge is; "" where it is a command, or answers over HTTP. */
+const char *ap_judge_model(const struct ap_judge_settings *j);
+/* What a refusal is worth; NaN: its text is scored. */
+double ap_target_refusal(const struct ap_target_settings *t);
 /* Whether the recipe has a reward at all. */
 bool ap_recipe_has_reward(const struct ap_recipe *recipe);
 /* Whether a model gives it: a classifier, or an implicit reward. */

@@ -161,7 +161,7 @@ static ap_status check_models(const struct ap_recipe *recipe, struct ap_error *e
     for (int i = 0; i < s->n_models; i++)
         AP_TRY(check_one_model(recipe, i, err));
     AP_TRY(check_prompters(recipe, err));
-    AP_TRY(ap_recipe_check_model(recipe, "target.model", s->target.model, err));
+    AP_TRY(ap_recipe_check_model(recipe, "target.model", ap_settings_target(s), err));
     AP_TRY(ap_recipe_check_model(recipe, "pretrain.model", s->pretrain.model, err));
 out:
     return status;
@@ -218,23 +218,30 @@ static ap_status check_reward_kind(const struct reward_view *v, struct ap_error 
     const struct {
         const char *kind;
         bool given;
-    } own[] = {{"rule", r->rule[0] != '\0'}, {"command", r->n_command > 0}};
-    if (own[0].given && own[1].given) {
-        ap_fail(err, AP_INVALID, "%s has both a rule and a command, expected one; remove the other",
-                v->section);
-        return refuse_reward(v, "command", err);
-    }
+        const char *key;
+        bool has_model;
+    } own[] = {{"rule", r->rule[0] != '\0', "rule", false},
+               {"command", r->n_command > 0, "command", false},
+               {"http", r->http.n_url > 0, "url", true}};
+    for (size_t i = 0; i < AP_LEN(own); i++)
+        for (size_t k = 0; k < i; k++)
+            if (own[i].given && own[k].given) {
+                ap_fail(err, AP_INVALID,
+                        "%s has both a %s and a %s, expected one; remove the other", v->section,
+                        own[k].key, own[i].key);
+                return refuse_reward(v, own[i].key, err);
+            }
     for (size_t i = 0; i < AP_LEN(own); i++) {
         if (ap_is(r->kind, own[i].kind) != own[i].given) {
             ap_fail(err, AP_INVALID, "%s.kind is %s %s %s.%s; %s", v->section, r->kind,
-                    own[i].given ? "with" : "without", v->section, own[i].kind,
+                    own[i].given ? "with" : "without", v->section, own[i].key,
                     own[i].given ? "remove one of the two" : "add it");
             return refuse_reward(v, "kind", err);
         }
-        if (own[i].given && r->model[0]) {
+        if (own[i].given && !own[i].has_model && r->model[0]) {
             ap_fail(err, AP_INVALID, "%s has both a model and a %s, expected one; remove the other",
-                    v->section, own[i].kind);
-            return refuse_reward(v, own[i].kind, err);
+                    v->section, own[i].key);
+            return refuse_reward(v, own[i].key, err);
         }
     }
     return AP_OK;
@@ -263,7 +270,7 @@ static ap_status check_reward(const struct reward_view *v, struct ap_error *err)
         return refuse_reward(v, "pairs", err);
     }
     snprintf(key, sizeof(key), "%s.model", v->section);
-    return ap_recipe_check_model(v->recipe, key, r->model, err);
+    return ap_reward_is_model(r) ? ap_recipe_check_model(v->recipe, key, r->model, err) : AP_OK;
 }
 
 /* A judge is called by the name. */
@@ -458,7 +465,7 @@ static ap_status check_context(const struct ap_recipe *recipe, struct ap_error *
     const char *which = "prompter";
     for (int i = 0; i < n; i++)
         most = p[i].max_new_tokens > most ? p[i].max_new_tokens : most;
-    if (s->target.max_new_tokens > most) {
+    if (!ap_settings_remote(s) && s->target.max_new_tokens > most) {
         most = s->target.max_new_tokens;
         which = "target";
     }
@@ -552,6 +559,7 @@ ap_status ap_recipe_check(const struct ap_recipe *recipe, struct ap_error *err)
     AP_TRY(check_rl(recipe, "align", &s->align, err));
     AP_TRY(check_rl(recipe, "rlhf", &s->rlhf, err));
     AP_TRY(check_monitor(recipe, err));
+    AP_TRY(ap_recipe_check_http(recipe, err));
     AP_TRY(ap_recipe_check_eval(recipe, err));
     AP_TRY(check_context(recipe, err));
     AP_TRY(check_roles(recipe, err));

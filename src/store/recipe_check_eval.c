@@ -43,7 +43,7 @@ static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err
     const struct ap_settings *s = &recipe->settings;
     const struct ap_eval_settings *e = &s->eval;
     ap_status status = AP_OK;
-    for (int i = 0; i < e->n_arms; i++) {
+    for (int i = 0; i < e->n_all_arms; i++) {
         for (int j = 0; j < i; j++) {
             if (!ap_is(e->arms[i], e->arms[j]))
                 continue;
@@ -51,9 +51,9 @@ static ap_status check_arms(const struct ap_recipe *recipe, struct ap_error *err
             return ap_recipe_refuse(recipe, "eval.arms", err);
         }
         AP_TRY(check_pass(recipe, e->arms[i], err));
-        if ((ap_is(e->arms[i], "rlhf") && !s->has_rlhf) ||
-            (ap_is(e->arms[i], "dpo") && !s->has_dpo) ||
-            (ap_is(e->arms[i], "ift") && !s->has_ift)) {
+        if (i < e->n_arms && ((ap_is(e->arms[i], "rlhf") && !s->has_rlhf) ||
+                              (ap_is(e->arms[i], "dpo") && !s->has_dpo) ||
+                              (ap_is(e->arms[i], "ift") && !s->has_ift))) {
             ap_fail(err, AP_INVALID,
                     "eval.arms names %s, but the recipe has no %s section; add %s: {}, which "
                     "`alignpro %s` then trains, or remove the arm",
@@ -93,12 +93,19 @@ int ap_settings_n_scoring(const struct ap_settings *s)
     return n;
 }
 
-/* A model of the recipe, or a command. */
+/* A model of the recipe, a server, or a command. */
 static ap_status check_replier(const struct ap_recipe *recipe, const struct ap_judge_settings *j,
                                struct ap_error *err)
 {
     char key[AP_KEY_MAX];
     snprintf(key, sizeof(key), "judges.%s.model", j->name);
+    if (j->http.n_url > 0 && j->n_command > 0) {
+        snprintf(key, sizeof(key), "judges.%s.url", j->name);
+        ap_fail(err, AP_INVALID, "%s is given, and a command, too; keep one of them", key);
+        return ap_recipe_refuse(recipe, key, err);
+    }
+    if (j->http.n_url > 0)
+        return AP_OK;
     if (j->model[0] && j->n_command > 0) {
         ap_fail(err, AP_INVALID, "%s is given, and a command, too; keep one of them", key);
         return ap_recipe_refuse(recipe, key, err);
@@ -108,7 +115,8 @@ static ap_status check_replier(const struct ap_recipe *recipe, const struct ap_j
     if (j->n_command > 0 && j->command[0][strspn(j->command[0], " \t\n")])
         return AP_OK;
     snprintf(key, sizeof(key), "judges.%s.command", j->name);
-    return ap_recipe_need(recipe, key, "as is judges.NAME.model: nobody would reply", err);
+    return ap_recipe_need(recipe, key, "as are judges.NAME.model and .url: nobody would reply",
+                          err);
 }
 
 /* The section of each judge that compares, its name among the names of all judges. */

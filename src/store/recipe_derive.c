@@ -57,7 +57,10 @@ static ap_status derive_reward(const struct ap_recipe *recipe, struct ap_reward_
                                struct ap_error *err)
 {
     ap_status status = AP_OK;
-    const char *kind = reward->rule[0] ? "rule" : reward->n_command > 0 ? "command" : "classifier";
+    const char *kind = reward->rule[0]          ? "rule"
+                       : reward->n_command > 0  ? "command"
+                       : reward->http.n_url > 0 ? "http"
+                                                : "classifier";
     if (!reward->kind[0])
         status = ap_setting_set_text(&reward->kind, kind, err);
     if (status == AP_OK && reward->n_command > 0 && !reward->folder[0])
@@ -105,6 +108,39 @@ static ap_status derive_prompters(struct ap_recipe *recipe, struct ap_error *err
     return status;
 }
 
+/* Over HTTP nobody trains the target: the arms that would stand last, and are none of those run. */
+static void part_arms(struct ap_settings *s)
+{
+    static const char *const trained[] = {"rlhf", "dpo", "ift"};
+    struct ap_eval_settings *e = &s->eval;
+    char *absent[AP_LIST_MAX];
+    int n = 0, n_absent = 0;
+    for (int i = 0; i < e->n_all_arms; i++) {
+        bool trains = false;
+        for (size_t k = 0; k < AP_LEN(trained); k++)
+            trains = trains || ap_is(e->arms[i], trained[k]);
+        if (trains && ap_settings_remote(s))
+            absent[n_absent++] = e->arms[i];
+        else
+            e->arms[n++] = e->arms[i];
+    }
+    e->n_arms = n;
+    for (int i = 0; i < n_absent; i++)
+        e->arms[n++] = absent[i];
+}
+
+static ap_status derive_target(struct ap_settings *s, struct ap_error *err)
+{
+    struct ap_target_settings *t = &s->target;
+    ap_status status = AP_OK;
+    derive_adapter(&t->adapter);
+    if (!t->kind[0])
+        status = ap_setting_set_text(&t->kind, t->http.n_url > 0 ? "http" : "local", err);
+    if (status == AP_OK && ap_settings_remote(s) && !t->name[0] && t->http.n_url > 0)
+        status = ap_setting_set_text(&t->name, t->http.url[0], err);
+    return status;
+}
+
 /* So that every pass is evaluated where nobody said what is. */
 static ap_status derive_arms(struct ap_recipe *recipe, struct ap_error *err)
 {
@@ -115,9 +151,9 @@ static ap_status derive_arms(struct ap_recipe *recipe, struct ap_error *err)
     for (int i = 1; i < recipe->settings.n_prompters && status == AP_OK; i++) {
         char arm[24];
         snprintf(arm, sizeof(arm), "align-%d", i);
-        e->arms[e->n_arms] = e->arms[e->n_arms - 1]; /* align stays the last */
-        e->arms[e->n_arms++ - 1] = NULL;
-        status = ap_setting_set_text(&e->arms[e->n_arms - 2], arm, err);
+        e->arms[e->n_all_arms] = e->arms[e->n_all_arms - 1]; /* align stays the last */
+        e->arms[e->n_all_arms++ - 1] = NULL;
+        status = ap_setting_set_text(&e->arms[e->n_all_arms - 2], arm, err);
     }
     return status;
 }
@@ -182,10 +218,13 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
     ap_status status = derive_rewards(recipe, err);
     if (status == AP_OK)
         status = derive_judges(recipe, err);
-    s->has_rlhf = ap_recipe_section(recipe, "rlhf")->kind != AP_ORIGIN_DEFAULT;
-    s->has_dpo = ap_recipe_section(recipe, "dpo")->kind != AP_ORIGIN_DEFAULT;
+    if (status == AP_OK)
+        status = derive_target(s, err);
+    bool ours = !ap_settings_remote(s); /* else nobody trains it */
+    s->has_rlhf = ours && ap_recipe_section(recipe, "rlhf")->kind != AP_ORIGIN_DEFAULT;
+    s->has_dpo = ours && ap_recipe_section(recipe, "dpo")->kind != AP_ORIGIN_DEFAULT;
     s->has_bound = ap_recipe_section(recipe, "bound")->kind != AP_ORIGIN_DEFAULT;
-    s->has_ift = ap_recipe_section(recipe, "ift")->kind != AP_ORIGIN_DEFAULT;
+    s->has_ift = ours && ap_recipe_section(recipe, "ift")->kind != AP_ORIGIN_DEFAULT;
     for (size_t i = 0; ap_setting_at(i, &ref) && status == AP_OK; i++)
         if (ref.group->inherits)
             status = inherit(recipe, &ref, err);
@@ -200,11 +239,13 @@ ap_status ap_recipe_derive(struct ap_recipe *recipe, struct ap_error *err)
         status = derive_labels(s, err);
     if (status != AP_OK)
         return status;
-    derive_adapter(&s->target.adapter);
     if (s->bound.kl == 0)
         s->bound.kl = s->align.kl;
     status = derive_rl(&s->align, err);
     if (status == AP_OK)
         status = derive_rl(&s->rlhf, err);
-    return status == AP_OK ? derive_arms(recipe, err) : status;
+    if (status == AP_OK)
+        status = derive_arms(recipe, err);
+    part_arms(s);
+    return status;
 }

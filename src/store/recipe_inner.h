@@ -95,5 +95,6 @@ ap_status ap_recipe_check_model(const struct ap_recipe *recipe, const char *key,
 ap_status ap_recipe_check_judge(const struct ap_recipe *recipe, const char *key, const char *name,
                                 struct ap_error *err);
 ap_status ap_recipe_check_eval(const struct ap_recipe *recipe, struct ap_error *err);
+ap_status ap_recipe_check_http(const struct ap_recipe *recipe, struct ap_error *err);
 
 #endif

@@ -91,5 +91,7 @@ ap_status ap_recipe_override(struct ap_recipe *recipe, const char *text, struct 
         snprintf(key + n, sizeof(key) - n, ".%s", group->rows[0].key);
         return put_text(recipe, key, "0", &origin, err);
     }
+    if (group && group->value)
+        snprintf(key + n, sizeof(key) - n, ".%s", group->rows[0].key);
     return put_text(recipe, key, equals + 1, &origin, err);
 }

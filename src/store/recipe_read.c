@@ -190,19 +190,26 @@ out:
 
 static ap_status read_mapping(struct reader *r, const char *prefix, struct ap_error *err);
 
+/* A value in the place of a section is that of its first row. */
+static ap_status read_first(struct reader *r, const char *key, const struct ap_setting_group *group,
+                            struct ap_raw *raw, struct ap_error *err)
+{
+    char first[AP_KEY_MAX];
+    struct ap_setting_ref ref;
+    snprintf(first, sizeof(first), "%.*s.%s", AP_KEY_MAX - 32, key, group->rows[0].key);
+    if (!ap_setting_find(first, &ref))
+        return ap_recipe_unknown(r->recipe, first, &r->at, err);
+    return ap_recipe_put(r->recipe, first, &ref, raw, &r->at, err);
+}
+
 /* An adapter may be "none": its first row, the rank, is 0. */
 static ap_status read_none(struct reader *r, const char *key, const struct ap_setting_group *group,
                            struct ap_error *err)
 {
-    char rank[AP_KEY_MAX];
-    struct ap_setting_ref ref;
     struct ap_raw zero = {0};
-    snprintf(rank, sizeof(rank), "%.*s.%s", AP_KEY_MAX - 32, key, group->rows[0].key);
-    if (!ap_setting_find(rank, &ref))
-        return ap_recipe_unknown(r->recipe, rank, &r->at, err);
     ap_status status = ap_raw_add(&zero, "0", 1, false, err);
     if (status == AP_OK)
-        status = ap_recipe_put(r->recipe, rank, &ref, &zero, &r->at, err);
+        status = read_first(r, key, group, &zero, err);
     ap_raw_free(&zero);
     return status;
 }
@@ -269,6 +276,10 @@ static ap_status read_section(struct reader *r, const char *key,
         goto out;
     if (group->none && ap_raw_is(&raw, "none")) {
         AP_TRY(read_none(r, key, group, err));
+        goto out;
+    }
+    if (group->value) {
+        AP_TRY(read_first(r, key, group, &raw, err));
         goto out;
     }
     ap_fail(err, AP_INVALID, "%s is a value, expected keys below it%s", key,

@@ -171,11 +171,11 @@ static bool is_idle_model(const struct ap_settings *s, const char *name)
     int n_prompter, n_reward;
     const struct ap_prompter_settings *prompters = ap_settings_prompters(s, &n_prompter);
     const struct ap_reward_settings *rewards = ap_settings_rewards(s, &n_reward);
-    bool used = !strcmp(s->pretrain.model, name) || !strcmp(s->target.model, name);
+    bool used = !strcmp(s->pretrain.model, name) || !strcmp(ap_settings_target(s), name);
     for (int i = 0; i < n_prompter; i++)
         used = used || !strcmp(prompters[i].model, name);
     for (int i = 0; i < n_reward; i++)
-        used = used || !strcmp(rewards[i].model, name);
+        used = used || (ap_reward_is_model(&rewards[i]) && !strcmp(rewards[i].model, name));
     return !used;
 }
 

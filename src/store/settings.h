@@ -49,8 +49,34 @@ struct ap_prompter_settings {
     double temperature;
 };
 
+/* What a run may buy of one server; 0: no limit. Prices are in a currency of the user's. */
+struct ap_budget_settings {
+    int64_t requests, tokens;
+    double usd;
+    double price_in, price_out; /* of a million tokens read and written */
+};
+
+/* A server of models that is asked over HTTP (net/client.h). */
+struct ap_http_settings {
+    char *url[AP_LIST_MAX]; /* base addresses of the same model */
+    int n_url;              /* 0: nobody is asked over HTTP */
+    char *key_env, *key_file;
+    int concurrency; /* requests in flight at each address */
+    double rpm, tpm; /* 0: no limit */
+    int retries;
+    struct ap_budget_settings budget;
+};
+
 struct ap_target_settings {
-    char *model;
+    char *kind;  /* local | http */
+    char *model; /* of models; http: the server's name for it */
+    struct ap_http_settings http;
+    double timeout; /* http: seconds of one attempt */
+    char *api;      /* http: chat | completions */
+    char *name;     /* http: whose answers they are in the ledger; auto: the first url */
+    int together;   /* http: answers to one prompt asked for in one request */
+    char *body;     /* http: a JSON object put into every request; "" for none */
+    char *refusal;  /* http: a refusal's score; "scored": the reward scores its text */
     struct ap_adapter_settings adapter; /* for rlhf, dpo, ift */
     int max_new_tokens;
     double temperature, top_p, min_p, repetition_penalty;
@@ -61,9 +87,11 @@ struct ap_target_settings {
 
 struct ap_reward_settings {
     char *name;  /* the key under rewards:; NULL for the one of reward: */
-    char *model; /* "" with a rule or a command */
+    char *model; /* "" with a rule or a command; http: the server's name for it */
     struct ap_adapter_settings adapter;
-    char *kind;                 /* classifier | implicit | rule | command */
+    char *kind; /* classifier | implicit | rule | command | http */
+    struct ap_http_settings http;
+    char *shape;                /* http: scalar | classify | pooling */
     double beta;                /* implicit, math.md (9a) */
     double floor;               /* ε of (9a) */
     char *rule;                 /* length | regex | match */
@@ -81,8 +109,10 @@ struct ap_reward_settings {
 
 /* A judge that compares two answers (align/judge_pairs.h). */
 struct ap_judge_settings {
-    char *name;                 /* the key under judges: */
-    char *model;                /* which of models: compares; "": the command does */
+    char *name;  /* the key under judges: */
+    char *model; /* which of models: compares; with a url the server's name for
+                    it; "": the command does */
+    struct ap_http_settings http;
     int max_new_tokens;         /* of the model's reply */
     char *command[AP_LIST_MAX]; /* as a reward's */
     int n_command;
@@ -169,7 +199,8 @@ struct ap_ift_settings {
 
 struct ap_eval_settings {
     char *arms[AP_LIST_MAX];
-    int n_arms;
+    int n_arms;     /* the first so many are run; */
+    int n_all_arms; /* those behind train the target, which over HTTP is not ours: n/a */
     int64_t seeds[AP_LIST_MAX];
     int n_seeds;
     char *judges[AP_LIST_MAX]; /* reward, a name of rewards, or world; behind those of judges */
@@ -269,6 +300,7 @@ struct ap_settings {
     struct ap_monitor_settings monitor;
     struct ap_label_settings label;
     char *template_name, *date, *special_in_content; /* text: */
+    char *ledger;                                    /* a file; "": the run's own run.db */
     struct ap_run_settings run;
 };
 

@@ -83,10 +83,58 @@ static const struct ap_setting prompter_rows[] = {
 };
 #undef OWNER
 
+#define HTTP_ROWS(url_flags)                                                                       \
+    ROW("url", TEXT_LIST, http.url, "", LIST(http.n_url), FLAGS(url_flags),                        \
+        HELP("address of an OpenAI-compatible server, https://HOST/v1; or several of one model")), \
+        ROW("key_env", TEXT, http.key_env, "", FLAGS(AP_SETTING_HARMLESS),                         \
+            HELP("environment variable that holds its key")),                                      \
+        ROW("key_file", PATH, http.key_file, "", FLAGS(AP_SETTING_HARMLESS),                       \
+            HELP("in its place a file that only you may read (0600)")),                            \
+        ROW("concurrency", INT, http.concurrency, "8", RANGE(1, 1024), FLAGS(AP_SETTING_HARMLESS), \
+            HELP("requests in flight at each address")),                                           \
+        ROW("rpm", REAL, http.rpm, "0", RANGE(0, 1e9), FLAGS(AP_SETTING_HARMLESS),                 \
+            HELP("most requests a minute; 0 for no limit")),                                       \
+        ROW("tpm", REAL, http.tpm, "0", RANGE(0, 1e12), FLAGS(AP_SETTING_HARMLESS),                \
+            HELP("most tokens a minute, prompt and max_new_tokens; 0 for no limit")),              \
+        ROW("retries", INT, http.retries, "8", RANGE(0, 1000), FLAGS(AP_SETTING_HARMLESS),         \
+            HELP("attempts after one that failed, until the run stops"))
+
+#define OWNER struct ap_budget_settings
+static const struct ap_setting budget_rows[] = {
+    ROW("requests", INT64, requests, "0", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most requests that the run may send; 0 for no limit")),
+    ROW("tokens", INT64, tokens, "0", RANGE(0, INT64_MOST), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most tokens that it may buy, read and written; 0 for no limit")),
+    ROW("usd", REAL, usd, "0", RANGE(0, 1e12), FLAGS(AP_SETTING_HARMLESS),
+        HELP("most money that it may spend, by the prices below; 0 for no limit")),
+    ROW("price_in", REAL, price_in, "0", RANGE(0, 1e9), FLAGS(AP_SETTING_HARMLESS),
+        HELP("price of a million tokens read")),
+    ROW("price_out", REAL, price_out, "0", RANGE(0, 1e9), FLAGS(AP_SETTING_HARMLESS),
+        HELP("price of a million tokens written")),
+};
+#undef OWNER
+
 #define OWNER struct ap_target_settings
 static const struct ap_setting target_rows[] = {
+    ROW("kind", CHOICE, kind, "auto", CHOICES("local|http"), FLAGS(AP_SETTING_AUTO),
+        HELP("one of models, or a server; auto: by whether there is a url")),
     ROW("model", TEXT, model, "",
-        HELP("which of models: answers; it stays frozen but for rlhf, dpo and ift")),
+        HELP("which of models: answers, frozen but for rlhf, dpo, ift; with a url the server's "
+             "name")),
+    HTTP_ROWS(AP_SETTING_HARMLESS),
+    ROW("timeout", REAL, timeout, "120", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
+        HELP("http: most seconds of one attempt")),
+    ROW("api", CHOICE, api, "chat", CHOICES("chat|completions"),
+        HELP("http: /chat/completions, or /completions with the texts of the turns by lines")),
+    ROW("name", TEXT, name, "auto", FLAGS(AP_SETTING_AUTO | AP_SETTING_HARMLESS),
+        HELP("http: by what its answers are known in the ledger; auto: the first url")),
+    ROW("together", INT, together, "1", RANGE(1, 128),
+        HELP("http: answers to one prompt that one request asks for (n), where the server can")),
+    ROW("body", TEXT, body, "",
+        HELP("http: a JSON object whose keys go into every request; null takes one out")),
+    ROW("refusal", TEXT, refusal, "scored",
+        HELP("http: what a refusal by a content filter is worth: a number, or scored, as its text "
+             "is")),
     ROW("max_new_tokens", INT, max_new_tokens, "256", RANGE(1, 1e6),
         HELP("most tokens of an answer")),
     ROW("temperature", REAL, temperature, "1", RANGE(0, 100),
@@ -106,10 +154,14 @@ static const struct ap_setting target_rows[] = {
 #define OWNER struct ap_reward_settings
 static const struct ap_setting reward_rows[] = {
     ROW("model", TEXT, model, "",
-        HELP("which of models: learns the reward; none with a rule or command")),
-    ROW("kind", CHOICE, kind, "auto", CHOICES("classifier|implicit|rule|command"),
+        HELP("which of models: learns the reward; none with a rule or command; with a url the "
+             "server's name")),
+    ROW("kind", CHOICE, kind, "auto", CHOICES("classifier|implicit|rule|command|http"),
         FLAGS(AP_SETTING_AUTO),
         HELP("scalar head, math.md (9); implicit, (9a); or auto: what the other keys say")),
+    HTTP_ROWS(0),
+    ROW("shape", CHOICE, shape, "scalar", CHOICES("scalar|classify|pooling"),
+        HELP("http: url takes {prompt, response} and gives a number; or vLLM's endpoints")),
     ROW("beta", REAL, beta, "0.2", RANGE(1e-6, 1e3),
         HELP("implicit: scale of the log-ratio, math.md (9a)")),
     ROW("floor", REAL, floor, "0.002", RANGE(0, 0.5),
@@ -122,7 +174,7 @@ static const struct ap_setting reward_rows[] = {
     ROW("folder", PATH, folder, "", FLAGS(AP_SETTING_HARMLESS),
         HELP("where the command works; empty for the recipe's own folder")),
     ROW("timeout", REAL, timeout, "120", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
-        HELP("most seconds that the command may take for one answer, its start included")),
+        HELP("most seconds of command (its start included) or server for one answer")),
     ROW("weight", REAL, weight, "1", RANGE(-1e6, 1e6),
         HELP("of its score, normalised, in the sum of rewards")),
     ROW("normalise", BOOL, normalise, "auto", FLAGS(AP_SETTING_AUTO),
@@ -137,7 +189,8 @@ static const struct ap_setting reward_rows[] = {
 #define OWNER struct ap_judge_settings
 static const struct ap_setting judge_rows[] = {
     ROW("model", TEXT, model, "", FLAGS(AP_SETTING_HARMLESS),
-        HELP("which of models: replies, at temperature 0; in place of command")),
+        HELP("which of models: replies, at temperature 0; with a url the server's name for it")),
+    HTTP_ROWS(AP_SETTING_HARMLESS),
     ROW("max_new_tokens", INT, max_new_tokens, "512", RANGE(1, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("most tokens of the model's reply: its reason and the verdict behind it")),
     ROW("command", TEXT_LIST, command, "", LIST(n_command),
@@ -148,7 +201,7 @@ static const struct ap_setting judge_rows[] = {
     ROW("question", TEXT, question, "", FLAGS(AP_SETTING_HARMLESS),
         HELP("with {context}, {prompt}, {a}, {b} in it; empty for the built-in one")),
     ROW("timeout", REAL, timeout, "60", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
-        HELP("most seconds that the command may take for one reply, its start included")),
+        HELP("most seconds of command (its start included) or server for one reply")),
     ROW("max_bad", REAL, max_bad, "20%", RANGE(0, 1), FLAGS(AP_SETTING_SHARE | AP_SETTING_HARMLESS),
         HELP("share of pairs without a verdict above which no win rate is told")),
 };
@@ -314,7 +367,7 @@ static const struct ap_setting ift_rows[] = {
 #define OWNER struct ap_eval_settings
 /* None of them changes what was trained: a run whose eval.* changed only evaluates again. */
 static const struct ap_setting eval_rows[] = {
-    ROW("arms", CHOICE_LIST, arms, "bare,sft,align", LIST(n_arms),
+    ROW("arms", CHOICE_LIST, arms, "bare,sft,align", LIST(n_all_arms),
         CHOICES("bare|instruct|sft|align-1|align-2|align-3|align|rlhf|dpo|ift|best-of-n|"
                 "best-of-n-answers"),
         FLAGS(AP_SETTING_HARMLESS), HELP("what is compared, math.md (16)-(22)")),
@@ -422,6 +475,13 @@ static const struct ap_setting text_rows[] = {
 };
 #undef OWNER
 
+#define OWNER struct ap_settings
+static const struct ap_setting ledger_rows[] = {
+    ROW("path", PATH, ledger, "", FLAGS(AP_SETTING_HARMLESS),
+        HELP("file that keeps every answer bought over HTTP; runs may share it; empty: run.db")),
+};
+#undef OWNER
+
 #define OWNER struct ap_run_settings
 static const struct ap_setting run_rows[] = {
     ROW("dir", PATH, dir, "", FLAGS(AP_SETTING_HARMLESS),
@@ -484,6 +544,11 @@ static const struct ap_setting_group groups[] = {
      .base = offsetof(struct ap_reward_settings, adapter),
      .named = &named[1],
      .none = true},
+    {.prefix = "rewards.NAME.budget",
+     .help = "what may be bought of its server",
+     ROWS(budget_rows),
+     .base = offsetof(struct ap_reward_settings, http.budget),
+     .named = &named[1]},
     {.prefix = "prompter.NAME",
      .help = "of a list of prompters, which rewrite one after another; NAME counts them from 1",
      ROWS(prompter_rows),
@@ -498,6 +563,11 @@ static const struct ap_setting_group groups[] = {
      .help = "judges that compare an arm's answers with another's, by a name of your choice",
      ROWS(judge_rows),
      .named = &named[3]},
+    {.prefix = "judges.NAME.budget",
+     .help = "what may be bought of its server",
+     ROWS(budget_rows),
+     .base = offsetof(struct ap_judge_settings, http.budget),
+     .named = &named[3]},
     {.prefix = "prompter",
      .help = "the model that rewrites",
      ROWS(prompter_rows),
@@ -510,9 +580,14 @@ static const struct ap_setting_group groups[] = {
      .optional = true,
      .none = true},
     {.prefix = "target",
-     .help = "the frozen model that answers",
+     .help = "the frozen model that answers: one of models, or a server",
      ROWS(target_rows),
      AT(target),
+     .optional = true},
+    {.prefix = "target.budget",
+     .help = "what may be bought of its server",
+     ROWS(budget_rows),
+     AT(target.http.budget),
      .optional = true},
     {.prefix = "target.adapter",
      .help = "its LoRA adapter in rlhf, dpo and ift, or none",
@@ -531,6 +606,11 @@ static const struct ap_setting_group groups[] = {
      AT(reward.adapter),
      .optional = true,
      .none = true},
+    {.prefix = "reward.budget",
+     .help = "what may be bought of its server",
+     ROWS(budget_rows),
+     AT(reward.http.budget),
+     .optional = true},
     {.prefix = "data", .help = "the data set", ROWS(data_rows), AT(data)},
     {.prefix = "data.split",
      .help = "shares by hash of the prompt; they sum to 1",
@@ -610,11 +690,16 @@ static const struct ap_setting_group groups[] = {
      AT(label),
      .optional = true},
     {.prefix = "text", .help = "how chats become text", ROWS(text_rows), .base = 0},
+    {.prefix = "ledger",
+     .help = "where answers bought over HTTP are kept; or that file in its place",
+     ROWS(ledger_rows),
+     .base = 0,
+     .value = true},
     {.prefix = "run", .help = "the run itself", ROWS(run_rows), AT(run)},
 };
 _Static_assert(AP_LEN(groups) <= AP_GROUPS_MAX, "AP_GROUPS_MAX");
 _Static_assert(AP_LEN(model_rows) + AP_LEN(reward_rows) + AP_LEN(prompter_rows) +
-                       2 * AP_LEN(adapter_rows) + AP_LEN(judge_rows) <=
+                       2 * AP_LEN(adapter_rows) + AP_LEN(judge_rows) + 2 * AP_LEN(budget_rows) <=
                    AP_NAMED_KEYS_MAX,
                "AP_NAMED_KEYS_MAX");
 _Static_assert(AP_MODELS_MAX <= AP_NAMED_ITEMS_MAX && AP_REWARDS_MAX <= AP_NAMED_ITEMS_MAX,

@@ -67,13 +67,14 @@ struct ap_setting_group {
     const char *inherits; /* prefix of the group whose values stand in for missing ones */
     bool optional; /* its presence says something: left out of the resolved text when absent */
     bool none;     /* the word none in its place sets its first row to 0 */
+    bool value;    /* a plain value in its place is that of its first row */
 };
 
 #define AP_GROUPS_MAX 48
 #define AP_SETTINGS_MAX 512
 #define AP_NAMED_ITEMS_MAX 16 /* of one section */
-#define AP_NAMED_KEYS_MAX 48  /* rows of all named groups */
-#define AP_NAMED_GROUPS_MAX 6
+#define AP_NAMED_KEYS_MAX 96  /* rows of all named groups */
+#define AP_NAMED_GROUPS_MAX 8
 #define AP_KEY_MAX 160 /* bytes of a whole key, with its terminator */
 
 /* Groups in the order in which they are written; those of named sections come first. */

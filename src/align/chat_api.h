@@ -1,0 +1,40 @@
+/* The bodies of OpenAI's API, as vLLM, llama.cpp and clouds speak it: requests out of messages,
+ * answers out of replies. No network here: strings in, strings out. */
+#ifndef AP_ALIGN_CHAT_API_H
+#define AP_ALIGN_CHAT_API_H
+
+#include "base/json.h"
+#include "gen/generator.h"
+#include "store/ledger.h"
+#include "text/chat_writer.h"
+
+/* What is asked. All borrowed. */
+struct ap_api_request {
+    const char *model; /* "": not said */
+    const struct ap_message *context;
+    size_t n_context;
+    const char *prompt; /* the last message, the user's */
+    bool completions;   /* contents by lines in "prompt", in place of "messages" */
+    int max_new_tokens;
+    struct ap_sampling sampling;
+    char *const *stop;
+    int n_stop;
+    const json_t *extra; /* an object merged into the body, null removes; NULL: none */
+};
+
+/* The body as an object, without seed and n: what makes an answer that answer, but for chance. A
+ * new reference. A text that is no UTF-8 is AP_FORMAT. */
+ap_status ap_api_body(const struct ap_api_request *request, json_t **out, struct ap_error *err);
+
+/* Where it is posted to, behind the address. */
+const char *ap_api_path(bool completions);
+
+/* out[n] of a reply's text; NULL, or why it holds no n answers: a static clause, and out is as it
+ * was. Usage that is not told is −1, else its tokens are shared out. */
+const char *ap_api_read(const char *body, size_t n_body, bool completions, int n,
+                        struct ap_ledger_answer *out);
+/* Whether the body of a status 400 or 403 says that a content filter refused the prompt: then
+ * out[n] are refusals. */
+bool ap_api_refused(const char *body, size_t n_body, int n, struct ap_ledger_answer *out);
+
+#endif

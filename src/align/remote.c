@@ -1,0 +1,435 @@
+/* A paid server (remote.h). Entry points: ap_remote_open, ap_remote_find, ap_remote_ask. */
+#include "align/remote.h"
+
+#include "base/memory.h"
+#include "base/sha256.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What is spent and what is held back for what is in flight. */
+struct spending {
+    int64_t requests, tokens;
+    double usd;
+};
+
+struct ap_remote {
+    struct ap_remote_options o;
+    struct ap_secret key;
+    struct ap_client *client;
+    struct spending spent, held;
+    bool told_usage; /* that the server does not say what it counted */
+};
+
+struct asking { /* one call of ap_remote_ask */
+    struct ap_remote *r;
+    const struct ap_remote_request *requests;
+    const struct ap_remote_reader *reader;
+    bool writing; /* a transaction of the ledger is open */
+};
+
+/* ---- opening ---- */
+
+static ap_status read_spent(struct ap_remote *r, struct ap_error *err)
+{
+    struct ap_ledger_sums sums;
+    ap_status status = ap_ledger_sum(r->o.ledger, r->o.who, &sums, err);
+    if (status == AP_OK)
+        r->spent = (struct spending){sums.n_send - sums.n_refused,
+                                     sums.n_prompt + sums.n_token + sums.reserved_tokens,
+                                     sums.usd + sums.reserved_usd};
+    return status;
+}
+
+ap_status ap_remote_open(struct ap_remote **out, const struct ap_remote_options *options,
+                         struct ap_error *err)
+{
+    const struct ap_http_settings *h = options->http;
+    struct ap_remote *r = ap_calloc(1, sizeof(*r));
+    ap_status status = AP_OK;
+    *out = NULL;
+    if (!r)
+        return ap_fail(err, AP_MEMORY, "%s: no memory", options->who);
+    r->o = *options;
+    const struct ap_client_options client = {.who = options->who,
+                                             .urls = h->url,
+                                             .n_url = h->n_url,
+                                             .key = &r->key,
+                                             .concurrency = h->concurrency,
+                                             .rpm = h->rpm,
+                                             .tpm = h->tpm,
+                                             .timeout = options->timeout,
+                                             .retries = h->retries,
+                                             .backoff = options->backoff,
+                                             .sink = options->sink};
+    AP_TRY(ap_secret_open(&r->key, h->key_env, h->key_file, options->who, err));
+    AP_TRY(ap_client_open(&r->client, &client, err));
+    AP_TRY(read_spent(r, err));
+    *out = r;
+    r = NULL;
+out:
+    ap_remote_close(r);
+    return status;
+}
+
+void ap_remote_close(struct ap_remote *r)
+{
+    if (!r)
+        return;
+    ap_client_close(r->client);
+    ap_secret_free(&r->key);
+    ap_free(r);
+}
+
+ap_status ap_remote_find(struct ap_remote *r, const char *key, struct ap_ledger_answer *out,
+                         bool *found, struct ap_error *err)
+{
+    return ap_ledger_find(r->o.ledger, key, out, found, err);
+}
+
+void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out)
+{
+    ap_client_counts(r->client, out);
+}
+
+/* ---- the budget ---- */
+
+static double price(const struct ap_remote *r, int64_t n_prompt, int64_t n_answer)
+{
+    const struct ap_budget_settings *b = &r->o.http->budget;
+    return ((double)n_prompt * b->price_in + (double)n_answer * b->price_out) / 1e6;
+}
+
+static struct spending most_of(const struct ap_remote *r, const struct ap_remote_request *q)
+{
+    return (struct spending){q->n, q->n_prompt_most + q->n * q->n_answer_most,
+                             price(r, q->n_prompt_most, q->n * q->n_answer_most)};
+}
+
+static void add(struct spending *to, const struct spending *s, int sign)
+{
+    to->requests += sign * s->requests;
+    to->tokens += sign * s->tokens;
+    to->usd += sign * s->usd;
+}
+
+/* The key of the budget that `more` would pass; NULL: it is within. */
+static const char *passes(const struct ap_remote *r, const struct spending *more)
+{
+    const struct ap_budget_settings *b = &r->o.http->budget;
+    if (b->requests > 0 && r->spent.requests + r->held.requests + more->requests > b->requests)
+        return "requests";
+    if (b->tokens > 0 && r->spent.tokens + r->held.tokens + more->tokens > b->tokens)
+        return "tokens";
+    if (b->usd > 0 && r->spent.usd + r->held.usd + more->usd > b->usd)
+        return "usd";
+    return NULL;
+}
+
+static ap_status refuse(const struct ap_remote *r, const char *key, const struct spending *more,
+                        struct ap_error *err)
+{
+    const struct ap_budget_settings *b = &r->o.http->budget;
+    char limit[32];
+    if (strcmp(key, "usd") == 0)
+        snprintf(limit, sizeof(limit), "%g", b->usd);
+    else
+        snprintf(limit, sizeof(limit), "%lld",
+                 (long long)(strcmp(key, "tokens") == 0 ? b->tokens : b->requests));
+    return ap_fail(err, AP_LIMIT,
+                   "%s.budget.%s is %s and would be passed: %lld requests, %lld tokens, %.6g usd "
+                   "are spent, the next may take %lld tokens, %.6g usd; raise it and run again: "
+                   "what was bought is kept",
+                   r->o.who, key, limit, (long long)r->spent.requests, (long long)r->spent.tokens,
+                   r->spent.usd, (long long)more->tokens, more->usd);
+}
+
+/* ---- what the client tells ---- */
+
+/* In the ledger together, at the next settle. */
+static ap_status write_on(struct asking *a, struct ap_error *err)
+{
+    ap_status status = a->writing ? AP_OK : ap_ledger_begin(a->r->o.ledger, err);
+    a->writing = a->writing || status == AP_OK;
+    return status;
+}
+
+static ap_status settle(void *context, struct ap_error *err)
+{
+    struct asking *a = context;
+    bool writing = a->writing;
+    a->writing = false;
+    return writing ? ap_ledger_commit(a->r->o.ledger, err) : AP_OK;
+}
+
+static ap_status intend(struct asking *a, const struct ap_remote_request *q, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    for (int k = 0; k < q->n && status == AP_OK; k++) {
+        int64_t prompt = k == 0 ? q->n_prompt_most : 0;
+        status =
+            ap_ledger_intend(a->r->o.ledger, q->keys[k], a->r->o.who, q->body,
+                             prompt + q->n_answer_most, price(a->r, prompt, q->n_answer_most), err);
+    }
+    return status;
+}
+
+static ap_status sending(void *context, const int *calls, int *n, struct ap_error *err)
+{
+    struct asking *a = context;
+    struct ap_remote *r = a->r;
+    const char *passed = NULL;
+    ap_status status = AP_OK;
+    int i;
+    for (i = 0; i < *n; i++) {
+        struct spending most = most_of(r, &a->requests[calls[i]]);
+        if ((passed = passes(r, &most)) != NULL) {
+            if (i == 0 && r->held.requests == 0)
+                return refuse(r, passed, &most, err);
+            break;
+        }
+        add(&r->held, &most, 1);
+    }
+    *n = i;
+    if (i > 0)
+        status = write_on(a, err);
+    for (i = 0; i < *n && status == AP_OK; i++)
+        status = intend(a, &a->requests[calls[i]], err);
+    ap_status end = settle(a, err);
+    status = status == AP_OK ? end : status;
+    for (i = 0; i < *n && status != AP_OK; i++) {
+        struct spending most = most_of(r, &a->requests[calls[i]]);
+        add(&r->held, &most, -1);
+    }
+    return status;
+}
+
+/* What it came to in place of what was held back. */
+static void account(struct ap_remote *r, const struct ap_remote_request *q)
+{
+    struct spending most = most_of(r, q), real = {.requests = q->n};
+    bool told = true;
+    add(&r->held, &most, -1);
+    for (int k = 0; k < q->n; k++) {
+        told = told && q->out[k].n_prompt >= 0;
+        real.tokens += q->out[k].n_prompt + q->out[k].n_token;
+        q->out[k].usd = told ? price(r, q->out[k].n_prompt, q->out[k].n_token) : 0;
+        real.usd += q->out[k].usd;
+    }
+    add(&r->spent, told ? &real : &most, 1);
+    if (!told && !r->told_usage)
+        ap_sink_warn(r->o.sink, r->o.who,
+                     "the server does not say how many tokens it counts: the budget takes the most "
+                     "that they can be");
+    r->told_usage = r->told_usage || !told;
+}
+
+static ap_status write_answers(struct asking *a, int call, const struct ap_client_reply *reply,
+                               struct ap_error *err)
+{
+    const struct ap_remote_request *q = &a->requests[call];
+    account(a->r, q);
+    ap_status status = write_on(a, err);
+    for (int k = 0; k < q->n && status == AP_OK; k++) {
+        q->out[k].seconds = reply->seconds;
+        status = ap_ledger_answer(a->r->o.ledger, q->keys[k], &q->out[k], err);
+    }
+    return status;
+}
+
+static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
+                         struct ap_error *err)
+{
+    struct asking *a = context;
+    const char *why = a->reader->read(a->reader->context, call, reply, a->requests[call].out);
+    *again = why != NULL;
+    return why ? AP_OK : write_answers(a, call, reply, err);
+}
+
+static ap_status rejected(void *context, int call, const struct ap_client_reply *reply, bool *taken,
+                          struct ap_error *err)
+{
+    struct asking *a = context;
+    *taken = a->reader->rejected &&
+             a->reader->rejected(a->reader->context, call, reply, a->requests[call].out);
+    return *taken ? write_answers(a, call, reply, err) : AP_OK;
+}
+
+static ap_status missed(void *context, int call, ap_client_miss kind, struct ap_error *err)
+{
+    struct asking *a = context;
+    const struct ap_remote_request *q = &a->requests[call];
+    struct spending most = most_of(a->r, q);
+    add(&a->r->held, &most, -1);
+    if (kind == AP_MISS_LOST)
+        add(&a->r->spent, &most, 1);
+    ap_status status = write_on(a, err);
+    for (int k = 0; k < q->n && status == AP_OK; k++)
+        status = ap_ledger_miss(a->r->o.ledger, q->keys[k], kind != AP_MISS_LOST, err);
+    return status;
+}
+
+/* ---- asking ---- */
+
+enum { BYTES_OF_TOKEN = 3 }; /* of text, for the pace; the budget counts on no more than one */
+
+/* One key for all attempts at the same request; another where it buys fewer answers. */
+static char *idempotency_key(const struct ap_remote_request *q)
+{
+    char text[AP_LEDGER_KEY + 16];
+    snprintf(text, sizeof(text), q->n > 1 ? "%s-%d" : "%s", q->keys[0], q->n);
+    return ap_strdup(text);
+}
+
+ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *requests, int n,
+                        const struct ap_remote_reader *reader, struct ap_error *err)
+{
+    struct asking a = {.r = r, .requests = requests, .reader = reader};
+    const struct ap_client_events events = {&a, sending, arrived, missed, rejected, settle};
+    struct ap_client_call *calls = ap_calloc((size_t)n, sizeof(*calls));
+    char **names = ap_calloc((size_t)n, sizeof(*names));
+    ap_status status = AP_OK;
+    r->held = (struct spending){0};
+    for (int i = 0; i < n && calls && names; i++) {
+        const struct ap_remote_request *q = &requests[i];
+        names[i] = idempotency_key(q);
+        calls[i] = (struct ap_client_call){.path = q->path,
+                                           .body = q->body,
+                                           .n_body = q->n_body,
+                                           .idempotency_key = names[i],
+                                           .header = q->header,
+                                           .tokens = q->n_prompt_most / BYTES_OF_TOKEN +
+                                                     q->n * q->n_answer_most};
+    }
+    if (!calls || !names || (n > 0 && !names[n - 1]))
+        status = ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", r->o.who, n);
+    if (status == AP_OK)
+        status = ap_client_send(r->client, calls, n, &events, err);
+    if (a.writing) /* what came in with the error is kept, too */
+        settle(&a, NULL);
+    for (int i = 0; names && i < n; i++)
+        ap_free(names[i]);
+    ap_free(names);
+    ap_free(calls);
+    return status;
+}
+
+/* ---- what the ledger has ---- */
+
+void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY])
+{
+    struct ap_sha256 sha;
+    unsigned char digest[32];
+    ap_sha256_init(&sha);
+    for (int i = 0; i < n; i++)
+        ap_sha256_add(&sha, parts[i], strlen(parts[i]) + 1);
+    ap_sha256_end(&sha, digest);
+    ap_sha256_hex(digest, out);
+}
+
+struct rest { /* of the requests of a fetch, those to be asked */
+    const struct ap_remote_reader *reader;
+    struct ap_remote_request *requests;
+    int *at; /* of each its place among all */
+    int n;
+};
+
+static const char *read_rest(void *context, int request, const struct ap_client_reply *reply,
+                             struct ap_ledger_answer *out)
+{
+    const struct rest *rest = context;
+    return rest->reader->read(rest->reader->context, rest->at[request], reply, out);
+}
+
+static bool rejected_rest(void *context, int request, const struct ap_client_reply *reply,
+                          struct ap_ledger_answer *out)
+{
+    const struct rest *rest = context;
+    return rest->reader->rejected &&
+           rest->reader->rejected(rest->reader->context, rest->at[request], reply, out);
+}
+
+static int by_key(const void *a, const void *b, void *context)
+{
+    const struct ap_remote_request *requests = context;
+    int i = *(const int *)a, k = *(const int *)b;
+    int order = memcmp(requests[i].keys[0], requests[k].keys[0], AP_LEDGER_KEY);
+    return order ? order : i - k;
+}
+
+static ap_status copy_answer(const struct ap_ledger_answer *from, struct ap_ledger_answer *to,
+                             struct ap_error *err)
+{
+    *to = *from;
+    to->text = ap_strdup(from->text);
+    to->finish = ap_strdup(from->finish);
+    return to->text && to->finish ? AP_OK : ap_fail(err, AP_MEMORY, "no memory for an answer");
+}
+
+/* order: requests sorted by key; of equal ones the first is asked, and the others are its copies.
+ */
+static ap_status find_rest(struct ap_remote *r, const struct ap_remote_request *requests,
+                           const int *order, int n, struct rest *rest, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    for (int i = 0; i < n && status == AP_OK; i++) {
+        const struct ap_remote_request *q = &requests[order[i]];
+        bool found = i > 0 && strcmp(requests[order[i - 1]].keys[0], q->keys[0]) == 0;
+        if (!found)
+            status = ap_remote_find(r, q->keys[0], q->out, &found, err);
+        if (status != AP_OK || found)
+            continue;
+        rest->at[rest->n] = order[i];
+        rest->requests[rest->n++] = *q;
+    }
+    return status;
+}
+
+ap_status ap_remote_fetch(struct ap_remote *r, const struct ap_remote_request *requests, int n,
+                          const struct ap_remote_reader *reader, struct ap_error *err)
+{
+    struct rest rest = {reader, ap_calloc((size_t)n, sizeof(*rest.requests)),
+                        ap_calloc((size_t)n, sizeof(*rest.at)), 0};
+    const struct ap_remote_reader through = {&rest, read_rest, rejected_rest};
+    int *order = ap_calloc((size_t)n, sizeof(*order));
+    ap_status status = AP_OK;
+    if (!rest.requests || !rest.at || !order)
+        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", r->o.who, n));
+    for (int i = 0; i < n; i++)
+        order[i] = i;
+    qsort_r(order, (size_t)n, sizeof(*order), by_key, (void *)(uintptr_t)requests);
+    AP_TRY(find_rest(r, requests, order, n, &rest, err));
+    if (rest.n > 0)
+        AP_TRY(ap_remote_ask(r, rest.requests, rest.n, &through, err));
+    for (int i = 1; i < n; i++) {
+        const struct ap_remote_request *q = &requests[order[i]], *before = &requests[order[i - 1]];
+        if (!q->out->text)
+            AP_TRY(copy_answer(before->out, q->out, err));
+    }
+out:
+    ap_free(rest.requests);
+    ap_free(rest.at);
+    ap_free(order);
+    return status;
+}
+
+ap_status ap_remote_tell(const struct ap_remote *r, struct ap_buffer *out, struct ap_error *err)
+{
+    struct ap_ledger_sums s;
+    ap_status status = ap_ledger_sum(r->o.ledger, r->o.who, &s, err);
+    if (status != AP_OK)
+        return status;
+    AP_TRY(ap_buffer_printf(out, err, "%lld answers bought, %lld tokens read, %lld written",
+                            (long long)s.n_answer, (long long)s.n_prompt, (long long)s.n_token));
+    if (s.usd + s.reserved_usd > 0)
+        AP_TRY(ap_buffer_printf(out, err, ", %.6g usd", s.usd));
+    if (s.n_lost + s.n_unknown > 0)
+        AP_TRY(ap_buffer_printf(out, err,
+                                "; %lld lost on the wire and %lld unknown at a stop may have been "
+                                "bought, too, of at most %lld tokens",
+                                (long long)s.n_lost, (long long)s.n_unknown,
+                                (long long)s.reserved_tokens));
+out:
+    return status;
+}

@@ -1,0 +1,66 @@
+/* A paid server: the client, the ledger and the budget in one. What is asked has keys; what the
+ * ledger holds under a key is never asked for again. Knows no bodies: who reads them says so.
+ *
+ *     ask ─► ledger has it ────────────────────────────────► the answer
+ *         └► budget ─► intent on disk ─► client ─► read ─► answer on disk ─┘
+ */
+#ifndef AP_ALIGN_REMOTE_H
+#define AP_ALIGN_REMOTE_H
+
+#include "base/buffer.h"
+#include "net/client.h"
+#include "store/ledger.h"
+#include "store/settings.h"
+
+struct ap_remote_options {
+    const char *who; /* "target", "reward.help": in messages and in the ledger; borrowed */
+    const struct ap_http_settings *http; /* borrowed */
+    double timeout;
+    struct ap_ledger *ledger; /* borrowed */
+    const struct ap_sink *sink;
+    double backoff; /* as the client's; 0: its own */
+};
+
+/* A POST that buys n answers. The caller's. */
+struct ap_remote_request {
+    const char *path, *body;
+    size_t n_body;
+    const char *header;           /* one more header line; NULL: none */
+    char (*keys)[AP_LEDGER_KEY];  /* n, all of this call's different */
+    struct ap_ledger_answer *out; /* n, empty; filled, the caller's to free also after an error */
+    int n;
+    int64_t n_prompt_most, n_answer_most; /* tokens that it can come to at most */
+};
+
+struct ap_remote_reader {
+    void *context;
+    /* Fills out[n] of the request; NULL, or a static clause of why the body holds no n answers. */
+    const char *(*read)(void *context, int request, const struct ap_client_reply *reply,
+                        struct ap_ledger_answer *out);
+    /* Whether a rejection is an answer of its kind, out[n]; NULL: never. */
+    bool (*rejected)(void *context, int request, const struct ap_client_reply *reply,
+                     struct ap_ledger_answer *out);
+};
+
+struct ap_remote;
+ap_status ap_remote_open(struct ap_remote **out, const struct ap_remote_options *options,
+                         struct ap_error *err);
+void ap_remote_close(struct ap_remote *r); /* NULL is fine */
+
+/* Whether the ledger has the answer to key. */
+ap_status ap_remote_find(struct ap_remote *r, const char *key, struct ap_ledger_answer *out,
+                         bool *found, struct ap_error *err);
+/* Asks all n, whatever the ledger holds. AP_LIMIT when the budget ends it; as ap_client_send
+ * otherwise. What was answered by then is in the ledger. */
+ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *requests, int n,
+                        const struct ap_remote_reader *reader, struct ap_error *err);
+/* The same for requests of one answer each, but what the ledger holds is not asked for. */
+ap_status ap_remote_fetch(struct ap_remote *r, const struct ap_remote_request *requests, int n,
+                          const struct ap_remote_reader *reader, struct ap_error *err);
+/* A key of the ledger: SHA-256 of n texts that make an answer that answer. */
+void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY]);
+/* What this run has bought so far, in one line for the user. */
+ap_status ap_remote_tell(const struct ap_remote *r, struct ap_buffer *out, struct ap_error *err);
+void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out);
+
+#endif

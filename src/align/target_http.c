@@ -1,0 +1,255 @@
+/* The target over HTTP (target_http.h).
+ *
+ *     request i, sample k ─► body, seed ─► key ─► in the ledger? ─► else with up to `together`
+ *                                                                   neighbours in one request
+ * Entry point: ap_target_http. */
+#include "align/target_http.h"
+
+#include "align/chat_api.h"
+#include "base/memory.h"
+#include "store/recipe.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { HEADER_MAX = 96 };
+
+struct target_http {
+    struct ap_remote *remote;
+    const struct ap_target_settings *s;
+    json_t *extra; /* of every body; NULL: nothing */
+};
+
+/* A request of the client and what it owns. */
+struct post {
+    char *body;
+    char header[HEADER_MAX];
+    int first; /* of its answers: they lie behind one another in all that are asked for */
+};
+
+struct asked { /* one call of answer */
+    const struct target_http *t;
+    const struct ap_target_request *requests;
+    int n, n_samples;
+    char (*keys)[AP_LEDGER_KEY]; /* of all n · n_samples */
+    struct ap_ledger_answer *answers;
+    bool *there; /* the ledger had it */
+    struct post *posts;
+    struct ap_remote_request *asks; /* n_post */
+    int n_post;
+};
+
+static struct ap_stream stream_of(const struct asked *a, int i)
+{
+    struct ap_stream stream = a->requests[i / a->n_samples].stream;
+    stream.sample += (uint32_t)(i % a->n_samples);
+    return stream;
+}
+
+/* ---- bodies and keys ---- */
+
+static ap_status make_body(const struct asked *a, int request, json_t **out, struct ap_error *err)
+{
+    const struct ap_target_settings *s = a->t->s;
+    const struct ap_target_request *r = &a->requests[request];
+    const struct ap_api_request api = {
+        .model = s->model,
+        .context = r->context,
+        .n_context = r->n_context,
+        .prompt = r->prompt,
+        .completions = strcmp(s->api, "completions") == 0,
+        .max_new_tokens = s->max_new_tokens,
+        .sampling = {s->temperature, s->top_k, s->top_p, s->min_p, s->repetition_penalty},
+        .stop = s->stop,
+        .n_stop = s->n_stop,
+        .extra = a->t->extra};
+    return ap_api_body(&api, out, err);
+}
+
+/* SHA-256 of the target's name, the body without chance, and the seed. */
+static ap_status make_keys(const struct asked *a, int request, const json_t *body,
+                           struct ap_error *err)
+{
+    char *text = json_dumps(body, JSON_COMPACT | JSON_SORT_KEYS);
+    if (!text)
+        return ap_fail(err, AP_MEMORY, "target: no memory for a request");
+    for (int i = request * a->n_samples; i < (request + 1) * a->n_samples; i++) {
+        const struct ap_stream stream = stream_of(a, i);
+        char seed[32];
+        snprintf(seed, sizeof(seed), "%" PRIu64, ap_stream_seed(&stream));
+        const char *const parts[] = {a->t->s->name, text, seed};
+        ap_remote_key(parts, AP_LEN(parts), a->keys[i]);
+    }
+    free(text);
+    return AP_OK;
+}
+
+/* Answers first … first + n − 1, of one request, as one post. */
+static ap_status add_post(struct asked *a, const json_t *body, int first, int n,
+                          struct ap_error *err)
+{
+    const struct ap_stream s = stream_of(a, first);
+    struct post *p = &a->posts[a->n_post];
+    json_t *seeded = json_copy((json_t *)body);
+    bool fine = seeded && json_object_set_new(seeded, "seed",
+                                              json_integer((json_int_t)ap_stream_seed(&s))) == 0;
+    fine = fine && (n == 1 || json_object_set_new(seeded, "n", json_integer(n)) == 0);
+    char *text = fine ? json_dumps(seeded, JSON_COMPACT) : NULL;
+    json_decref(seeded);
+    if (!text || !(p->body = ap_strdup(text))) {
+        free(text);
+        return ap_fail(err, AP_MEMORY, "target: no memory for a request");
+    }
+    free(text);
+    p->first = first;
+    snprintf(p->header, HEADER_MAX,
+             "x-alignpro-stream: %" PRIx64 "-%" PRIx32 "-%" PRIx32 "-%" PRIx64 "-%" PRIx32, s.seed,
+             s.stage, s.step, s.record, s.sample);
+    a->asks[a->n_post++] =
+        (struct ap_remote_request){.path = ap_api_path(strcmp(a->t->s->api, "completions") == 0),
+                                   .body = p->body,
+                                   .n_body = strlen(p->body),
+                                   .header = p->header,
+                                   .keys = a->keys + first,
+                                   .out = a->answers + first,
+                                   .n = n,
+                                   .n_prompt_most = (int64_t)strlen(p->body),
+                                   .n_answer_most = a->t->s->max_new_tokens};
+    return AP_OK;
+}
+
+/* What the ledger has not, in runs of at most `together`. */
+static ap_status plan_request(struct asked *a, int request, const json_t *body,
+                              struct ap_error *err)
+{
+    const int end = (request + 1) * a->n_samples;
+    ap_status status = make_keys(a, request, body, err);
+    for (int i = request * a->n_samples; i < end && status == AP_OK; i++)
+        status = ap_remote_find(a->t->remote, a->keys[i], &a->answers[i], &a->there[i], err);
+    for (int i = request * a->n_samples; i < end && status == AP_OK;) {
+        int n = 0;
+        while (i + n < end && n < a->t->s->together && !a->there[i + n])
+            n++;
+        if (n > 0)
+            status = add_post(a, body, i, n, err);
+        i += n > 0 ? n : 1;
+    }
+    return status;
+}
+
+static ap_status plan(struct asked *a, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    for (int i = 0; i < a->n && status == AP_OK; i++) {
+        json_t *body = NULL;
+        status = make_body(a, i, &body, err);
+        if (status == AP_OK)
+            status = plan_request(a, i, body, err);
+        json_decref(body);
+    }
+    return status;
+}
+
+/* ---- answers ---- */
+
+static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
+                              struct ap_ledger_answer *out)
+{
+    const struct asked *a = context;
+    return ap_api_read(reply->body, reply->n_body, strcmp(a->t->s->api, "completions") == 0,
+                       a->asks[request].n, out);
+}
+
+static bool read_rejection(void *context, int request, const struct ap_client_reply *reply,
+                           struct ap_ledger_answer *out)
+{
+    const struct asked *a = context;
+    return (reply->http_status == 400 || reply->http_status == 403) &&
+           ap_api_refused(reply->body, reply->n_body, a->asks[request].n, out);
+}
+
+static void take(const struct target_http *t, struct ap_ledger_answer *from, struct ap_answer *to)
+{
+    double refusal = ap_target_refusal(t->s);
+    *to = (struct ap_answer){.text = ap_strip(from->text),
+                             .ended = strcmp(from->finish, "length") != 0,
+                             .n_token = from->n_token > 0 ? (int)from->n_token : 0,
+                             .scored = from->refused && !isnan(refusal),
+                             .score = refusal};
+    from->text = NULL;
+}
+
+static ap_status asked_open(struct asked *a, struct ap_error *err)
+{
+    size_t n = (size_t)a->n * (size_t)a->n_samples;
+    a->keys = ap_calloc(n, sizeof(*a->keys));
+    a->answers = ap_calloc(n, sizeof(*a->answers));
+    a->there = ap_calloc(n, sizeof(*a->there));
+    a->posts = ap_calloc(n, sizeof(*a->posts));
+    a->asks = ap_calloc(n, sizeof(*a->asks));
+    return a->keys && a->answers && a->there && a->posts && a->asks
+               ? AP_OK
+               : ap_fail(err, AP_MEMORY, "target: no memory for %zu requests", n);
+}
+
+static void asked_free(struct asked *a)
+{
+    for (int i = 0; a->answers && i < a->n * a->n_samples; i++)
+        ap_ledger_answer_free(&a->answers[i]);
+    for (int i = 0; a->posts && i < a->n_post; i++)
+        ap_free(a->posts[i].body);
+    ap_free(a->keys);
+    ap_free(a->answers);
+    ap_free(a->there);
+    ap_free(a->posts);
+    ap_free(a->asks);
+}
+
+static ap_status http_answer(void *self, const struct ap_target_request *requests, int n,
+                             int n_samples, struct ap_answer *out, struct ap_error *err)
+{
+    struct target_http *t = self;
+    struct asked a = {.t = t, .requests = requests, .n = n, .n_samples = n_samples};
+    const struct ap_remote_reader reader = {&a, read_reply, read_rejection};
+    ap_status status;
+    memset(out, 0, (size_t)n * (size_t)n_samples * sizeof(*out));
+    AP_TRY(asked_open(&a, err));
+    AP_TRY(plan(&a, err));
+    if (a.n_post > 0)
+        AP_TRY(ap_remote_ask(t->remote, a.asks, a.n_post, &reader, err));
+    for (int i = 0; i < n * n_samples; i++)
+        take(t, &a.answers[i], &out[i]);
+out:
+    asked_free(&a);
+    return status;
+}
+
+static void http_free(void *self)
+{
+    struct target_http *t = self;
+    json_decref(t->extra);
+    ap_free(t);
+}
+
+ap_status ap_target_http(struct ap_target *out, struct ap_remote *remote,
+                         const struct ap_target_settings *settings, struct ap_error *err)
+{
+    struct target_http *t = ap_calloc(1, sizeof(*t));
+    ap_status status = AP_OK;
+    *out = (struct ap_target){0};
+    if (!t)
+        return ap_fail(err, AP_MEMORY, "target: no memory");
+    t->remote = remote;
+    t->s = settings;
+    if (settings->body[0])
+        status =
+            ap_json_parse(settings->body, strlen(settings->body), "target.body", &t->extra, err);
+    if (status != AP_OK) {
+        http_free(t);
+        return status;
+    }
+    *out = (struct ap_target){t, http_answer, NULL, http_free};
+    return AP_OK;
+}

@@ -1,0 +1,15 @@
+/* A target that answers over HTTP: any OpenAI-compatible server, behind the ledger (remote.h). */
+#ifndef AP_ALIGN_TARGET_HTTP_H
+#define AP_ALIGN_TARGET_HTTP_H
+
+#include "align/remote.h"
+#include "align/target.h"
+
+/* What its answers are drawn with: target.* of a recipe. A sample's seed is its stream's, and the
+ * header x-alignpro-stream has the stream itself, for a server of ours. Answers are as many as the
+ * local target's, stripped; ids NULL, n_token as the server counts (0 where it does not). Prompts
+ * are never cut. Has no log-probabilities. Borrows both. */
+ap_status ap_target_http(struct ap_target *out, struct ap_remote *remote,
+                         const struct ap_target_settings *settings, struct ap_error *err);
+
+#endif

@@ -1,0 +1,112 @@
+/* Servers that a run asks over HTTP: one client each, one ledger for all (run_inner.h). Entry
+ * points: ap_run_remote, ap_run_remotes_tell, ap_run_check_http. */
+#include "pipeline/run_inner.h"
+
+#include "align/remote.h"
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+struct ap_run_remote {
+    char who[64];
+    struct ap_remote *remote;
+};
+
+static ap_status open_ledger(struct ap_run *run, struct ap_error *err)
+{
+    const char *path = run->s->ledger;
+    char *own = path[0] ? NULL : ap_path_join(run->dir.path, "run.db");
+    ap_status status = run->ledger ? AP_OK
+                       : !path[0] && !own
+                           ? ap_fail(err, AP_MEMORY, "ledger: no memory")
+                           : ap_ledger_open(&run->ledger, path[0] ? path : own, run->dir.path, err);
+    ap_free(own);
+    return status;
+}
+
+ap_status ap_run_remote(struct ap_run *run, const char *who, const struct ap_http_settings *http,
+                        double timeout, struct ap_remote **out, struct ap_error *err)
+{
+    for (int i = 0; i < run->n_remote; i++)
+        if (strcmp(run->remotes[i]->who, who) == 0) {
+            *out = run->remotes[i]->remote;
+            return AP_OK;
+        }
+    struct ap_run_remote *r = ap_calloc(1, sizeof(*r));
+    ap_status status = r ? open_ledger(run, err) : ap_fail(err, AP_MEMORY, "%s: no memory", who);
+    if (status == AP_OK) {
+        snprintf(r->who, sizeof(r->who), "%s", who);
+        const struct ap_remote_options options = {.who = r->who,
+                                                  .http = http,
+                                                  .timeout = timeout,
+                                                  .ledger = run->ledger,
+                                                  .sink = run->sink};
+        status = ap_remote_open(&r->remote, &options, err);
+    }
+    if (status != AP_OK) {
+        ap_free(r);
+        return status;
+    }
+    run->remotes[run->n_remote++] = r;
+    *out = r->remote;
+    return AP_OK;
+}
+
+void ap_run_remotes_tell(const struct ap_run *run)
+{
+    for (int i = 0; i < run->n_remote; i++) {
+        struct ap_buffer text = {0};
+        if (ap_remote_tell(run->remotes[i]->remote, &text, NULL) == AP_OK)
+            ap_sink_note(run->sink, run->remotes[i]->who, "%s", text.data);
+        ap_buffer_free(&text);
+    }
+}
+
+void ap_run_remotes_close(struct ap_run *run)
+{
+    for (int i = 0; i < run->n_remote; i++) {
+        ap_remote_close(run->remotes[i]->remote);
+        ap_free(run->remotes[i]);
+    }
+    run->n_remote = 0;
+    ap_ledger_close(run->ledger);
+    run->ledger = NULL;
+}
+
+/* A plan sends nothing: its keys may be elsewhere. */
+static ap_status check_server(const struct ap_run *run, const char *who,
+                              const struct ap_http_settings *http, struct ap_error *err)
+{
+    struct ap_secret key = {0};
+    ap_status status = AP_OK;
+    for (int i = 0; i < http->n_url && status == AP_OK; i++)
+        status = ap_client_check_url(http->url[i], err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "%s.url", who);
+    if (!run->plan_only)
+        status = ap_secret_open(&key, http->key_env, http->key_file, who, err);
+    ap_secret_free(&key);
+    return status;
+}
+
+ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err)
+{
+    const struct ap_settings *s = run->s;
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(s, &n);
+    ap_status status = check_server(run, "target", &s->target.http, err);
+    for (int i = 0; i < n && status == AP_OK; i++) {
+        char who[64];
+        snprintf(who, sizeof(who), "%s%s", r[i].name ? "rewards." : "reward",
+                 r[i].name ? r[i].name : "");
+        status = check_server(run, who, &r[i].http, err);
+    }
+    for (int i = 0; i < s->n_judges && status == AP_OK; i++) {
+        char who[64];
+        snprintf(who, sizeof(who), "judges.%s", s->judges[i].name);
+        if (ap_run_asks_judge(s, i))
+            status = check_server(run, who, &s->judges[i].http, err);
+    }
+    return status;
+}

@@ -1,0 +1,124 @@
+/* What the keys of servers say together: addresses, keys, budgets, what goes into a request. Not
+ * here: whether an address is one (net/client.h). Entry points: ap_recipe_check_http,
+ * ap_settings_remote, ap_settings_target, ap_judge_model, ap_target_refusal. */
+#include "store/recipe_inner.h"
+
+#include "base/json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+bool ap_settings_remote(const struct ap_settings *s)
+{
+    return ap_is(s->target.kind, "http");
+}
+
+const char *ap_settings_target(const struct ap_settings *s)
+{
+    return ap_settings_remote(s) ? "" : s->target.model;
+}
+
+const char *ap_judge_model(const struct ap_judge_settings *j)
+{
+    return j->http.n_url > 0 ? "" : j->model;
+}
+
+double ap_target_refusal(const struct ap_target_settings *t)
+{
+    return ap_is(t->refusal, "scored") ? NAN : strtod(t->refusal, NULL);
+}
+
+static ap_status refuse_leaf(const struct ap_recipe *recipe, const char *section, const char *leaf,
+                             struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    snprintf(key, sizeof(key), "%s.%s", section, leaf);
+    return ap_recipe_refuse(recipe, key, err);
+}
+
+/* section: "target", "rewards.NAME" … */
+static ap_status check_server(const struct ap_recipe *recipe, const char *section,
+                              const struct ap_http_settings *h, struct ap_error *err)
+{
+    const struct ap_budget_settings *b = &h->budget;
+    if (h->key_env[0] && h->key_file[0]) {
+        ap_fail(err, AP_INVALID,
+                "%s.key_env and key_file are given, expected one; remove the other", section);
+        return refuse_leaf(recipe, section, "key_file", err);
+    }
+    if (h->n_url == 0 && (h->key_env[0] || h->key_file[0])) {
+        ap_fail(err, AP_INVALID, "%s has a key and no url that it is sent to; add url", section);
+        return refuse_leaf(recipe, section, h->key_env[0] ? "key_env" : "key_file", err);
+    }
+    if (b->usd > 0 && b->price_in == 0 && b->price_out == 0) {
+        ap_fail(err, AP_INVALID,
+                "%s.budget.usd is %g, but nothing has a price; add budget.price_in and price_out, "
+                "of a million tokens",
+                section, b->usd);
+        return refuse_leaf(recipe, section, "budget.usd", err);
+    }
+    for (int i = 0; i < h->n_url; i++)
+        for (int k = 0; k < i; k++)
+            if (ap_is(h->url[i], h->url[k])) {
+                ap_fail(err, AP_INVALID, "%s.url has %.100s twice; keep one", section, h->url[i]);
+                return refuse_leaf(recipe, section, "url", err);
+            }
+    return AP_OK;
+}
+
+static ap_status check_body(const struct ap_recipe *recipe, const char *body, struct ap_error *err)
+{
+    json_t *extra = NULL;
+    ap_status status = AP_OK;
+    if (body[0])
+        status = ap_json_parse(body, strlen(body), "target.body", &extra, err);
+    if (status == AP_OK && extra && !json_is_object(extra))
+        status =
+            ap_fail(err, AP_INVALID,
+                    "target.body is a list, expected a JSON object such as {\"user\": \"me\"}");
+    json_decref(extra);
+    return status == AP_OK ? AP_OK : ap_recipe_refuse(recipe, "target.body", err);
+}
+
+static ap_status check_target(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_target_settings *t = &recipe->settings.target;
+    bool remote = ap_is(t->kind, "http");
+    char *end;
+    if (remote != (t->http.n_url > 0)) {
+        ap_fail(err, AP_INVALID, "target.kind is %s %s target.url; %s", t->kind,
+                remote ? "without" : "with", remote ? "add it" : "remove one of the two");
+        return ap_recipe_refuse(recipe, "target.kind", err);
+    }
+    double value = strtod(t->refusal, &end);
+    if (!ap_is(t->refusal, "scored") && (end == t->refusal || *end || !isfinite(value))) {
+        ap_fail(err, AP_INVALID, "target.refusal is '%.40s', expected scored or a number",
+                t->refusal);
+        return ap_recipe_refuse(recipe, "target.refusal", err);
+    }
+    ap_status status = check_server(recipe, "target", &t->http, err);
+    return status == AP_OK ? check_body(recipe, t->body, err) : status;
+}
+
+ap_status ap_recipe_check_http(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const struct ap_settings *s = &recipe->settings;
+    char section[AP_KEY_MAX];
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(s, &n);
+    ap_status status;
+    AP_TRY(check_target(recipe, err));
+    for (int i = 0; i < n; i++) {
+        snprintf(section, sizeof(section), "%s%s", r[i].name ? "rewards." : "reward",
+                 r[i].name ? r[i].name : "");
+        AP_TRY(check_server(recipe, section, &r[i].http, err));
+    }
+    for (int i = 0; i < s->n_judges; i++) {
+        snprintf(section, sizeof(section), "judges.%s", s->judges[i].name);
+        AP_TRY(check_server(recipe, section, &s->judges[i].http, err));
+    }
+out:
+    return status;
+}
