@@ -126,7 +126,7 @@ static json_t *choices(const json_t *request, bool filtered)
         return NULL;
     }
     for (int k = 0; k < many && k < 64; k++)
-        json_array_append_new(list, choice_of(request, k, filtered));
+        json_array_insert_new(list, 0, choice_of(request, k, filtered)); /* "index" tells */
     char *text = json_dumps(asked_of(request), JSON_COMPACT | JSON_ENCODE_ANY);
     json_int_t n_prompt = text ? (json_int_t)strlen(text) / 4 + 1 : 1;
     free(text);
