@@ -348,6 +348,26 @@ static void test_endpoint_dies_and_comes_back(void **state)
     fault_server_stop(s[1]);
 }
 
+/* One that is well and has no answer: the next attempt is another's. */
+static void test_asked_elsewhere(void **state)
+{
+    struct ap_error err;
+    struct fault_config busy = {.rate = {[FAULT_WAIT_NOW] = 1}}, config = {0};
+    struct fault_server *s[2] = {start(&busy), start(&config)};
+    struct ap_client *c =
+        watch_open(s, 2, (struct ap_client_options){.concurrency = 1, .retries = 1});
+    struct watch w;
+    (void)state;
+    watch_init(&w, 20, 0);
+    check_ok(watch_send(c, &w, &err), err);
+    check_answered(&w);
+    assert_true(n_request(s[0]) > 0);
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s[0]);
+    fault_server_stop(s[1]);
+}
+
 /* ---- stopping ---- */
 
 struct stopping {
@@ -589,6 +609,7 @@ int main(void)
         cmocka_unit_test(test_rejections),
         cmocka_unit_test(test_refusals_are_taken),
         cmocka_unit_test(test_endpoint_dies_and_comes_back),
+        cmocka_unit_test(test_asked_elsewhere),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_stop_of_stalled),
         cmocka_unit_test(test_pace),
