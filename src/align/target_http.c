@@ -6,6 +6,7 @@
 #include "align/target_http.h"
 
 #include "align/chat_api.h"
+#include "align/logp_http.h"
 #include "base/memory.h"
 #include "store/recipe.h"
 
@@ -226,11 +227,30 @@ out:
     return status;
 }
 
+static ap_status http_logp(void *self, const struct ap_target_request *requests,
+                           const struct ap_answer *answers, int n, double *out,
+                           struct ap_error *err)
+{
+    struct target_http *t = self;
+    return ap_logp_http(t->remote, t->s, requests, answers, n, out, err);
+}
+
 static void http_free(void *self)
 {
     struct target_http *t = self;
     json_decref(t->extra);
     ap_free(t);
+}
+
+const char *ap_target_http_no_logp(const struct ap_target_settings *s)
+{
+    const struct ap_sampling sampling = {s->temperature, s->top_k, s->top_p, s->min_p,
+                                         s->repetition_penalty};
+    if (!s->logprobs)
+        return "the target's server is not asked for them (target.logprobs)";
+    if (s->temperature != 1)
+        return "a server's are at temperature 1, target.temperature is another";
+    return ap_sampling_shapes(&sampling);
 }
 
 ap_status ap_target_http(struct ap_target *out, struct ap_remote *remote,
@@ -250,6 +270,7 @@ ap_status ap_target_http(struct ap_target *out, struct ap_remote *remote,
         http_free(t);
         return status;
     }
-    *out = (struct ap_target){t, http_answer, NULL, http_free};
+    *out = (struct ap_target){t, http_answer, ap_target_http_no_logp(settings) ? NULL : http_logp,
+                              http_free};
     return AP_OK;
 }

@@ -357,7 +357,7 @@ static struct ap_sampling target_sampling(const struct ap_target_settings *t)
 const char *ap_run_no_logp(const struct ap_run *run)
 {
     if (ap_settings_remote(run->s))
-        return "the target answers over HTTP";
+        return ap_target_http_no_logp(&run->s->target);
     struct ap_sampling sampling = target_sampling(&run->s->target);
     return ap_sampling_shapes(&sampling);
 }

@@ -75,6 +75,7 @@ struct ap_target_settings {
     char *api;      /* http: chat | completions */
     char *name;     /* http: whose answers they are in the ledger; auto: the first url */
     int together;   /* http: answers to one prompt asked for in one request */
+    bool logprobs;  /* http: the server says those of what it reads; for bound */
     char *body;     /* http: a JSON object put into every request; "" for none */
     char *refusal;  /* http: a refusal's score; "scored": the reward scores its text */
     struct ap_adapter_settings adapter; /* for rlhf, dpo, ift */

@@ -130,6 +130,9 @@ static const struct ap_setting target_rows[] = {
         HELP("http: by what its answers are known in the ledger; auto: the first url")),
     ROW("together", INT, together, "1", RANGE(1, 128),
         HELP("http: answers to one prompt that one request asks for (n), where the server can")),
+    ROW("logprobs", BOOL, logprobs, "false", FLAGS(AP_SETTING_HARMLESS),
+        HELP("http: bound asks for those of what is read: vLLM's prompt_logprobs, completions' "
+             "echo")),
     ROW("body", TEXT, body, "",
         HELP("http: a JSON object whose keys go into every request; null takes one out")),
     ROW("refusal", TEXT, refusal, "scored",

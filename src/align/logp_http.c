@@ -1,0 +1,255 @@
+/* Log-probabilities of a server (logp_http.h).
+ *
+ *     completions  prompt + answer, echo ─► Σ of the tokens behind the prompt's characters
+ *     chat         prompt alone ─► how many tokens it has
+ *                  prompt, answer ─► Σ of the tokens behind that many
+ * Entry points: ap_logp_http, ap_logp_read_echo, ap_logp_read_prompt. */
+#include "align/logp_http.h"
+
+#include "align/chat_api.h"
+#include "base/memory.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- replies ---- */
+
+static const json_t *first_choice(const json_t *root)
+{
+    return json_array_get(json_object_get(root, "choices"), 0);
+}
+
+/* The first token of all has no log-probability: null. */
+static const char *add_number(const json_t *value, double *sum)
+{
+    if (!json_is_number(value) || !isfinite(json_number_value(value)))
+        return "a token has no log-probability";
+    *sum += json_number_value(value);
+    return NULL;
+}
+
+static const char *sum_echo(const json_t *logprobs, size_t first, double *out)
+{
+    const json_t *values = json_object_get(logprobs, "token_logprobs");
+    const json_t *offsets = json_object_get(logprobs, "text_offset");
+    const char *why = NULL;
+    if (!json_is_array(values) || json_array_size(values) != json_array_size(offsets))
+        return "it has no log-probabilities of what it read";
+    *out = 0;
+    for (size_t i = 0; i < json_array_size(values) && !why; i++) {
+        const json_t *offset = json_array_get(offsets, i);
+        if (!json_is_integer(offset))
+            return "it does not say where its tokens begin";
+        if (json_integer_value(offset) >= (json_int_t)first)
+            why = add_number(json_array_get(values, i), out);
+    }
+    return why;
+}
+
+const char *ap_logp_read_echo(const char *body, size_t n_body, size_t first, double *out)
+{
+    json_t *root = NULL;
+    if (ap_json_parse(body, n_body, "reply", &root, NULL) != AP_OK)
+        return "it is no JSON";
+    const char *why = sum_echo(json_object_get(first_choice(root), "logprobs"), first, out);
+    json_decref(root);
+    return why;
+}
+
+/* An entry is {id: {"logprob", …}, …}, the token that was read first. */
+static const json_t *entry_logp(const json_t *entry)
+{
+    void *at = json_object_iter((json_t *)entry);
+    return at ? json_object_get(json_object_iter_value(at), "logprob") : NULL;
+}
+
+const char *ap_logp_read_prompt(const char *body, size_t n_body, int64_t n_skip, double *out,
+                                int64_t *n_token)
+{
+    json_t *root = NULL;
+    const char *why = NULL;
+    if (ap_json_parse(body, n_body, "reply", &root, NULL) != AP_OK)
+        return "it is no JSON";
+    const json_t *list = json_object_get(root, "prompt_logprobs");
+    list = json_is_array(list) ? list : json_object_get(first_choice(root), "prompt_logprobs");
+    *out = 0;
+    *n_token = (int64_t)json_array_size(list);
+    if (!json_is_array(list) || *n_token < n_skip)
+        why = "it has no log-probabilities of what it read";
+    for (int64_t i = n_skip; i < *n_token && !why; i++)
+        why = add_number(entry_logp(json_array_get(list, (size_t)i)), out);
+    json_decref(root);
+    return why;
+}
+
+/* ---- requests ---- */
+
+struct weighing { /* one round of requests: n of them */
+    const struct ap_target_settings *s;
+    const struct ap_target_request *requests;
+    const struct ap_answer *answers;
+    int n;
+    bool alone;      /* chat's first round: prompts without their answers */
+    int64_t *n_skip; /* chat: tokens of each prompt, filled by the first round */
+    char **bodies;
+    char (*keys)[AP_LEDGER_KEY];
+    struct ap_ledger_answer *replies;
+    struct ap_remote_request *asks;
+};
+
+static bool is_echo(const struct ap_target_settings *s)
+{
+    return strcmp(s->api, "completions") == 0;
+}
+
+static size_t n_characters(const char *text)
+{
+    size_t n = 0;
+    for (; *text; text++)
+        n += ((unsigned char)*text & 0xC0) != 0x80;
+    return n;
+}
+
+static bool put(json_t *o, const char *key, json_t *value)
+{
+    return value && json_object_set_new(o, key, value) == 0;
+}
+
+static bool finish_echo(const struct weighing *w, json_t *body, int i)
+{
+    const char *prompt = json_string_value(json_object_get(body, "prompt"));
+    w->n_skip[i] = (int64_t)n_characters(prompt);
+    return put(body, "prompt", json_sprintf("%s%s", prompt, w->answers[i].text)) &&
+           put(body, "max_tokens", json_integer(0)) && put(body, "echo", json_true()) &&
+           put(body, "logprobs", json_integer(1));
+}
+
+static bool finish_chat(const struct weighing *w, json_t *body, int i)
+{
+    bool fine =
+        put(body, "max_tokens", json_integer(1)) && put(body, "prompt_logprobs", json_integer(0));
+    if (w->alone)
+        return fine;
+    return fine &&
+           json_array_append_new(
+               json_object_get(body, "messages"),
+               json_pack("{s:s, s:s}", "role", "assistant", "content", w->answers[i].text)) == 0 &&
+           put(body, "add_generation_prompt", json_false()) &&
+           put(body, "continue_final_message", json_true());
+}
+
+static ap_status make_body(struct weighing *w, int i, struct ap_error *err)
+{
+    const struct ap_target_request *r = &w->requests[i];
+    const struct ap_api_request api = {.model = w->s->model,
+                                       .context = r->context,
+                                       .n_context = r->n_context,
+                                       .prompt = r->prompt,
+                                       .completions = is_echo(w->s),
+                                       .max_new_tokens = 1,
+                                       .sampling = {.temperature = 1, .top_p = 1}};
+    json_t *body = NULL;
+    ap_status status = ap_api_body(&api, &body, err);
+    bool fine =
+        status == AP_OK && (is_echo(w->s) ? finish_echo(w, body, i) : finish_chat(w, body, i));
+    w->bodies[i] = fine ? json_dumps(body, JSON_COMPACT) : NULL;
+    json_decref(body);
+    if (status == AP_OK && !w->bodies[i])
+        status = ap_fail(err, AP_FORMAT, "target: an answer is no UTF-8, or no memory is left");
+    return status;
+}
+
+static ap_status make_ask(struct weighing *w, int i, struct ap_error *err)
+{
+    ap_status status = make_body(w, i, err);
+    if (status != AP_OK)
+        return status;
+    const char *const parts[] = {"logp", w->s->name, w->bodies[i]};
+    ap_remote_key(parts, AP_LEN(parts), w->keys[i]);
+    w->asks[i] = (struct ap_remote_request){.path = ap_api_path(is_echo(w->s)),
+                                            .body = w->bodies[i],
+                                            .n_body = strlen(w->bodies[i]),
+                                            .keys = &w->keys[i],
+                                            .out = &w->replies[i],
+                                            .n = 1,
+                                            .n_prompt_most = (int64_t)strlen(w->bodies[i]),
+                                            .n_answer_most = 1};
+    return AP_OK;
+}
+
+/* In the ledger: the sum, or of a prompt alone its tokens. */
+static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
+                              struct ap_ledger_answer *out)
+{
+    const struct weighing *w = context;
+    double sum = 0;
+    int64_t n_token = 0;
+    char text[40];
+    const char *why =
+        is_echo(w->s)
+            ? ap_logp_read_echo(reply->body, reply->n_body, (size_t)w->n_skip[request], &sum)
+            : ap_logp_read_prompt(reply->body, reply->n_body, w->alone ? 1 : w->n_skip[request],
+                                  &sum, &n_token);
+    if (why)
+        return why;
+    snprintf(text, sizeof(text), "%.17g", w->alone ? (double)n_token : sum);
+    *out = (struct ap_ledger_answer){
+        .text = ap_strdup(text), .finish = ap_strdup(""), .n_prompt = -1, .n_token = -1};
+    if (out->text && out->finish)
+        return NULL;
+    ap_ledger_answer_free(out);
+    return "no memory was left for it";
+}
+
+static ap_status weigh(struct weighing *w, struct ap_remote *remote, double *out,
+                       struct ap_error *err)
+{
+    size_t size = (size_t)w->n;
+    const struct ap_remote_reader reader = {w, read_reply, NULL};
+    ap_status status = AP_OK;
+    w->bodies = ap_calloc(size, sizeof(*w->bodies));
+    w->keys = ap_calloc(size, sizeof(*w->keys));
+    w->replies = ap_calloc(size, sizeof(*w->replies));
+    w->asks = ap_calloc(size, sizeof(*w->asks));
+    if (!w->bodies || !w->keys || !w->replies || !w->asks)
+        status = ap_fail(err, AP_MEMORY, "target: no memory for %d answers", w->n);
+    for (int i = 0; i < w->n && status == AP_OK; i++)
+        status = make_ask(w, i, err);
+    if (status == AP_OK)
+        status = ap_remote_fetch(remote, w->asks, w->n, &reader, err);
+    for (int i = 0; w->replies && i < w->n; i++) {
+        if (status == AP_OK)
+            out[i] = strtod(w->replies[i].text, NULL);
+        ap_ledger_answer_free(&w->replies[i]);
+    }
+    for (int i = 0; w->bodies && i < w->n; i++)
+        free(w->bodies[i]);
+    ap_free(w->bodies);
+    ap_free(w->keys);
+    ap_free(w->replies);
+    ap_free(w->asks);
+    return status;
+}
+
+ap_status ap_logp_http(struct ap_remote *remote, const struct ap_target_settings *settings,
+                       const struct ap_target_request *requests, const struct ap_answer *answers,
+                       int n, double *out, struct ap_error *err)
+{
+    struct weighing w = {.s = settings, .requests = requests, .answers = answers, .n = n};
+    ap_status status = AP_OK;
+    if (!(w.n_skip = ap_calloc((size_t)n, sizeof(*w.n_skip))))
+        return ap_fail(err, AP_MEMORY, "target: no memory for %d answers", n);
+    if (!is_echo(settings)) {
+        w.alone = true;
+        AP_TRY(weigh(&w, remote, out, err));
+        for (int i = 0; i < n; i++)
+            w.n_skip[i] = (int64_t)out[i];
+        w.alone = false;
+    }
+    AP_TRY(weigh(&w, remote, out, err));
+out:
+    ap_free(w.n_skip);
+    return status;
+}
