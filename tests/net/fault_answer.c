@@ -137,38 +137,37 @@ static json_t *choices(const json_t *request, bool filtered)
                      "total_tokens", n_prompt + (json_int_t)FAULT_COMPLETION_TOKENS * many);
 }
 
-/* /reward: a number for a prompt and a response; /classify and /pooling: vLLM's lists for `input`,
- * whose texts are whole conversations. */
+/* What the last two messages say: what was asked, and the answer to it. */
+static double reward_of_messages(const json_t *messages)
+{
+    size_t n = json_array_size(messages);
+    const char *x = json_string_value(json_object_get(json_array_get(messages, n - 2), "content"));
+    const char *y = json_string_value(json_object_get(json_array_get(messages, n - 1), "content"));
+    return fault_reward(x ? x : "", y ? y : "");
+}
+
+/* Of a prompt and its response, a number under "reward"; of a conversation, as vLLM's /classify and
+ * /pooling. */
 static json_t *reward(const char *path, const json_t *request)
 {
     const char *prompt = json_string_value(json_object_get(request, "prompt"));
     const char *response = json_string_value(json_object_get(request, "response"));
-    const json_t *input = json_object_get(request, "input");
+    double value = reward_of_messages(json_object_get(request, "messages"));
     if (prompt && response)
         return json_pack("{s:f}", "reward", fault_reward(prompt, response));
-    if (!input)
-        return NULL;
-    json_t *rows = json_array();
-    for (size_t i = 0; i < (json_is_array(input) ? json_array_size(input) : 1); i++) {
-        const char *text =
-            json_string_value(json_is_array(input) ? json_array_get(input, i) : input);
-        double value = fault_reward("", text ? text : "");
-        json_array_append_new(rows, strstr(path, "/classify")
-                                        ? json_pack("{s:i, s:s, s:[f, f], s:i}", "index", (int)i,
-                                                    "label", "LABEL_1", "probs", 1 - value, value,
-                                                    "num_classes", 2)
-                                        : json_pack("{s:i, s:s, s:[f]}", "index", (int)i, "object",
-                                                    "pooling", "data", value));
-    }
-    return json_pack("{s:s, s:s, s:s, s:o, s:{s:i, s:i}}", "id", "fault-1", "object", "list",
-                     "model", "fault", "data", rows, "usage", "prompt_tokens", 7, "total_tokens",
-                     7);
+    if (strstr(path, "/classify"))
+        return json_pack("{s:s, s:[{s:i, s:s, s:[f, f], s:i}]}", "object", "list", "data", "index",
+                         0, "label", "LABEL_0", "probs", value, 1 - value, "num_classes", 2);
+    return json_pack("{s:s, s:[{s:i, s:s, s:[[f], [f]]}], s:{s:i, s:i}}", "object", "list", "data",
+                     "index", 0, "object", "pooling", "data", 1 - value, value, "usage",
+                     "prompt_tokens", 7, "total_tokens", 7);
 }
 
 char *fault_answer(const char *path, const char *body, size_t n, bool filtered)
 {
     json_t *request = json_loadb(body, n, 0, NULL);
-    bool scores = strstr(path, "/reward") || strstr(path, "/classify") || strstr(path, "/pooling");
+    bool scores = strstr(path, "/classify") || strstr(path, "/pooling") ||
+                  json_object_get(request, "response");
     json_t *reply = !request ? NULL : scores ? reward(path, request) : choices(request, filtered);
     char *text = reply ? json_dumps(reply, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(reply);
