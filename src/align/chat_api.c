@@ -230,11 +230,14 @@ static int64_t count_of(const json_t *usage, const char *key)
     return fine ? json_integer_value(n) : -1;
 }
 
-/* The prompt is the first answer's; what was written is shared out. */
+/* The prompt is the first answer's; what was written is shared out. What writes nothing (a reward)
+ * may tell of the prompt and the total alone. */
 static void share_usage(const json_t *usage, int n, struct ap_ledger_answer *out)
 {
     int64_t prompt = count_of(usage, "prompt_tokens");
     int64_t written = count_of(usage, "completion_tokens");
+    if (!json_object_get(usage, "completion_tokens") && count_of(usage, "total_tokens") == prompt)
+        written = 0;
     for (int i = 0; i < n; i++) {
         bool told = prompt >= 0 && written >= 0;
         out[i].n_prompt = told ? (i == 0 ? prompt : 0) : -1;
@@ -277,6 +280,14 @@ const char *ap_api_read(const char *body, size_t n_body, bool completions, int n
     if (why)
         clear(out, n);
     return why;
+}
+
+void ap_api_usage(const char *body, size_t n_body, struct ap_ledger_answer *out)
+{
+    json_t *root = NULL;
+    ap_status status = ap_json_parse(body, n_body, "reply", &root, NULL);
+    share_usage(status == AP_OK ? json_object_get(root, "usage") : NULL, 1, out);
+    json_decref(root);
 }
 
 /* Azure says it in the error, or in the error inside it. */

@@ -315,19 +315,23 @@ static void test_usage(void **state)
     static const struct {
         const char *body;
         int64_t n_prompt, n_token;
-    } rows[] = {{USAGE("{\"prompt_tokens\":0,\"completion_tokens\":0}"), 0, 0},
-                {USAGE("{\"prompt_tokens\":1073741823,\"completion_tokens\":1}"), 1073741823, 1},
-                {USAGE("{\"prompt_tokens\":1073741824,\"completion_tokens\":1}"), -1, -1},
-                {USAGE("{\"prompt_tokens\":3,\"completion_tokens\":99999999999999999999}"), -1, -1},
-                {USAGE("{\"prompt_tokens\":-3,\"completion_tokens\":1}"), -1, -1},
-                {USAGE("{\"prompt_tokens\":3.0,\"completion_tokens\":1}"), -1, -1},
-                {USAGE("{\"prompt_tokens\":\"3\",\"completion_tokens\":1}"), -1, -1},
-                {USAGE("{\"prompt_tokens\":3}"), -1, -1},
-                {USAGE("{\"completion_tokens\":3}"), -1, -1},
-                {USAGE("{}"), -1, -1},
-                {USAGE("[]"), -1, -1},
-                {USAGE("null"), -1, -1},
-                {USAGE("7"), -1, -1}};
+    } rows[] = {
+        {USAGE("{\"prompt_tokens\":0,\"completion_tokens\":0}"), 0, 0},
+        {USAGE("{\"prompt_tokens\":1073741823,\"completion_tokens\":1}"), 1073741823, 1},
+        {USAGE("{\"prompt_tokens\":1073741824,\"completion_tokens\":1}"), -1, -1},
+        {USAGE("{\"prompt_tokens\":3,\"completion_tokens\":99999999999999999999}"), -1, -1},
+        {USAGE("{\"prompt_tokens\":-3,\"completion_tokens\":1}"), -1, -1},
+        {USAGE("{\"prompt_tokens\":3.0,\"completion_tokens\":1}"), -1, -1},
+        {USAGE("{\"prompt_tokens\":\"3\",\"completion_tokens\":1}"), -1, -1},
+        {USAGE("{\"prompt_tokens\":3}"), -1, -1},
+        {USAGE("{\"prompt_tokens\":3,\"total_tokens\":3}"), 3, 0},
+        {USAGE("{\"prompt_tokens\":3,\"total_tokens\":5}"), -1, -1},
+        {USAGE("{\"prompt_tokens\":3,\"total_tokens\":3,\"completion_tokens\":null}"), -1, -1},
+        {USAGE("{\"completion_tokens\":3}"), -1, -1},
+        {USAGE("{}"), -1, -1},
+        {USAGE("[]"), -1, -1},
+        {USAGE("null"), -1, -1},
+        {USAGE("7"), -1, -1}};
     (void)state;
     for (size_t i = 0; i < AP_LEN(rows); i++) {
         struct ap_ledger_answer out;
@@ -336,7 +340,12 @@ static void test_usage(void **state)
             fail_msg("%s: %lld, %lld", rows[i].body, (long long)out.n_prompt,
                      (long long)out.n_token);
         ap_ledger_answer_free(&out);
+        ap_api_usage(rows[i].body, strlen(rows[i].body), &out);
+        assert_true(out.n_prompt == rows[i].n_prompt && out.n_token == rows[i].n_token);
     }
+    struct ap_ledger_answer none = {0};
+    ap_api_usage("3.5", 3, &none);
+    assert_true(none.n_prompt == -1 && none.n_token == -1 && !none.text);
 }
 
 static void check_none(const char *body, size_t n_body, bool completions, int n)
