@@ -26,8 +26,14 @@ static int pick(const struct ap_endpoints *e, int avoid, double now)
 int ap_endpoint_pick(const struct ap_endpoints *e, int avoid, double now, double *when)
 {
     int best = pick(e, avoid, now);
-    if (best < 0 && avoid >= 0)
-        best = pick(e, -1, now);
+    bool other_open = false;
+    for (int i = 0; i < e->n; i++)
+        other_open = other_open || (i != avoid && now >= e->items[i].closed_until);
+    if (best < 0 && avoid >= 0) {
+        best = pick(e, AP_ENDPOINT_NONE, now);
+        if (best >= 0 && other_open)
+            return AP_ENDPOINT_LATER;
+    }
     for (int i = 0; best < 0 && i < e->n; i++)
         if (has_room(e, &e->items[i]))
             *when = fmin(*when, e->items[i].closed_until);
