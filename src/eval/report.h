@@ -32,6 +32,10 @@ struct ap_evaluation {
     int n_run; /* that are its seeds; 1: one run, whose own seeds they are */
     /* [judge][arm] in the order asked for; the arms' names as run.db has them */
     struct ap_arm_statistics arms[AP_JUDGES_MAX][AP_ARMS_MAX];
+    /* Arms that are asked for and cannot be had, because nobody trains a target that answers over
+     * HTTP: n/a. The caller's texts, filled by it. */
+    const char *absent[AP_ARMS_MAX];
+    int n_absent;
     int64_t n_dropped[AP_JUDGES_MAX]; /* (prompt, seed) left out: some arm has no score there */
     /* By arm: rewrites that count, and of them those in whose place x was sent, by guard. */
     int64_t n_rewrite[AP_ARMS_MAX], n_guarded[AP_ARMS_MAX][AP_GUARD_COUNT];

@@ -172,8 +172,19 @@ out:
     return status;
 }
 
+/* Said only where there are any. */
+static json_t *with_absent(const struct ap_evaluation *e, json_t *root)
+{
+    json_t *absent = root && e->n_absent > 0 ? json_array() : NULL;
+    for (int a = 0; absent && a < e->n_absent; a++)
+        json_array_append_new(absent, json_string(e->absent[a]));
+    if (absent)
+        json_object_set_new(root, "absent", absent);
+    return root;
+}
+
 ap_status ap_evaluation_json(const struct ap_evaluation *e, struct ap_buffer *out,
                              struct ap_error *err)
 {
-    return ap_json_put(evaluation_json(e), "evaluation", out, err);
+    return ap_json_put(with_absent(e, evaluation_json(e)), "evaluation", out, err);
 }

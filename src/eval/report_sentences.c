@@ -239,8 +239,17 @@ static void say_guarded(struct ap_page *page, const struct ap_evaluation *e, int
     ap_page_put(page, ").\n");
 }
 
+static void say_absent(struct ap_page *page, const struct ap_evaluation *e)
+{
+    for (int a = 0; a < e->n_absent; a++)
+        ap_page_printf(page, "%s%s", a ? ", " : "", ap_arm_shown(e->absent[a]));
+    if (e->n_absent > 0)
+        ap_page_put(page, ": n/a, as the target answers over HTTP and is not ours to train.\n");
+}
+
 void ap_sentences_across(struct ap_page *page, const struct ap_evaluation *e)
 {
+    say_absent(page, e);
     ap_sentences_of_verdicts(page, e);
     for (int a = 0; a < e->n_arm && e->n_judge > 0; a++)
         say_guarded(page, e, a);

@@ -60,6 +60,8 @@ ap_status ap_evaluation_table(const struct ap_evaluation *e, struct ap_buffer *o
                        "KL");
         for (int a = 0; a < e->n_arm; a++)
             put_arm(&page, &e->arms[j][a], ap_score_decimals(e, j));
+        for (int a = 0; a < e->n_absent; a++)
+            ap_page_printf(&page, "%-9.9s  n/a\n", ap_arm_shown(e->absent[a]));
         ap_page_put(&page, "\n");
     }
     ap_page_put(&page, notes);

@@ -17,6 +17,8 @@ static ap_status evaluate(struct ap_run *run, int n_bootstrap, struct ap_evaluat
     uint64_t seed = (uint64_t)run->s->run.seed;
     ap_status status = ap_evaluate(out, run->db, s->arms, s->n_arms, s->judges,
                                    ap_settings_n_scoring(run->s), n_bootstrap, seed, err);
+    for (int i = s->n_arms; i < s->n_all_arms && status == AP_OK; i++)
+        out->absent[out->n_absent++] = s->arms[i];
     if (status == AP_OK)
         status = ap_evaluate_noise(out, run->db, s->noise, s->n_noise, seed, err);
     for (int i = ap_settings_n_scoring(run->s); status == AP_OK && i < s->n_judges; i++) {

@@ -40,7 +40,7 @@ static const char *const texts[COUNT] = {
                "prompt_tokens = ?7, answer_tokens = ?8, usd = ?9, seconds = ?10 "
                "WHERE key = ?1 AND run = ?2",
     [SUM] = "SELECT count(*), total(sends), total(answered IS NOT NULL), total(refused), "
-            "total(lost), total(max(prompt_tokens, 0)), total(max(answer_tokens, 0)), total(usd), "
+            "total(lost), total(prompt_tokens), total(answer_tokens), total(usd), "
             "total(reserved_tokens * " UNSURE "), total(reserved_usd * " UNSURE ") "
             "FROM ledger WHERE run = ?1 AND who = ?2",
 };

@@ -31,7 +31,8 @@ static inline void far_init(struct far_target *f)
                                           .refusal = (char *)"-1",
                                           .max_new_tokens = 16,
                                           .temperature = 1,
-                                          .top_p = 1}};
+                                          .top_p = 1,
+                                          .logprobs = true}};
     f->settings.http.key_env = f->settings.http.key_file = (char *)"";
     f->settings.http.concurrency = 8;
     f->settings.http.retries = 100;

@@ -214,6 +214,67 @@ static void test_budgets_through_faults(void **state)
     ap_free(path);
 }
 
+/* ---- log-probabilities ---- */
+
+/* Of the characters of text behind the first n_skip. */
+static double logp_from(const char *text, size_t n_skip)
+{
+    double sum = 0;
+    size_t k = 0;
+    for (size_t at = 0; text[at]; at++) {
+        if (((unsigned char)text[at] & 0xC0) == 0x80)
+            continue;
+        if (k >= n_skip)
+            sum += fault_logp(text, k);
+        k++;
+    }
+    return sum;
+}
+
+static void weigh_through_faults(void **state, const char *api)
+{
+    enum { N = 60 };
+    struct ap_error err;
+    struct fault_server *s = start(0.5);
+    char prompts[N][FAR_PROMPT], texts[N][40], *path = scratch_path(state, api);
+    bool echo = strcmp(api, "completions") == 0;
+    struct ap_target_request requests[N];
+    struct ap_answer answers[N];
+    struct far_target f;
+    double out[N];
+    far_init(&f);
+    f.settings.api = (char *)api;
+    f.settings.timeout = 0.25;
+    far_open(&f, s, path, "/run/a");
+    assert_non_null(f.target.logp);
+    for (int i = 0; i < N; i++) {
+        requests[i] = far_request(i, prompts[i]);
+        snprintf(texts[i], sizeof(texts[i]), "an ä answer %d", i);
+        answers[i] = (struct ap_answer){.text = texts[i], .ended = true};
+    }
+    for (int k = 0; k < 2; k++) {
+        int64_t before = n_request(s);
+        check_ok(f.target.logp(f.target.self, requests, answers, N, out, &err), err);
+        assert_true(k == 0 ? n_request(s) > before : n_request(s) == before);
+        for (int i = 0; i < N; i++) {
+            char *whole = NULL;
+            assert_true(asprintf(&whole, "%s%s%s", prompts[i], echo ? "" : "\n", texts[i]) > 0);
+            size_t n_skip = strlen(prompts[i]) - 1 + !echo; /* ä has two bytes */
+            check_near(out[i], logp_from(whole, n_skip), 1e-9, 0);
+            free(whole);
+        }
+    }
+    far_close(&f);
+    fault_server_stop(s);
+    ap_free(path);
+}
+
+static void test_logps(void **state)
+{
+    weigh_through_faults(state, "chat");
+    weigh_through_faults(state, "completions");
+}
+
 /* ---- rewards and judges ---- */
 
 static void score_through_faults(void **state, const char *shape)
@@ -324,6 +385,7 @@ int main(void)
         WITH_FOLDER(test_rejection),
         WITH_FOLDER(test_budget_of_requests),
         WITH_FOLDER(test_budgets_through_faults),
+        WITH_FOLDER(test_logps),
         WITH_FOLDER(test_rewards),
         WITH_FOLDER(test_judge),
     };

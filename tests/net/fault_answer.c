@@ -126,7 +126,7 @@ static json_t *choices(const json_t *request, bool filtered)
         return NULL;
     }
     for (int k = 0; k < many && k < 64; k++)
-        json_array_append_new(list, choice_of(request, k, filtered));
+        json_array_insert_new(list, 0, choice_of(request, k, filtered)); /* "index" tells */
     char *text = json_dumps(asked_of(request), JSON_COMPACT | JSON_ENCODE_ANY);
     json_int_t n_prompt = text ? (json_int_t)strlen(text) / 4 + 1 : 1;
     free(text);
@@ -163,12 +163,43 @@ static json_t *reward(const char *path, const json_t *request)
                      "prompt_tokens", 7, "total_tokens", 7);
 }
 
+/* As vLLM says what it reads: of each character {id: {"logprob"}}, null of the first. */
+static json_t *prompt_logprobs(const json_t *messages)
+{
+    struct ap_buffer text = {0};
+    json_t *list = json_array();
+    size_t k, n_ending = json_array_size(messages), step, i = 0;
+    json_t *m;
+    json_array_foreach((json_t *)messages, k, m)
+    {
+        bool open = k + 1 == n_ending &&
+                    strcmp(json_string_value(json_object_get(m, "role")), "assistant") == 0;
+        if (ap_buffer_printf(&text, NULL, "%s%s", json_string_value(json_object_get(m, "content")),
+                             open ? "" : "\n") != AP_OK)
+            abort();
+    }
+    for (size_t at = 0; at < text.len; at += step, i++) {
+        uint32_t code;
+        char id[16];
+        step = ap_utf8_decode(text.data + at, text.len - at, &code);
+        snprintf(id, sizeof(id), "%u", (unsigned)code);
+        json_array_append_new(list, i == 0 ? json_null()
+                                           : json_pack("{s:{s:f, s:i}}", id, "logprob",
+                                                       fault_logp(text.data, i), "rank", 1));
+    }
+    ap_buffer_free(&text);
+    return list;
+}
+
 char *fault_answer(const char *path, const char *body, size_t n, bool filtered)
 {
     json_t *request = json_loadb(body, n, 0, NULL);
     bool scores = strstr(path, "/classify") || strstr(path, "/pooling") ||
                   json_object_get(request, "response");
     json_t *reply = !request ? NULL : scores ? reward(path, request) : choices(request, filtered);
+    if (reply && json_object_get(request, "prompt_logprobs"))
+        json_object_set_new(reply, "prompt_logprobs",
+                            prompt_logprobs(json_object_get(request, "messages")));
     char *text = reply ? json_dumps(reply, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_decref(reply);
     json_decref(request);

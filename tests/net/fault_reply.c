@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { HUGE_HEADER_BYTES = 200000, FILLER_BYTES = 1 << 16 };
+enum { HUGE_HEADER_BYTES = 200000, FILLER_BYTES = 1 << 16, HUGE_BODY_FILLERS = 1025 };
 
 static void put(struct fault_reply *r, const char *data, size_t n)
 {
@@ -23,7 +23,7 @@ static void puts_all(struct fault_reply *r, const char *text)
 static void put_filler(struct fault_reply *r, size_t n)
 {
     char block[1024];
-    memset(block, 'x', sizeof(block));
+    memset(block, ' ', sizeof(block)); /* which JSON may have behind it */
     for (size_t left = n, now; left > 0; left -= now) {
         now = left < sizeof(block) ? left : sizeof(block);
         put(r, block, now);
@@ -223,7 +223,8 @@ static bool put_huge(struct fault_reply *r, fault_kind kind, const char *answer)
     char header[64];
     switch (kind) {
     case FAULT_HUGE_BODY:
-        put_reply(r, "200 OK", "", "{", (size_t)1 << 40);
+        put_reply(r, "200 OK", "", answer,
+                  strlen(answer) + (size_t)FILLER_BYTES * HUGE_BODY_FILLERS);
         break;
     case FAULT_ENDLESS_BODY:
         puts_all(r, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
@@ -244,6 +245,7 @@ static bool put_huge(struct fault_reply *r, fault_kind kind, const char *answer)
     }
     r->after = FAULT_REPEAT;
     r->again = r->bytes.len;
+    r->n_again = kind == FAULT_HUGE_BODY ? HUGE_BODY_FILLERS - 1 : INT64_MAX;
     for (int i = 0; kind == FAULT_ENDLESS_HEADERS && i < 1000; i++)
         puts_all(r, "X-Filler: 0123456789012345678901234567890123456789\r\n");
     if (kind == FAULT_ENDLESS_BODY)

@@ -224,6 +224,7 @@ static void parse(struct loop *l, struct connection *c)
         return;
     }
     header_of(c->in.data, "Expect", length, sizeof(length));
+    l->shared->counts.n_expect += length[0] != '\0';
     if (length[0] && c->in.len == n_head)
         (void)!send(c->fd, "HTTP/1.1 100 Continue\r\n\r\n", 25, MSG_NOSIGNAL);
     end[2] = '\r';
@@ -287,7 +288,10 @@ static void send_on(struct loop *l, struct connection *c)
         }
         c->sent += (size_t)sent;
         if (c->sent == r->n_send && r->after == FAULT_REPEAT) {
-            c->sent = r->again;
+            if (r->n_again-- > 0)
+                c->sent = r->again;
+            else
+                r->after = FAULT_CLOSE;
             return; /* others have their turn */
         }
         if (r->piece && c->sent < r->n_send) {

@@ -45,7 +45,7 @@
     X(WRONG_TYPES, BOUGHT)                                                                         \
     X(BAD_UTF8, BOUGHT)                                                                            \
     X(NUL, BOUGHT)                                                                                 \
-    X(HUGE_BODY, BOUGHT)    /* a Content-Length of a tebibyte, and sends on and on */              \
+    X(HUGE_BODY, BOUGHT)    /* right, whole, and longer than AP_CLIENT_REPLY_MAX */                \
     X(ENDLESS_BODY, BOUGHT) /* chunks on and on */                                                 \
     X(HUGE_HEADER, BOUGHT)  /* one of 200,000 bytes */                                             \
     X(ENDLESS_HEADERS, BOUGHT)                                                                     \
@@ -103,6 +103,7 @@ struct fault_counts {
     int64_t n_unauthorised;          /* whose bearer token is not the key */
     int64_t n_elsewhere;             /* that came where a redirect pointed */
     int64_t n_unnamed;               /* without Idempotency-Key */
+    int64_t n_expect;                /* that waited to be told to send their body */
     int64_t n_told;                  /* with an X-Alignpro-Stream */
     int64_t n_key;                   /* distinct Idempotency-Keys */
     int n_now, n_most;               /* requests between first byte and last; the most at once */
@@ -158,12 +159,13 @@ typedef enum fault_after {
     FAULT_CLOSE,
     FAULT_RESET,
     FAULT_HANG,   /* nothing more, and open */
-    FAULT_REPEAT, /* from `again` on, over and over */
+    FAULT_REPEAT, /* from `again` on, so many more times; then closed */
 } fault_after;
 
 struct fault_reply {
     struct ap_buffer bytes;
     size_t n_send, again; /* of bytes: sent before `after`; where REPEAT begins */
+    int64_t n_again;
     fault_after after;
     size_t piece; /* bytes at a time, config.drip apart; 0: all */
 };

@@ -88,6 +88,7 @@ static void test_large_body(void **state)
     struct fault_config config = {0};
     struct fault_server *s = start(&config);
     struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 2});
+    struct fault_counts counts;
     struct watch w;
     char expected[FAULT_TEXT], *body = ap_calloc(1, BYTES + 100);
     (void)state;
@@ -101,6 +102,8 @@ static void test_large_body(void **state)
     w.wire[0].n_body = strlen(body);
     check_ok(watch_send(c, &w, &err), err);
     watch_check(&w, s);
+    fault_server_counts(s, &counts);
+    assert_int_equal(counts.n_expect, 0); /* no round trip for it */
     watch_free(&w);
     ap_free(body);
     ap_client_close(c);
@@ -332,8 +335,34 @@ static void test_endpoint_dies_and_comes_back(void **state)
         ap_client_counts(c, &n);
     }
     assert_int_equal(n.n_readmitted, 1);
-    assert_true(n_request(s[0]) > seen);
+    seen = n_request(s[0]);
+    watch_init(&w, N_CALL, N_CALL * 100000);
+    check_ok(watch_send(c, &w, &err), err);
+    watch_free(&w);
+    ap_client_counts(c, &n);
+    assert_int_equal(n.n_readmitted, 1); /* for good: it has its share */
+    assert_true(n_request(s[0]) - seen > N_CALL / 4);
     assert_int_equal(n.n_sent, n.n_arrived + n.n_refused + n.n_lost + n.n_unsent);
+    ap_client_close(c);
+    fault_server_stop(s[0]);
+    fault_server_stop(s[1]);
+}
+
+/* One that is well and has no answer: the next attempt is another's. */
+static void test_asked_elsewhere(void **state)
+{
+    struct ap_error err;
+    struct fault_config busy = {.rate = {[FAULT_WAIT_NOW] = 1}}, config = {0};
+    struct fault_server *s[2] = {start(&busy), start(&config)};
+    struct ap_client *c =
+        watch_open(s, 2, (struct ap_client_options){.concurrency = 1, .retries = 1});
+    struct watch w;
+    (void)state;
+    watch_init(&w, 20, 0);
+    check_ok(watch_send(c, &w, &err), err);
+    check_answered(&w);
+    assert_true(n_request(s[0]) > 0);
+    watch_free(&w);
     ap_client_close(c);
     fault_server_stop(s[0]);
     fault_server_stop(s[1]);
@@ -580,6 +609,7 @@ int main(void)
         cmocka_unit_test(test_rejections),
         cmocka_unit_test(test_refusals_are_taken),
         cmocka_unit_test(test_endpoint_dies_and_comes_back),
+        cmocka_unit_test(test_asked_elsewhere),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_stop_of_stalled),
         cmocka_unit_test(test_pace),

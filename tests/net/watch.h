@@ -23,6 +23,7 @@ struct watch {
     struct fault_server *server; /* asked whether a call was sent too early; NULL: it is not */
     int n_open, most_open;       /* sent and not over; most_open 0: any number */
     int n_unsettled;
+    int n_event_lowered;           /* n_event when `sending` last took fewer; −1: it took all */
     int n_event;                   /* arrived, missed or rejected */
     bool take_rejected;            /* a rejection is an answer */
     void (*then)(struct watch *w); /* after each event; NULL: nothing */
@@ -33,7 +34,7 @@ struct watch {
 /* first: the number of the first call; no two calls with the same number are alike. */
 static inline void watch_init(struct watch *w, int n, int first)
 {
-    *w = (struct watch){.n = n};
+    *w = (struct watch){.n = n, .n_event_lowered = -1};
     w->calls = ap_calloc((size_t)n, sizeof(*w->calls));
     w->wire = ap_calloc((size_t)n, sizeof(*w->wire));
     assert_true(w->calls && w->wire);
@@ -76,8 +77,12 @@ static inline ap_status watch_sending(void *context, const int *calls, int *n, s
     assert_true(*n > 0);
     if (w->server)
         fault_server_counts(w->server, &counts);
-    if (w->most_open > 0 && *n > w->most_open - w->n_open)
+    assert_true(w->n_event > w->n_event_lowered);
+    w->n_event_lowered = -1;
+    if (w->most_open > 0 && *n > w->most_open - w->n_open) {
         *n = w->most_open - w->n_open;
+        w->n_event_lowered = w->n_event;
+    }
     for (int i = 0; i < *n; i++) {
         struct watched *c = &w->calls[calls[i]];
         if (w->server)

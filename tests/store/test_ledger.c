@@ -208,6 +208,7 @@ static void test_sums(void **state)
 {
     struct ap_error err;
     struct ap_ledger *l = must_open(state, RUN), *other = must_open(state, "/runs/b");
+    bool found;
     struct ap_ledger_answer silent = {
         .text = (char *)"", .finish = (char *)"content_filter", true, -1, -1, 0, 1};
     intend(other, "k1", "target", 1);
@@ -234,8 +235,11 @@ static void test_sums(void **state)
     assert_int_equal(s.n_prompt, 7);
     assert_int_equal(s.n_token, 5);
     check_near(s.usd, 0.125, 1e-12, 0);
-    assert_int_equal(s.reserved_tokens, 10 + 100 + 1000);
-    check_near(s.reserved_usd, 0.75, 1e-12, 0);
+    assert_int_equal(s.reserved_tokens, 10 + 100 + 1000 + 5); /* and what was not counted */
+    check_near(s.reserved_usd, 4 * 0.25, 1e-12, 0);
+    check_ok(ap_ledger_find(l, "k4", &silent, &found, &err), err);
+    assert_true(found && silent.refused && silent.n_prompt == -1 && silent.n_token == -1);
+    ap_ledger_answer_free(&silent);
     assert_int_equal(sums_of(l, "reward").n_send, 1);
     s = sums_of(other, "target"); /* what l missed and got is not its */
     assert_true(s.n_send == 2 && s.n_unknown == 2 && s.n_answer == 0);
