@@ -35,6 +35,7 @@ run() { # run EXIT NAME SET...
     shift 2
     try "$alignpro" run "$tmp/recipe.yaml" "$@"
     exits "$want" "$name"
+    cat "$tmp/out" "$tmp/err" >>"$tmp/said"
 }
 told() { # answers that the last notes tell of, of all three
     sed -n 's/.* \([0-9]*\) answers bought.*/\1/p' "$tmp/err" | tail -3 | awk '{n += $1} END {print n}'
