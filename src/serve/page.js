@@ -92,7 +92,7 @@ async function readAnswer(reply, add) {
 /* ---- showing ---- */
 
 const seconds = (since) => `${((performance.now() - since) / 1000).toFixed(2)} s`;
-const signed = (x) => (x < 0 ? "\u2212" : "+") + Math.abs(x).toFixed(3);
+const number = (x) => (x < 0 ? "\u2212" : "") + Math.abs(x).toFixed(3);
 
 function say(id, text) {
     at(id).textContent = text;
@@ -146,16 +146,19 @@ function wordDiff(before, after) {
     return out;
 }
 
-/* del, blank, ins, del … of words between blanks reads badly: what lies between two changes and is
- * white space belongs to them. */
+/* Changes word by word with a blank kept between them read badly: white space between two changes
+ * belongs to both, and what both end with to neither. */
 function joinChanges(parts) {
     const out = [];
     let gone = "", come = "";
     const flush = () => {
-        if (gone)
-            out.push(["del", gone]);
-        if (come)
-            out.push(["ins", come]);
+        const [blank] = /\s*$/.exec(gone && come ? gone : "");
+        const shared = come.endsWith(blank) ? blank : "";
+        for (const [kind, text] of [["del", gone], ["ins", come]])
+            if (text.length > shared.length)
+                out.push([kind, text.slice(0, text.length - shared.length)]);
+        if (shared)
+            out.push(["same", shared]);
         gone = come = "";
     };
     parts.forEach(([kind, text], k) => {
@@ -188,11 +191,11 @@ function showRewrite(prompt, text) {
 
 function showReward(side, value) {
     rewards[side] = value;
-    at(`${side}-reward`).textContent = value === null ? "n/a" : value.toFixed(3);
+    at(`${side}-reward`).textContent = value === null ? "n/a" : number(value);
     if (rewards.bare === null || rewards.rewritten === null)
         return;
     const gain = rewards.rewritten - rewards.bare;
-    at("gain").textContent = `${signed(gain)} against the prompt as typed`;
+    at("gain").textContent = `${gain > 0 ? "+" : ""}${number(gain)} by the rewrite`;
     at("gain").className = "gain " + (gain > 0 ? "more" : gain < 0 ? "less" : "");
 }
 
