@@ -18,6 +18,7 @@ sources() { # the files of the layers that an entry needs and that link without 
     for layer in base $(sed -n 's/.*fuzz: *\(.*\)$/\1/p' "$1" | tr -d '*/'); do
         case $layer in
         model) ls src/model/safetensors*.c src/model/gguf.c src/model/gguf_type.c src/model/config*.c src/model/adapter_plan.c src/model/adapter_match.c src/model/adapter_config.c src/model/module.c src/model/param.c src/tensor/dtype.c ;;
+        serve_body) ls src/serve/json_tape.c src/serve/chat_body.c ;;
         *) ls src/"$layer"/*.c ;;
         esac
     done | sort -u

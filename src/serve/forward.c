@@ -1,0 +1,375 @@
+/* A request passed on to the upstream, and its reply passed back as it arrives. What is sent is the
+ * client's body with its texts exchanged, and its headers less those that are for this server. */
+#include "serve/server_inner.h"
+
+#include "base/memory.h"
+
+#include <curl/curl.h>
+#include <string.h>
+#include <strings.h>
+
+enum { PIECE = 16384 };
+
+/* How far the reply's first brace is, where something is put behind it. */
+enum { PASSING, AT_START, BEHIND_BRACE, INSERTING, HELD };
+
+/* ---- which headers pass ---- */
+
+static bool is_one_of(const char *name, size_t n, const char *const *list)
+{
+    for (; *list; list++)
+        if (strlen(*list) == n && strncasecmp(*list, name, n) == 0)
+            return true;
+    return false;
+}
+
+/* RFC 9110, 7.6.1, and what each side says of its own connection or keeps for itself. */
+static const char *const hop_by_hop[] = {"Connection", "Keep-Alive", "Proxy-Connection",  "TE",
+                                         "Trailer",    "Upgrade",    "Transfer-Encoding", NULL};
+static const char *const never_sent[] = {"Host",
+                                         "Content-Length",
+                                         "Content-Type",
+                                         "Expect",
+                                         "Authorization",
+                                         "Cookie",
+                                         "Accept-Encoding",
+                                         "Proxy-Authorization",
+                                         "X-Api-Key",
+                                         "Api-Key",
+                                         "x-alignpro",
+                                         "x-alignpro-stream",
+                                         "Origin",
+                                         "Referer",
+                                         NULL};
+static const char *const never_returned[] = {"Content-Length",
+                                             "Date",
+                                             "Server",
+                                             "Set-Cookie",
+                                             "Alt-Svc",
+                                             "Location",
+                                             "Proxy-Authenticate",
+                                             "WWW-Authenticate",
+                                             "x-alignpro",
+                                             "x-alignpro-rewrite",
+                                             "Strict-Transport-Security",
+                                             NULL};
+
+/* Whether `name` is one of the words of a Connection header. */
+static bool is_word_of(const char *words, const char *name, size_t n)
+{
+    while (words && *words) {
+        words += strspn(words, " \t,");
+        size_t length = strcspn(words, " \t,");
+        if (length == n && n > 0 && strncasecmp(words, name, n) == 0)
+            return true;
+        words += length;
+    }
+    return false;
+}
+
+static bool is_plain(const char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 && *text != '\t')
+            return false;
+    return true;
+}
+
+struct sending {
+    struct ap_exchange *e;
+    struct curl_slist *list;
+    const char *connection; /* the client's Connection header */
+    bool failed;
+};
+
+static void add_line(struct sending *s, const char *name, const char *value)
+{
+    struct ap_buffer line = {0};
+    struct curl_slist *grown = NULL;
+    /* libcurl takes "Name;" for a header that is there and empty */
+    ap_status status = ap_buffer_printf(&line, NULL, value[0] ? "%s: %s" : "%s;%s", name, value);
+    if (status == AP_OK)
+        grown = curl_slist_append(s->list, line.data);
+    if (grown)
+        s->list = grown;
+    else
+        s->failed = true;
+    ap_buffer_free(&line);
+}
+
+static enum MHD_Result add_sent(void *context, enum MHD_ValueKind kind, const char *name,
+                                const char *value)
+{
+    struct sending *s = context;
+    size_t n = strlen(name);
+    (void)kind;
+    if (!is_one_of(name, n, hop_by_hop) && !is_one_of(name, n, never_sent) &&
+        !is_word_of(s->connection, name, n) && n > 0 && !strpbrk(name, " \t:;") && value &&
+        is_plain(name) && is_plain(value))
+        add_line(s, name, value);
+    return MHD_YES;
+}
+
+static void add_authorization(struct sending *s)
+{
+    const struct ap_server_options *o = &s->e->server->options;
+    const char *own = ap_exchange_header(s->e, "Authorization");
+    struct ap_buffer value = {0};
+    if (o->forward_authorization && own && is_plain(own)) {
+        add_line(s, "Authorization", own);
+    } else if (!o->forward_authorization && o->upstream_key && o->upstream_key->text) {
+        if (ap_buffer_printf(&value, NULL, "Bearer %s", o->upstream_key->text) == AP_OK)
+            add_line(s, "Authorization", value.data);
+        else
+            s->failed = true;
+        if (value.data)
+            explicit_bzero(value.data, value.len);
+    }
+    ap_buffer_free(&value);
+}
+
+static struct curl_slist *sent_headers(struct ap_exchange *e, bool post, bool *failed)
+{
+    struct sending s = {e, NULL, ap_exchange_header(e, "Connection"), false};
+    const char *encodings = ap_exchange_header(e, "Accept-Encoding");
+    MHD_get_connection_values(e->connection, MHD_HEADER_KIND, add_sent, &s);
+    if (encodings && !e->rewriting.show && is_plain(encodings))
+        add_line(&s, "Accept-Encoding", encodings);
+    if (post)
+        add_line(&s, "Content-Type", AP_TYPE_JSON);
+    add_authorization(&s);
+    struct curl_slist *grown = curl_slist_append(s.list, "Expect:");
+    *failed = s.failed || !grown;
+    return grown ? grown : s.list;
+}
+
+/* ---- the reply ---- */
+
+static ssize_t insert_some(struct ap_forwarding *f, char *out, size_t n)
+{
+    size_t left = f->insert.len - f->n_inserted, taken = left < n ? left : n;
+    memcpy(out, f->insert.data + f->n_inserted, taken);
+    f->n_inserted += taken;
+    if (f->n_inserted == f->insert.len)
+        f->stage = HELD;
+    return (ssize_t)taken;
+}
+
+/* The brace and what comes behind it are read byte by byte; white space stays where it is. */
+static void look(struct ap_forwarding *f, char c)
+{
+    if (strchr(" \t\r\n", c) && c)
+        return;
+    if (f->stage == AT_START)
+        f->stage = c == '{' ? BEHIND_BRACE : PASSING;
+    else if (f->stage == BEHIND_BRACE)
+        f->stage = INSERTING;
+}
+
+static ssize_t read_piece(void *context, uint64_t position, char *out, size_t n)
+{
+    struct ap_exchange *e = context;
+    struct ap_forwarding *f = &e->forwarding;
+    ap_transfer_end end = AP_TRANSFER_WHOLE;
+    (void)position;
+    if (f->stage == INSERTING)
+        return insert_some(f, out, n);
+    if (f->stage == HELD) {
+        out[0] = f->held;
+        f->stage = PASSING;
+        return 1;
+    }
+    bool looking = f->stage != PASSING;
+    ssize_t got = ap_transfer_read(e->transfer, out, looking ? 1 : n, &end);
+    if (got < 0)
+        return end == AP_TRANSFER_WHOLE ? MHD_CONTENT_READER_END_OF_STREAM
+                                        : MHD_CONTENT_READER_END_WITH_ERROR;
+    if (got == 0 || !looking)
+        return got;
+    look(f, out[0]);
+    if (f->stage != INSERTING)
+        return got;
+    f->held = out[0];
+    if (f->held == '}') /* the object was empty: no comma behind what is put in */
+        f->insert.len -= 2;
+    return insert_some(f, out, n);
+}
+
+static const char *returned_header(const struct ap_transfer *t, const char *name)
+{
+    size_t n = strlen(name);
+    for (size_t i = 0; i < t->n_header; i++)
+        if (strncasecmp(t->headers[i], name, n) == 0 && t->headers[i][n] == ':')
+            return t->headers[i] + n + 1 + strspn(t->headers[i] + n + 1, " \t");
+    return NULL;
+}
+
+static void copy_headers(struct ap_exchange *e)
+{
+    const struct ap_transfer *t = e->transfer;
+    const char *connection = returned_header(t, "Connection");
+    for (size_t i = 0; i < t->n_header; i++) {
+        char name[128];
+        size_t n = strcspn(t->headers[i], ":");
+        const char *value = t->headers[i] + n;
+        if (n == 0 || n >= sizeof(name) || *value != ':' ||
+            is_one_of(t->headers[i], n, hop_by_hop) ||
+            is_one_of(t->headers[i], n, never_returned) || is_word_of(connection, t->headers[i], n))
+            continue;
+        memcpy(name, t->headers[i], n);
+        name[n] = '\0';
+        value += 1 + strspn(value + 1, " \t");
+        MHD_add_response_header(e->response, name, value);
+    }
+}
+
+/* What "show" puts into a reply that is a JSON object of its own. */
+static void prepare_insert(struct ap_exchange *e)
+{
+    struct ap_forwarding *f = &e->forwarding;
+    const char *type = returned_header(e->transfer, "Content-Type");
+    if (!e->rewriting.show || e->rewriting.body.stream || !type ||
+        strncasecmp(type, AP_TYPE_JSON, strlen(AP_TYPE_JSON)) != 0 ||
+        returned_header(e->transfer, "Content-Encoding"))
+        return;
+    json_t *shown = ap_rewriting_json(e);
+    char *text = shown ? json_dumps(shown, JSON_COMPACT) : NULL;
+    if (text && ap_buffer_printf(&f->insert, NULL, "\"x_alignpro\": %s, ", text) == AP_OK)
+        f->stage = AT_START;
+    free(text);
+    json_decref(shown);
+}
+
+static void reply_failed(struct ap_exchange *e)
+{
+    const struct ap_transfer *t = e->transfer;
+    switch (t->end) {
+    case AP_TRANSFER_LATE:
+        ap_reply_error(e, 504, "upstream_timeout", "the upstream did not answer in time");
+        break;
+    case AP_TRANSFER_DROPPED:
+        ap_reply_error(e, 503, "closing", "the server is closing; ask again");
+        break;
+    default:
+        ap_reply_error(e, 502, "upstream_failed", "the upstream did not answer: %s",
+                       t->why ? t->why : "no HTTP came back");
+    }
+}
+
+static void step_head(struct ap_exchange *e)
+{
+    const struct ap_transfer *t = e->transfer;
+    bool own_key = !e->server->options.forward_authorization;
+    if (t->status == 0) {
+        reply_failed(e);
+    } else if (t->status < 400 && t->status >= 300) {
+        ap_reply_error(e, 502, "upstream_redirects",
+                       "the upstream answers with a redirect, which is not followed; correct its "
+                       "address");
+    } else if (own_key && (t->status == 401 || t->status == 407)) {
+        ap_reply_error(e, 502, "upstream_refuses_key",
+                       "the upstream does not take this server's "
+                       "key (%d)",
+                       t->status);
+    } else {
+        prepare_insert(e);
+        uint64_t size = t->content_length >= 0 && e->forwarding.stage == PASSING
+                            ? (uint64_t)t->content_length
+                            : MHD_SIZE_UNKNOWN;
+        e->response = MHD_create_response_from_callback(size, PIECE, read_piece, e, NULL);
+        e->status = t->status;
+        if (e->response)
+            copy_headers(e);
+        else
+            ap_reply_error(e, 500, NULL, "no memory");
+    }
+    ap_reply_mark(e);
+}
+
+/* ---- the request ---- */
+
+static void on_head(void *context)
+{
+    ap_exchange_let_go(context);
+}
+
+static void on_sleep(void *context)
+{
+    ap_exchange_sleep(context);
+}
+
+static void on_wake(void *context)
+{
+    ap_exchange_wake(context);
+}
+
+/* Takes the body's memory. */
+static void send_on(struct ap_exchange *e, const char *path, struct ap_buffer *body)
+{
+    struct ap_forwarding *f = &e->forwarding;
+    bool failed = true;
+    f->reader = (struct ap_transfer_reader){e, on_head, on_sleep, on_wake};
+    struct ap_transfer *t = ap_transfer_open(e->server->upstream, &f->reader);
+    if (t) {
+        t->post = body != NULL;
+        if (body) {
+            t->body = *body;
+            *body = (struct ap_buffer){0};
+        }
+        t->sent = sent_headers(e, t->post, &failed);
+        t->url = ap_upstream_url(e->server->upstream, path);
+        failed = failed || !t->url;
+    }
+    if (failed) {
+        if (body)
+            ap_buffer_free(body);
+        ap_transfer_unref(t); /* both references: nobody else has seen it */
+        ap_transfer_unref(t);
+        ap_reply_error(e, 500, NULL, "no memory");
+        return;
+    }
+    e->step = step_head;
+    ap_exchange_hold(e);
+    ap_exchange_set_transfer(e, t);
+    ap_upstream_send(e->server->upstream, t);
+}
+
+void ap_forward_models(struct ap_exchange *e)
+{
+    send_on(e, "/models", NULL);
+}
+
+/* Where nothing is exchanged, the bytes that came are those that go. */
+void ap_forward_body(struct ap_exchange *e)
+{
+    const struct ap_rewriting *r = &e->rewriting;
+    struct ap_buffer spliced = {0};
+    struct ap_error err;
+    const char *path = r->kind == AP_BODY_CHAT ? "/chat/completions" : "/completions";
+    if (r->mark != AP_MARK_REWRITTEN && r->body.mark_end == 0) {
+        send_on(e, path, &e->body);
+        return;
+    }
+    if (ap_chat_body_splice(&r->body, e->body.data, e->body.len, r->rewrites, &spliced, &err) ==
+        AP_OK) {
+        send_on(e, path, &spliced);
+    } else {
+        ap_buffer_free(&spliced);
+        ap_reply_failed(e, &err);
+    }
+}
+
+void ap_forward_free(struct ap_exchange *e)
+{
+    struct ap_transfer *t = e->transfer;
+    if (t) {
+        ap_exchange_set_transfer(e, NULL);
+        ap_transfer_drop(t);
+        pthread_mutex_lock(&t->lock);
+        ap_transfer_end end = t->ended ? t->end : AP_TRANSFER_DROPPED;
+        pthread_mutex_unlock(&t->lock);
+        atomic_fetch_add(&e->server->metrics.ends[end], 1);
+        ap_transfer_unref(t);
+    }
+    ap_buffer_free(&e->forwarding.insert);
+}

@@ -1,0 +1,190 @@
+/* Answers that are there as a whole, and the shape of errors (exchange.h). */
+#include "serve/server_inner.h"
+
+#include "base/memory.h"
+#include "base/utf8.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+enum { MARK_BYTES_MAX = 4096 };
+
+static void set_response(struct ap_exchange *e, int status, const char *type,
+                         struct MHD_Response *response)
+{
+    if (e->response)
+        MHD_destroy_response(e->response);
+    e->response = response;
+    e->status = status;
+    if (!response)
+        return;
+    MHD_add_response_header(response, "Content-Type", type);
+    MHD_add_response_header(response, "Cache-Control", "no-store");
+    MHD_add_response_header(response, "X-Content-Type-Options", "nosniff");
+}
+
+void ap_reply_static(struct ap_exchange *e, int status, const char *type, const char *text)
+{
+    /* the library only reads it */
+    set_response(e, status, type,
+                 MHD_create_response_from_buffer(strlen(text), (void *)(uintptr_t)text,
+                                                 MHD_RESPMEM_PERSISTENT));
+}
+
+static const char no_memory[] = "{\"error\": {\"message\": \"no memory\", \"type\": "
+                                "\"server_error\", \"param\": null, \"code\": null}}";
+
+void ap_reply(struct ap_exchange *e, int status, const char *type, struct ap_buffer *body)
+{
+    struct MHD_Response *response =
+        body->data
+            ? MHD_create_response_from_buffer_with_free_callback(body->len, body->data, ap_free)
+            : NULL;
+    if (!response) {
+        ap_buffer_free(body);
+        ap_reply_static(e, 500, AP_TYPE_JSON, no_memory);
+        return;
+    }
+    *body = (struct ap_buffer){0};
+    set_response(e, status, type, response);
+}
+
+void ap_reply_json(struct ap_exchange *e, int status, json_t *value)
+{
+    struct ap_buffer body = {0};
+    char *text = value ? json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
+    if (text && ap_buffer_puts(&body, text, NULL) == AP_OK)
+        ap_buffer_puts(&body, "\n", NULL);
+    free(text);
+    json_decref(value);
+    ap_reply(e, status, AP_TYPE_JSON, &body);
+}
+
+static const char *error_type(int status)
+{
+    switch (status) {
+    case 401:
+        return "authentication_error";
+    case 403:
+        return "permission_error";
+    case 429:
+        return "rate_limit_error";
+    default:
+        return status >= 500 ? "server_error" : "invalid_request_error";
+    }
+}
+
+void ap_reply_error(struct ap_exchange *e, int status, const char *code, const char *fmt, ...)
+{
+    char text[AP_ERROR_TEXT_MAX];
+    struct ap_error line;
+    struct ap_buffer body = {0};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof(text), fmt, args);
+    va_end(args);
+    ap_fail(&line, AP_OK, "%s", text); /* one line of UTF-8 */
+    ap_status status_of = ap_buffer_puts(&body, "{\"error\": {\"message\": ", NULL);
+    if (status_of == AP_OK)
+        status_of = ap_json_put_string(&body, line.text, NULL);
+    if (status_of == AP_OK)
+        status_of = ap_buffer_printf(
+            &body, NULL, ", \"type\": \"%s\", \"param\": null, \"code\": %s%s%s}}\n",
+            error_type(status), code ? "\"" : "", code ? code : "null", code ? "\"" : "");
+    if (status_of != AP_OK)
+        ap_buffer_free(&body);
+    ap_reply(e, status, AP_TYPE_JSON, &body);
+}
+
+void ap_reply_failed(struct ap_exchange *e, const struct ap_error *err)
+{
+    int status = err->status == AP_MEMORY ? 500 : err->status == AP_LIMIT ? 413 : 400;
+    ap_reply_error(e, status, status == 413 ? "over_limit" : NULL, "%s", err->text);
+}
+
+void ap_reply_header(struct ap_exchange *e, const char *name, const char *value)
+{
+    if (e->response)
+        MHD_add_response_header(e->response, name, value);
+}
+
+bool ap_reply_undone(struct ap_exchange *e, const struct ap_task *task)
+{
+    if (task->refused) {
+        ap_reply_error(e, 503, "queue_full", "too many wait already; ask again later");
+        ap_reply_header(e, "Retry-After", "1");
+        return true;
+    }
+    switch (task->work.end) {
+    case AP_WORK_DONE:
+        return false;
+    case AP_WORK_LATE:
+        ap_reply_error(e, 504, "over_time", "it was not done within its time");
+        return true;
+    case AP_WORK_FAILED:
+        ap_reply_error(e, 400, "failed", "%s", task->work.why);
+        return true;
+    default:
+        ap_reply_error(e, 503, "closing", "the server is closing; ask again");
+        return true;
+    }
+}
+
+/* ---- the mark ---- */
+
+static bool is_unreserved(unsigned char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           strchr("-._~", c);
+}
+
+/* As much of the text as has room, whole characters, percent-encoded. */
+static void percent_encode(const char *text, char *out, size_t room)
+{
+    static const char digits[] = "0123456789ABCDEF";
+    size_t n = strlen(text), used = 0;
+    for (size_t at = 0; at < n;) {
+        uint32_t cp;
+        size_t bytes = ap_utf8_decode(text + at, n - at, &cp);
+        if (used + 3 * bytes + 1 > room)
+            break;
+        for (size_t i = 0; i < bytes; i++, at++) {
+            unsigned char c = (unsigned char)text[at];
+            if (is_unreserved(c)) {
+                out[used++] = (char)c;
+                continue;
+            }
+            out[used++] = '%';
+            out[used++] = digits[c >> 4];
+            out[used++] = digits[c & 15];
+        }
+    }
+    out[used] = '\0';
+}
+
+static const char *last_rewrite(const struct ap_rewriting *r)
+{
+    for (size_t i = r->rewrites ? r->body.n_text : 0; i > 0; i--)
+        if (r->rewrites[i - 1])
+            return r->rewrites[i - 1];
+    return NULL;
+}
+
+void ap_reply_mark(struct ap_exchange *e)
+{
+    static const char *const marks[] = {
+        [AP_MARK_REWRITTEN] = "rewritten",
+        [AP_MARK_UNCHANGED] = "unchanged",
+        [AP_MARK_BYPASSED] = "bypassed",
+        [AP_MARK_FELL_BACK] = "fell-back",
+    };
+    char encoded[MARK_BYTES_MAX];
+    const char *rewrite = e->rewriting.show ? last_rewrite(&e->rewriting) : NULL;
+    if (e->rewriting.mark == AP_MARK_NONE)
+        return;
+    ap_reply_header(e, "x-alignpro", marks[e->rewriting.mark]);
+    if (!rewrite)
+        return;
+    percent_encode(rewrite, encoded, sizeof(encoded));
+    ap_reply_header(e, "x-alignpro-rewrite", encoded);
+}

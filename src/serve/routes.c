@@ -1,0 +1,225 @@
+/* The routes, and who may take them: method, host, key, rate, size, before a byte of the body is
+ * looked at. Here too: the answers that need no body. */
+#include "serve/server_inner.h"
+
+#include "base/clock.h"
+#include "serve/page.h"
+
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- answers without a body ---- */
+
+static void step_page(struct ap_exchange *e)
+{
+    const char *type, *text = ap_page(e->route->path, &type);
+    ap_reply_static(e, 200, type, text);
+    ap_reply_header(e, "Content-Security-Policy", ap_page_policy);
+    ap_reply_header(e, "Referrer-Policy", "no-referrer");
+    ap_reply_header(e, "X-Frame-Options", "DENY");
+}
+
+static void step_health(struct ap_exchange *e)
+{
+    struct ap_server *s = e->server;
+    bool closing = atomic_load(&s->closing);
+    ap_reply_json(e, closing ? 503 : 200,
+                  json_pack("{s:s, s:s?, s:s?, s:s?, s:b, s:f}", "status",
+                            closing ? "closing" : "ok", "model", s->engine_model, "target",
+                            s->engine_target, "reward", s->engine_reward, "upstream",
+                            s->upstream != NULL, "seconds", ap_clock_seconds() - s->began));
+}
+
+static void step_metrics(struct ap_exchange *e)
+{
+    struct ap_server *s = e->server;
+    struct ap_buffer body = {0};
+    struct ap_error err;
+    struct ap_metrics_now now = {.n_connection = ap_peers_n(&s->peers),
+                                 .n_exchange = atomic_load(&s->n_exchange),
+                                 .n_upstream = s->upstream ? ap_upstream_n_active(s->upstream) : 0,
+                                 .seconds = ap_clock_seconds() - s->began,
+                                 .routes = ap_route_names()};
+    pthread_mutex_lock(&s->engine_lock);
+    now.has_engine = s->engine != NULL;
+    if (now.has_engine)
+        s->engine->counts(s->engine->self, &now.engine);
+    pthread_mutex_unlock(&s->engine_lock);
+    if (ap_metrics_write(&s->metrics, &now, &body, &err) == AP_OK)
+        ap_reply(e, 200, "text/plain; version=0.0.4; charset=utf-8", &body);
+    else
+        ap_reply_failed(e, &err);
+    ap_buffer_free(&body);
+}
+
+static void step_models(struct ap_exchange *e)
+{
+    const struct ap_server *s = e->server;
+    const char *name = s->engine_target ? s->engine_target : s->engine_model;
+    if (s->upstream) {
+        ap_forward_models(e);
+        return;
+    }
+    ap_reply_json(e, 200,
+                  json_pack("{s:s, s:[{s:s, s:s, s:i, s:s}]}", "object", "list", "data", "id",
+                            name ? name : "none", "object", "model", "created", 0, "owned_by",
+                            "alignpro"));
+}
+
+/* ---- the table ---- */
+
+static const struct ap_route routes[] = {
+    {"/", "GET", false, step_page},
+    {"/page.css", "GET", false, step_page},
+    {"/page.js", "GET", false, step_page},
+    {"/healthz", "GET", false, step_health},
+    {"/metrics", "GET", true, step_metrics},
+    {"/v1/models", "GET", true, step_models},
+    {"/v1/chat/completions", "POST", true, ap_rewriting_chat},
+    {"/v1/completions", "POST", true, ap_rewriting_completion},
+    {"/v1/rewrite", "POST", true, ap_asking_rewrite},
+    {"/v1/score", "POST", true, ap_asking_score},
+};
+
+int ap_route_index(const struct ap_route *route)
+{
+    return route ? (int)(route - routes) : (int)AP_LEN(routes);
+}
+
+const char *const *ap_route_names(void)
+{
+    static const char *const names[] = {"/",
+                                        "/page.css",
+                                        "/page.js",
+                                        "/healthz",
+                                        "/metrics",
+                                        "/v1/models",
+                                        "/v1/chat/completions",
+                                        "/v1/completions",
+                                        "/v1/rewrite",
+                                        "/v1/score",
+                                        "none",
+                                        NULL};
+    _Static_assert(AP_LEN(names) == AP_LEN(routes) + 2, "a name for each route");
+    _Static_assert(AP_LEN(routes) < AP_METRIC_ROUTES, "counters for each route");
+    return names;
+}
+
+static const struct ap_route *find_route(const char *path)
+{
+    for (size_t i = 0; i < AP_LEN(routes); i++)
+        if (strcmp(routes[i].path, path) == 0)
+            return &routes[i];
+    return NULL;
+}
+
+/* ---- who may ---- */
+
+/* Without keys, what keeps a web page elsewhere from asking through its visitor's browser: it
+ * cannot hide where it comes from, nor call this machine by a name of its own. */
+static bool comes_from_elsewhere(const struct ap_exchange *e)
+{
+    const char *host = ap_exchange_header(e, "Host"), *origin = ap_exchange_header(e, "Origin");
+    const char *behind = origin ? strstr(origin, "://") : NULL;
+    if (origin && (!behind || !host || strcasecmp(behind + 3, host) != 0))
+        return true;
+    if (!e->server->loopback || !host)
+        return false;
+    size_t n = strcspn(host, ":");
+    return host[0] != '[' && !(n == 9 && strncasecmp(host, "localhost", 9) == 0) &&
+           strspn(host, "0123456789.") != n;
+}
+
+static void refuse_key(struct ap_exchange *e)
+{
+    atomic_fetch_add(&e->server->metrics.refused_key, 1);
+    ap_reply_error(e, 401, "invalid_api_key",
+                   "no key of this server; send Authorization: Bearer and a key");
+    ap_reply_header(e, "WWW-Authenticate", "Bearer");
+}
+
+static void refuse_rate(struct ap_exchange *e, double retry_after)
+{
+    char seconds[32];
+    atomic_fetch_add(&e->server->metrics.refused_rate, 1);
+    snprintf(seconds, sizeof(seconds), "%.0f", ceil(retry_after > 1 ? retry_after : 1));
+    ap_reply_error(e, 429, "rate_limit_exceeded",
+                   "the key %s is over its rate; ask again in %s seconds", e->key_name, seconds);
+    ap_reply_header(e, "Retry-After", seconds);
+}
+
+static void check_key(struct ap_exchange *e)
+{
+    const char *given = ap_exchange_header(e, "Authorization");
+    double retry_after = 0;
+    bool counted = strcmp(e->route->method, "POST") == 0;
+    if (!given || strncasecmp(given, "Bearer ", 7) != 0) {
+        refuse_key(e);
+        return;
+    }
+    given += 7 + strspn(given + 7, " ");
+    switch (ap_keys_check(e->server->keys, given, counted, ap_clock_seconds(), e->key_name,
+                          &retry_after)) {
+    case AP_KEY_UNKNOWN:
+        refuse_key(e);
+        break;
+    case AP_KEY_LIMITED:
+        refuse_rate(e, retry_after);
+        break;
+    case AP_KEY_KNOWN:
+        break;
+    }
+}
+
+static enum MHD_Result count_header(void *context, enum MHD_ValueKind kind, const char *name,
+                                    const char *value)
+{
+    int *n = context;
+    (void)kind;
+    (void)value;
+    *n += strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    return MHD_YES;
+}
+
+/* A length said twice is how two servers come to see different requests in the same bytes. */
+static void check_length(struct ap_exchange *e)
+{
+    const char *length = ap_exchange_header(e, "Content-Length");
+    int n = 0;
+    MHD_get_connection_values(e->connection, MHD_HEADER_KIND, count_header, &n);
+    if (n > 1)
+        ap_reply_error(e, 400, NULL, "the length of the body is given %d times, expected once", n);
+    else if (length && strtoull(length, NULL, 10) > e->server->options.body_bytes)
+        ap_reply_error(e, 413, "body_too_large", "the body has %s bytes, at most %zu are taken",
+                       length, e->server->options.body_bytes);
+}
+
+static bool method_is(const struct ap_exchange *e, const char *method)
+{
+    return strcmp(e->method, method) == 0 ||
+           (strcmp(method, "GET") == 0 && strcmp(e->method, "HEAD") == 0);
+}
+
+void ap_route_admit(struct ap_exchange *e, const char *path)
+{
+    const struct ap_server *s = e->server;
+    e->route = find_route(path);
+    check_length(e);
+    if (e->response)
+        return;
+    if (!e->route) {
+        ap_reply_error(e, 404, "unknown_url", "there is nothing at this path");
+    } else if (!method_is(e, e->route->method)) {
+        ap_reply_error(e, 405, "method_not_allowed", "%s takes %s only", e->route->path,
+                       e->route->method);
+        ap_reply_header(e, "Allow", strcmp(e->route->method, "GET") == 0 ? "GET, HEAD" : "POST");
+    } else if (!s->keys && !s->options.open && comes_from_elsewhere(e)) {
+        ap_reply_error(e, 403, "wrong_origin",
+                       "this server has no keys and answers no page of another origin; give it "
+                       "keys");
+    } else if (s->keys && e->route->needs_key) {
+        check_key(e);
+    }
+    e->step = e->route ? e->route->begin : NULL;
+}

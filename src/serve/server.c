@@ -1,0 +1,369 @@
+/* Opening and closing the server (server.h). What happens to a request: exchange.c. */
+#include "serve/server_inner.h"
+
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/memory.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BACKLOG = 1024, FILES_SPARE = 64, REPLY_HEAD_BYTES = 32768, PEM_MAX = 1 << 20 };
+
+const struct ap_server_options ap_server_defaults = {
+    .listen = "127.0.0.1:8080",
+    .upstream_connections = 256,
+    .connect_timeout = 10,
+    .budget = 2,
+    .seed = 1,
+    .body_bytes = (size_t)4 << 20,
+    .header_bytes = 16384,
+    .json = {.depth = 64, .fields = 65536, .string = (size_t)1 << 20},
+    .connections = 2048,
+    .connections_per_address = 512,
+    .receive_timeout = 30,
+    .idle_timeout = 75,
+    .request_timeout = 600,
+};
+
+/* ---- what it says ---- */
+
+typedef void (*say)(const struct ap_sink *, const char *, const char *, ...);
+
+static void tell(struct ap_server *s, say how, const char *fmt, va_list args)
+{
+    char text[AP_ERROR_TEXT_MAX];
+    vsnprintf(text, sizeof(text), fmt, args);
+    pthread_mutex_lock(&s->sink_lock);
+    how(s->options.sink, "serve", "%s", text);
+    pthread_mutex_unlock(&s->sink_lock);
+}
+
+void ap_server_note(struct ap_server *s, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    tell(s, ap_sink_note, fmt, args);
+    va_end(args);
+}
+
+void ap_server_warn(struct ap_server *s, const char *fmt, ...)
+{
+    va_list args;
+    va_start(args, fmt);
+    tell(s, ap_sink_warn, fmt, args);
+    va_end(args);
+}
+
+/* ---- where it listens ---- */
+
+/* HOST:PORT, [HOST]:PORT, :PORT. */
+static ap_status split_address(const char *text, char host[256], char port[16],
+                               struct ap_error *err)
+{
+    const char *colon = strrchr(text, ':');
+    const char *from = text, *to = colon;
+    if (colon && *from == '[' && colon > from && colon[-1] == ']') {
+        from++;
+        to--;
+    }
+    if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
+        strlen(colon + 1) > 5 || to - from > 255)
+        return ap_fail(err, AP_INVALID,
+                       "serve: '%s' is no address to listen on, expected HOST:PORT", text);
+    memcpy(host, from, (size_t)(to - from));
+    host[to - from] = '\0';
+    strcpy(port, colon + 1);
+    return AP_OK;
+}
+
+static bool is_loopback(const struct sockaddr *a)
+{
+    if (a->sa_family == AF_INET)
+        return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
+    return a->sa_family == AF_INET6 &&
+           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
+}
+
+static ap_status bind_socket(struct ap_server *s, const struct addrinfo *a, int *fd,
+                             struct ap_error *err)
+{
+    const char *listen_on = s->options.listen;
+    int one = 1;
+    s->loopback = is_loopback(a->ai_addr);
+    if (!s->loopback && !s->options.keys_file && !s->options.open)
+        return ap_fail(err, AP_INVALID,
+                       "serve: %s is an address that others reach, and there are no keys; give "
+                       "--keys, listen on 127.0.0.1, or say --open",
+                       listen_on);
+    *fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (*fd < 0)
+        return ap_fail_errno(err, errno, "serve: no socket");
+    setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (bind(*fd, a->ai_addr, a->ai_addrlen) != 0 || listen(*fd, BACKLOG) != 0) {
+        if (errno == EADDRINUSE)
+            return ap_fail(err, AP_BUSY,
+                           "serve: another program listens on %s; choose another "
+                           "port with --listen",
+                           listen_on);
+        return ap_fail_errno(err, errno, "serve: cannot listen on %s", listen_on);
+    }
+    return AP_OK;
+}
+
+static void write_url(struct ap_server *s, int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t n = sizeof(address);
+    char host[64] = "", port[16] = "";
+    getsockname(fd, (struct sockaddr *)&address, &n);
+    getnameinfo((struct sockaddr *)&address, n, host, sizeof(host), port, sizeof(port),
+                NI_NUMERICHOST | NI_NUMERICSERV);
+    bool six = address.ss_family == AF_INET6;
+    snprintf(s->url, sizeof(s->url), "http%s://%s%s%s:%s", s->cert ? "s" : "", six ? "[" : "", host,
+             six ? "]" : "", port);
+}
+
+static ap_status open_socket(struct ap_server *s, int *fd, struct ap_error *err)
+{
+    char host[256], port[16];
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    *fd = -1;
+    ap_status status = split_address(s->options.listen, host, port, err);
+    if (status != AP_OK)
+        return status;
+    int code = getaddrinfo(host[0] ? host : "127.0.0.1", port, &hints, &found);
+    if (code != 0)
+        return ap_fail(err, AP_INVALID, "serve: %s: %s", s->options.listen, gai_strerror(code));
+    status = bind_socket(s, found, fd, err);
+    freeaddrinfo(found);
+    if (status == AP_OK)
+        write_url(s, *fd);
+    else if (*fd >= 0)
+        close(*fd);
+    return status;
+}
+
+/* ---- the daemon ---- */
+
+static void on_connection(void *context, struct MHD_Connection *connection, void **peer,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct ap_server *s = context;
+    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
+        int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+        int one = 1;
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+        *peer = ap_peers_add(&s->peers, fd, s->options.idle_timeout + s->options.receive_timeout);
+    } else if (*peer) {
+        ap_peers_remove(&s->peers, *peer);
+        *peer = NULL;
+    }
+}
+
+static ap_status read_pem(const char *path, char **out, struct ap_error *err)
+{
+    struct ap_buffer text = {0};
+    ap_status status = ap_file_read(path, PEM_MAX, &text, err);
+    if (status == AP_OK && !(*out = ap_strndup(text.data ? text.data : "", text.len)))
+        status = ap_fail(err, AP_MEMORY, "%s: no memory", path);
+    if (text.data)
+        explicit_bzero(text.data, text.len);
+    ap_buffer_free(&text);
+    return status;
+}
+
+static ap_status read_certificate(struct ap_server *s, struct ap_error *err)
+{
+    const struct ap_server_options *o = &s->options;
+    if (!o->tls_cert && !o->tls_key)
+        return AP_OK;
+    if (!o->tls_cert || !o->tls_key)
+        return ap_fail(err, AP_INVALID, "serve: TLS takes both --tls-cert and --tls-key");
+    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return ap_fail(err, AP_UNSUPPORTED, "serve: this libmicrohttpd was built without TLS");
+    ap_status status = read_pem(o->tls_cert, &s->cert, err);
+    return status == AP_OK ? read_pem(o->tls_key, &s->cert_key, err) : status;
+}
+
+/* A socket for each client, one for each request at the upstream. */
+static void raise_file_limit(const struct ap_server_options *o)
+{
+    struct rlimit limit;
+    rlim_t wanted = (rlim_t)o->connections + (rlim_t)o->upstream_connections + FILES_SPARE;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
+        return;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
+{
+    const struct ap_server_options *o = &s->options;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, s->cert},
+                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, s->cert_key},
+                                   {MHD_OPTION_END, 0, NULL}};
+    s->daemon = MHD_start_daemon(
+        flags | (s->cert ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, ap_exchange_completed, s,
+        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
+        (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)o->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(o->idle_timeout + 0.5), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        o->header_bytes + REPLY_HEAD_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
+        s->cert ? tls : &tls[2], MHD_OPTION_END);
+    if (s->daemon)
+        return AP_OK;
+    return ap_fail(err, AP_IO, "serve: the server does not start%s",
+                   s->cert ? "; look at the certificate and its key" : "");
+}
+
+static ap_status open_upstream(struct ap_server *s, struct ap_error *err)
+{
+    const struct ap_server_options *o = &s->options;
+    struct ap_upstream_options options = {.url = o->upstream,
+                                          .ca_file = o->upstream_ca,
+                                          .connect_timeout = o->connect_timeout,
+                                          .timeout = o->request_timeout,
+                                          .connections = o->upstream_connections,
+                                          .buffer_bytes = (size_t)256 << 10};
+    return o->upstream ? ap_upstream_open(&s->upstream, &options, err) : AP_OK;
+}
+
+static ap_status check_options(const struct ap_server *s, struct ap_error *err)
+{
+    const struct ap_server_options *o = &s->options;
+    if (o->upstream && s->engine_target)
+        return ap_fail(err, AP_INVALID,
+                       "serve: both an upstream and a local target, expected one of them");
+    if (o->forward_authorization && o->upstream_key && o->upstream_key->text)
+        return ap_fail(err, AP_INVALID,
+                       "serve: both a key for the upstream and the client's own, expected one of "
+                       "them");
+    if (o->forward_authorization && o->keys_file)
+        return ap_fail(err, AP_INVALID,
+                       "serve: the client's own key for the upstream would be this server's; "
+                       "expected --keys or --forward-authorization");
+    return AP_OK;
+}
+
+static void take_engine(struct ap_server *s, struct ap_engine *engine)
+{
+    s->engine = engine;
+    if (!engine)
+        return;
+    s->engine_model = engine->model;
+    s->engine_target = engine->target;
+    s->engine_reward = engine->reward;
+}
+
+ap_status ap_server_open(struct ap_server **out, const struct ap_server_options *options,
+                         struct ap_engine *engine, struct ap_error *err)
+{
+    struct ap_server *s = ap_calloc(1, sizeof(*s));
+    int fd = -1;
+    ap_status status;
+    *out = NULL;
+    if (!s) {
+        if (engine)
+            engine->close(engine->self);
+        return ap_fail(err, AP_MEMORY, "serve: no memory");
+    }
+    s->options = *options;
+    s->began = ap_clock_seconds();
+    pthread_mutex_init(&s->engine_lock, NULL);
+    pthread_mutex_init(&s->sink_lock, NULL);
+    take_engine(s, engine);
+    AP_TRY(check_options(s, err));
+    raise_file_limit(options);
+    if (options->keys_file)
+        AP_TRY(ap_keys_open(&s->keys, options->keys_file, err));
+    AP_TRY(read_certificate(s, err));
+    AP_TRY(open_upstream(s, err));
+    AP_TRY(ap_peers_open(
+        &s->peers, options->receive_timeout + options->budget + options->request_timeout + 1, err));
+    AP_TRY(open_socket(s, &fd, err));
+    AP_TRY(start_daemon(s, fd, err));
+    fd = -1;
+    *out = s;
+out:
+    if (fd >= 0)
+        close(fd);
+    if (status != AP_OK)
+        ap_server_close(s, 0, NULL);
+    return status;
+}
+
+const char *ap_server_url(const struct ap_server *s)
+{
+    return s->url;
+}
+
+ap_status ap_server_reload(struct ap_server *s, struct ap_error *err)
+{
+    return s->keys ? ap_keys_reload(s->keys, err) : AP_OK;
+}
+
+/* ---- the end ---- */
+
+static void pause_ms(long ms)
+{
+    nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+}
+
+static void close_engine(struct ap_server *s)
+{
+    pthread_mutex_lock(&s->engine_lock);
+    struct ap_engine *engine = s->engine;
+    s->engine = NULL;
+    pthread_mutex_unlock(&s->engine_lock);
+    if (engine)
+        engine->close(engine->self);
+}
+
+/* What is left is ended from behind, so that nothing sleeps when the daemon stops. */
+static void end_all(struct ap_server *s)
+{
+    ap_peers_abandon_all(&s->peers);
+    ap_peers_stop(&s->peers);
+    ap_upstream_stop(s->upstream);
+    close_engine(s);
+    while (atomic_load(&s->n_asleep) > 0)
+        pause_ms(1);
+    if (s->daemon)
+        MHD_stop_daemon(s->daemon);
+}
+
+void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
+{
+    if (!s)
+        return;
+    double until = ap_clock_seconds() + seconds;
+    atomic_store(&s->closing, true);
+    int fd = s->daemon ? MHD_quiesce_daemon(s->daemon) : -1;
+    if (fd >= 0)
+        close(fd);
+    while (atomic_load(&s->n_exchange) > 0 && ap_clock_seconds() < until)
+        pause_ms(5);
+    if (n_cut)
+        *n_cut = atomic_load(&s->n_exchange);
+    end_all(s);
+    ap_upstream_close(s->upstream);
+    ap_peers_free(&s->peers);
+    ap_keys_close(s->keys);
+    if (s->cert_key)
+        explicit_bzero(s->cert_key, strlen(s->cert_key));
+    ap_free(s->cert);
+    ap_free(s->cert_key);
+    pthread_mutex_destroy(&s->engine_lock);
+    pthread_mutex_destroy(&s->sink_lock);
+    ap_free(s);
+}

@@ -1,0 +1,37 @@
+/* Inside of the server: server.c, exchange.c, peers.c and the steps. */
+#ifndef AP_SERVE_SERVER_INNER_H
+#define AP_SERVE_SERVER_INNER_H
+
+#include "serve/exchange.h"
+#include "serve/peers.h"
+#include "serve/upstream.h"
+
+struct ap_server {
+    struct ap_server_options options;
+    char url[128];
+    bool loopback; /* it listens on this machine's own address */
+    struct MHD_Daemon *daemon;
+    char *cert, *cert_key; /* contents of the files; owned */
+    struct ap_keys *keys;
+    struct ap_upstream *upstream;
+    struct ap_peers peers;
+    struct ap_metrics metrics;
+    double began;
+    atomic_int n_exchange, n_asleep;
+    atomic_bool closing;
+    atomic_ullong n_rewrite; /* record of the next one's random stream */
+
+    pthread_mutex_t engine_lock;                              /* keeps the engine open */
+    struct ap_engine *engine;                                 /* NULL: none, or closed */
+    const char *engine_model, *engine_target, *engine_reward; /* static or alive with the run */
+
+    pthread_mutex_t sink_lock;
+};
+
+/* A note to the sink, one at a time. */
+void ap_server_note(struct ap_server *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+void ap_server_warn(struct ap_server *s, const char *fmt, ...)
+    __attribute__((format(printf, 2, 3)));
+
+#endif

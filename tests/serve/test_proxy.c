@@ -1,0 +1,495 @@
+/* The proxy before an upstream that the test plays: what goes out, what comes back, and what
+ * becomes of both when something goes wrong. */
+#include "serve/server.h"
+
+#include "fake_engine.h"
+#include "wire.h"
+
+struct world {
+    struct fake_engine engine;
+    struct wire_stub stub;
+    struct ap_server *server;
+    struct ap_server_options options;
+    int port;
+};
+
+static void start(struct world *w, wire_serve serve)
+{
+    struct ap_error err;
+    fake_open(&w->engine, false, true);
+    wire_stub_open(&w->stub, serve);
+    w->options.listen = "127.0.0.1:0";
+    w->options.upstream = w->stub.url;
+    check_ok(ap_server_open(&w->server, &w->options, &w->engine.engine, &err), err);
+    w->port = wire_port(ap_server_url(w->server));
+}
+
+static struct world *begin(wire_serve serve)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    w->options = ap_server_defaults;
+    start(w, serve);
+    return w;
+}
+
+static void end(struct world *w)
+{
+    ap_server_close(w->server, 5, NULL);
+    assert_int_equal(w->engine.n_closed, 1);
+    wire_stub_close(&w->stub);
+    free(w);
+}
+
+static bool serve_ok(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: abc\r\n"
+                        "Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\n"
+                        "Content-Length: 12\r\n\r\n{ \"ok\": 1 }\n");
+}
+
+static char *sent_body(struct world *w)
+{
+    char *request = wire_stub_request(&w->stub);
+    char *body = strdup(strstr(request, "\r\n\r\n") + 4);
+    free(request);
+    return body;
+}
+
+/* What goes out for what came in. */
+static void check_sent(struct world *w, const char *path, const char *headers, const char *in,
+                       const char *out, const char *mark)
+{
+    struct wire_reply r = wire_post(w->port, path, headers, in);
+    assert_int_equal(r.status, 200);
+    assert_string_equal(wire_header(&r, "x-alignpro"), mark);
+    char *body = sent_body(w);
+    assert_string_equal(body, out);
+    free(body);
+    wire_free(&r);
+}
+
+#define CHAT "/v1/chat/completions"
+#define COMPLETION "/v1/completions"
+
+static void test_rewrites(void **state)
+{
+    struct world *w = begin(serve_ok);
+    (void)state;
+    check_sent(
+        w, CHAT, "",
+        "{\"model\": \"m\",\n \"messages\":[{\"role\":\"system\",\"content\":\"be kind\"}, "
+        "{\"role\":\"user\",\"content\":\"abc\"},{\"role\":\"assistant\",\"content\":\"yes\"},"
+        "{\"role\":\"user\",\"content\":\"one\\ntwo\"}], \"new_field\": [1, 2.50e1, {\"a\":null}]}",
+        "{\"model\": \"m\",\n \"messages\":[{\"role\":\"system\",\"content\":\"be kind\"}, "
+        "{\"role\":\"user\",\"content\":\"abc\"},{\"role\":\"assistant\",\"content\":\"yes\"},"
+        "{\"role\":\"user\",\"content\":\"owt\\neno\"}], \"new_field\": [1, 2.50e1, {\"a\":null}]}",
+        "rewritten");
+    assert_string_equal(w->engine.last, "system:be kind|user:abc|assistant:yes|user:one\ntwo");
+    check_sent(w, COMPLETION, "", "{\"prompt\":\"abc\",\"n\":1}", "{\"prompt\":\"cba\",\"n\":1}",
+               "rewritten");
+    check_sent(w, COMPLETION, "", "{\"prompt\":[\"abc\" , \"xyz\"]}",
+               "{\"prompt\":[\"cba\" , \"zyx\"]}", "rewritten");
+    check_sent(w, COMPLETION, "", "{\"prompt\":[15, 27]}", "{\"prompt\":[15, 27]}", "unchanged");
+    end(w);
+}
+
+static void test_untouched(void **state)
+{
+    static const char *const bodies[] = {
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}],\"tools\":[{}]}",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}],\"response_format\":{\"type\":"
+        "\"json_object\"}}",
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"type\":\"text\",\"text\":\"a\"},{"
+        "\"type\":\"text\",\"text\":\"b\"}]}]}",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"  \"}]}",
+        "{\"messages\":[{\"role\":\"system\",\"content\":\"abc\"}]}",
+    };
+    struct world *w = begin(serve_ok);
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(bodies); i++)
+        check_sent(w, CHAT, "", bodies[i], bodies[i], "unchanged");
+    assert_int_equal(w->engine.n_submitted, 0);
+    struct wire_reply r = wire_get(w->port, "/metrics");
+    check_holds(r.body, "alignpro_passed_total{reason=\"tools\"} 1\n");
+    check_holds(r.body, "alignpro_passed_total{reason=\"json\"} 1\n");
+    check_holds(r.body, "alignpro_passed_total{reason=\"no_text\"} 3\n");
+    wire_free(&r);
+    end(w);
+}
+
+static void test_bypass(void **state)
+{
+    static const char plain[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}";
+    struct world *w = begin(serve_ok);
+    (void)state;
+    check_sent(w, CHAT, "X-AlignPro: off\r\n", plain, plain, "bypassed");
+    check_sent(w, CHAT, "",
+               "{\"x-alignpro\": \"off\", \"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}",
+               plain, "bypassed");
+    check_sent(w, CHAT, "",
+               "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}], \"x-alignpro\" : \"off\"}",
+               plain, "bypassed");
+    assert_int_equal(w->engine.n_submitted, 0);
+    char *request = wire_stub_request(&w->stub);
+    assert_null(strcasestr(request, "x-alignpro"));
+    free(request);
+    struct wire_reply r = wire_post(w->port, CHAT, "x-alignpro: maybe\r\n", plain);
+    assert_int_equal(r.status, 400);
+    wire_free(&r);
+    end(w);
+}
+
+static void test_show(void **state)
+{
+    struct world *w = begin(serve_ok);
+    (void)state;
+    struct wire_reply r = wire_post(w->port, CHAT, "x-alignpro: show\r\n",
+                                    "{\"messages\":[{\"role\":\"user\",\"content\":\"b a\"}]}");
+    assert_int_equal(r.status, 200);
+    assert_true(r.whole);
+    assert_string_equal(wire_header(&r, "x-alignpro-rewrite"), "a%20b");
+    check_holds(r.body, "{ \"x_alignpro\": {\"rewrites\":[{\"index\":0,\"fate\":\"rewritten\","
+                        "\"rewrite\":\"a b\"");
+    check_holds(r.body, "}, \"ok\": 1 }\n");
+    wire_free(&r);
+    end(w);
+}
+
+/* What the upstream sees of the client, and the client of the upstream. */
+static void test_headers(void **state)
+{
+    struct world *w = begin(serve_ok);
+    (void)state;
+    struct wire_reply r = wire_post(
+        w->port, CHAT,
+        "Authorization: Bearer mine\r\nCookie: c=d\r\nOpenAI-Beta: yes\r\nUser-Agent: tester\r\n"
+        "Idempotency-Key: k1\r\nTE: trailers\r\nX-Empty:\r\n",
+        "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    assert_string_equal(wire_header(&r, "X-Request-Id"), "abc");
+    assert_null(wire_header(&r, "X-Hop"));
+    assert_null(wire_header(&r, "Set-Cookie"));
+    assert_string_equal(wire_header(&r, "Content-Type"), "application/json");
+    assert_string_equal(r.body, "{ \"ok\": 1 }\n");
+    char *sent = wire_stub_request(&w->stub);
+    check_holds(sent, "POST /v1/chat/completions HTTP/1.1\r\n");
+    check_holds(sent, "OpenAI-Beta: yes\r\n");
+    check_holds(sent, "User-Agent: tester\r\n");
+    check_holds(sent, "Idempotency-Key: k1\r\n");
+    check_holds(sent, "Content-Type: application/json\r\n");
+    assert_null(strcasestr(sent, "mine"));
+    assert_null(strcasestr(sent, "cookie"));
+    assert_null(strcasestr(sent, "\r\nTE:"));
+    free(sent);
+    wire_free(&r);
+    r = wire_get(w->port, "/v1/models");
+    assert_int_equal(r.status, 200);
+    sent = wire_stub_request(&w->stub);
+    check_holds(sent, "GET /v1/models HTTP/1.1\r\n");
+    free(sent);
+    wire_free(&r);
+    end(w);
+}
+
+static void test_authorization(void **state)
+{
+    struct ap_secret key = {.text = strdup("sk-the-servers")};
+    (void)state;
+    for (int forward = 0; forward < 2; forward++) {
+        struct world *w = calloc(1, sizeof(*w));
+        w->options = ap_server_defaults;
+        w->options.forward_authorization = forward;
+        w->options.upstream_key = forward ? NULL : &key;
+        start(w, serve_ok);
+        struct wire_reply r = wire_post(w->port, CHAT, "Authorization: Bearer mine\r\n",
+                                        "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+        char *sent = wire_stub_request(&w->stub);
+        check_holds(sent, forward ? "Authorization: Bearer mine\r\n"
+                                  : "Authorization: Bearer sk-the-servers\r\n");
+        assert_true((strstr(sent, "mine") != NULL) == forward);
+        free(sent);
+        wire_free(&r);
+        end(w);
+    }
+    free(key.text);
+}
+
+/* ---- streams ---- */
+
+static bool serve_events(struct wire_stub *s, int fd)
+{
+    wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\n");
+    wire_say(fd, "f\r\ndata: {\"a\":1}\n\n\r\n");
+    wire_await(&s->go);
+    wire_say(fd, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
+    return true;
+}
+
+/* Bytes until the text is among them. */
+static void read_until(int fd, char *text, size_t room, const char *part)
+{
+    size_t n = strlen(text);
+    while (!strstr(text, part)) {
+        ssize_t got = recv(fd, text + n, room - n - 1, 0);
+        if (got <= 0)
+            fail_msg("'%s' did not come, only: %s", part, text);
+        n += (size_t)got;
+        text[n] = '\0';
+    }
+}
+
+static void test_events_as_they_arrive(void **state)
+{
+    char text[4096] = "";
+    struct world *w = begin(serve_events);
+    (void)state;
+    int fd = wire_begin(w->port, "POST", CHAT, "",
+                        "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    read_until(fd, text, sizeof(text), "data: {\"a\":1}\n\n");
+    assert_null(strstr(text, "[DONE]"));
+    check_holds(text, "text/event-stream");
+    sem_post(&w->stub.go); /* the second event is sent when the first was seen */
+    read_until(fd, text, sizeof(text), "data: [DONE]\n\n");
+    close(fd);
+    end(w);
+}
+
+enum { BIG = 24 << 20 };
+
+static bool serve_big(struct wire_stub *s, int fd)
+{
+    char head[128];
+    char *body = malloc(BIG);
+    for (size_t i = 0; i < BIG; i++)
+        body[i] = (char)('a' + i % 23);
+    snprintf(head, sizeof(head), "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", BIG);
+    wire_say(fd, head);
+    bool sent = wire_send(fd, body, BIG);
+    free(body);
+    sem_post(&s->reached);
+    return sent;
+}
+
+/* A client that does not read holds the upstream up; when it reads, everything is there. */
+static void test_back_pressure(void **state)
+{
+    struct world *w = begin(serve_big);
+    size_t n = 0;
+    char text[65536];
+    int reached;
+    (void)state;
+    int fd = wire_begin(w->port, "POST", CHAT, "",
+                        "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    assert_int_equal(recv(fd, text, 1, MSG_PEEK), 1);
+    wire_pause(300); /* were it not held up, the whole of it would be gone by now */
+    sem_getvalue(&w->stub.reached, &reached);
+    assert_int_equal(reached, 0);
+    for (ssize_t got; (got = recv(fd, text, sizeof(text), 0)) > 0;)
+        n += (size_t)got;
+    assert_true(n > BIG);
+    wire_await(&w->stub.reached);
+    close(fd);
+    end(w);
+}
+
+/* ---- what goes wrong with a rewrite ---- */
+
+static void check_falls_back(struct world *w, const char *reason)
+{
+    static const char plain[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}";
+    char line[128];
+    check_sent(w, CHAT, "", plain, plain, "fell-back");
+    struct wire_reply r = wire_get(w->port, "/metrics");
+    snprintf(line, sizeof(line), "alignpro_fell_back_total{reason=\"%s\"} 1\n", reason);
+    check_holds(r.body, line);
+    wire_free(&r);
+}
+
+static void test_falls_back(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    (void)state;
+    w->options = ap_server_defaults;
+    w->options.budget = 0.05;
+    start(w, serve_ok);
+    fake_set(&w->engine, &w->engine.failing, true);
+    check_falls_back(w, "failed");
+    fake_set(&w->engine, &w->engine.refusing, true);
+    check_falls_back(w, "queue_full");
+    fake_set(&w->engine, &w->engine.refusing, false);
+    fake_set(&w->engine, &w->engine.holding, true);
+    check_falls_back(w, "late");
+    fake_set(&w->engine, &w->engine.holding, false);
+    fake_set(&w->engine, &w->engine.failing, false);
+    fake_set(&w->engine, &w->engine.guarding, true);
+    check_sent(w, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}",
+               "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}", "unchanged");
+    end(w);
+}
+
+/* ---- what goes wrong with the upstream ---- */
+
+static bool serve_nothing(struct wire_stub *s, int fd)
+{
+    (void)s;
+    (void)fd;
+    return false;
+}
+
+static bool serve_silence(struct wire_stub *s, int fd)
+{
+    char byte;
+    (void)s;
+    return recv(fd, &byte, 1, 0) > 0;
+}
+
+static bool serve_redirect(struct wire_stub *s, int fd)
+{
+    (void)s;
+    wire_say(fd,
+             "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
+    return false;
+}
+
+static bool serve_unauthorized(struct wire_stub *s, int fd)
+{
+    (void)s;
+    wire_say(fd, "HTTP/1.1 401 No\r\nContent-Length: 6\r\n\r\nsk-abc");
+    return false;
+}
+
+static bool serve_busy(struct wire_stub *s, int fd)
+{
+    (void)s;
+    wire_say(fd, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}");
+    return false;
+}
+
+static bool serve_cut(struct wire_stub *s, int fd)
+{
+    (void)s;
+    wire_say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    return false;
+}
+
+static bool serve_garbage(struct wire_stub *s, int fd)
+{
+    (void)s;
+    wire_say(fd, "this is no HTTP at all\r\n\r\n");
+    return false;
+}
+
+static void check_status(struct world *w, wire_serve serve, int status, const char *part)
+{
+    wire_stub_set(&w->stub, serve);
+    struct wire_reply r =
+        wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    assert_int_equal(r.status, status);
+    check_holds(r.body, part);
+    assert_true(r.whole);
+    wire_free(&r);
+}
+
+static void test_upstream_fails(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    (void)state;
+    w->options = ap_server_defaults;
+    w->options.request_timeout = 0.5;
+    start(w, serve_ok);
+    check_status(w, serve_nothing, 502, "\"code\": \"upstream_failed\"");
+    check_status(w, serve_garbage, 502, "upstream_failed");
+    check_status(w, serve_redirect, 502, "upstream_redirects");
+    check_status(w, serve_unauthorized, 502, "upstream_refuses_key");
+    check_status(w, serve_silence, 504, "\"type\": \"server_error\"");
+    wire_stub_set(&w->stub, serve_busy);
+    struct wire_reply r =
+        wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    assert_int_equal(r.status, 429);
+    assert_string_equal(wire_header(&r, "Retry-After"), "7");
+    wire_free(&r);
+    wire_stub_set(&w->stub, serve_cut); /* the client sees that it is not whole */
+    r = wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    assert_int_equal(r.status, 200);
+    assert_false(r.whole);
+    wire_free(&r);
+    end(w);
+}
+
+static void test_upstream_down(void **state)
+{
+    struct world *w = begin(serve_ok);
+    int port = w->stub.port;
+    (void)state;
+    (void)port;
+    wire_stub_close(&w->stub);
+    struct wire_reply r =
+        wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    assert_int_equal(r.status, 502);
+    wire_free(&r);
+    ap_server_close(w->server, 5, NULL);
+    free(w);
+}
+
+/* ---- a client that goes away ---- */
+
+static bool serve_watch(struct wire_stub *s, int fd)
+{
+    char byte;
+    sem_post(&s->reached);
+    ssize_t got = recv(fd, &byte, 1, 0);
+    if (got <= 0)
+        sem_post(&s->go); /* the proxy has closed */
+    return false;
+}
+
+static bool serve_watch_stream(struct wire_stub *s, int fd)
+{
+    wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\nf\r\ndata: {\"a\":1}\n\n\r\n");
+    return serve_watch(s, fd);
+}
+
+static void test_client_goes_away(void **state)
+{
+    static const wire_serve serves[] = {serve_watch, serve_watch_stream};
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(serves); i++) {
+        struct world *w = begin(serves[i]);
+        int fd = wire_begin(w->port, "POST", CHAT, "",
+                            "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+        wire_await(&w->stub.reached);
+        close(fd);
+        wire_await(&w->stub.go); /* the transfer was given up, long before its time */
+        end(w);
+    }
+    struct world *w = begin(serve_ok);
+    fake_set(&w->engine, &w->engine.holding, true);
+    int fd = wire_begin(w->port, "POST", CHAT, "",
+                        "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 1);
+    close(fd);
+    wire_until(fake_get(&w->engine, &w->engine.n_cancelled) == 1);
+    end(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rewrites),
+        cmocka_unit_test(test_untouched),
+        cmocka_unit_test(test_bypass),
+        cmocka_unit_test(test_show),
+        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_authorization),
+        cmocka_unit_test(test_events_as_they_arrive),
+        cmocka_unit_test(test_back_pressure),
+        cmocka_unit_test(test_falls_back),
+        cmocka_unit_test(test_upstream_fails),
+        cmocka_unit_test(test_upstream_down),
+        cmocka_unit_test(test_client_goes_away),
+    };
+    setenv("no_proxy", "127.0.0.1", 1);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
