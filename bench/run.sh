@@ -2,11 +2,12 @@
 # Build and run the benchmarks of a build directory with short settings, and the same work in PyTorch
 # beside them when PEER_PYTHON names a Python that has torch, transformers and peft.
 #
-#   bench/run.sh BUILD [stories] [135m] [tensor] [tokenizer]      all four parts without a name
+#   bench/run.sh BUILD [stories] [135m] [tensor] [tokenizer] [engine]      all parts without a name
 #
 # BENCH_THREADS: threads of both sides (default: processors). ALIGNPRO_DATA: folder with
 # models/stories260K-hf and datasets/ (default ../shared/data); parts that need it say so and are left
-# out. Figures mean something on a machine that does nothing else.
+# out. BENCH_RUN: a run directory whose prompter the engine's part asks, that of `alignpro demo` say.
+# Figures mean something on a machine that does nothing else.
 set -u
 build=$(realpath "${1:?usage: bench/run.sh BUILD [PART]...}")
 shift
@@ -18,7 +19,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OMP_NUM_THREADS="$threads"
 
-ninja -C "$build" bench_tensor bench_generate bench_tokenizer bench_train >"$work/build.log" 2>&1 ||
+ninja -C "$build" bench_tensor bench_generate bench_tokenizer bench_train bench_engine >"$work/build.log" 2>&1 ||
     { cat "$work/build.log"; exit 1; }
 
 title() {
@@ -121,17 +122,26 @@ run_stories() {
     fi
 }
 
+run_engine() {
+    title "the engine behind serve"
+    if [ -d "${BENCH_RUN:-}" ]; then
+        "$build/bench_engine" "$BENCH_RUN" --clients 1,8,32 --threads "$threads"
+    else
+        echo "SKIP: BENCH_RUN names no run directory"
+    fi
+}
+
 run_135m() {
     model "a random Llama of 135M" 4 1 16 --config bench/configs/llama-135m.json
 }
 
-[ $# -gt 0 ] || set -- tensor tokenizer stories 135m
+[ $# -gt 0 ] || set -- tensor tokenizer stories 135m engine
 [ -n "${PEER_PYTHON:-}" ] || echo "PEER_PYTHON is not set: no figures of PyTorch"
 for part in "$@"; do
     case $part in
-    tensor | tokenizer | stories | 135m) "run_$part" ;;
+    tensor | tokenizer | stories | 135m | engine) "run_$part" ;;
     *)
-        echo "bench/run.sh: no part '$part', expected tensor, tokenizer, stories or 135m" >&2
+        echo "bench/run.sh: no part '$part', expected tensor, tokenizer, stories, 135m or engine" >&2
         exit 2
         ;;
     esac

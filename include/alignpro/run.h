@@ -54,7 +54,9 @@ const char *ap_run_directory(const struct ap_run *run);
 struct ap_rewriter;
 
 /* The prompter of a run: after align, or what the newest finished stage left (a note says which).
- * Reads the run's own resolved recipe; guards: n of "guard.KEY=VALUE", set over what it says. */
+ * Reads the run's own resolved recipe; guards: n of "guard.KEY=VALUE", set over what it says.
+ * Special tokens that a prompt spells are text, whatever the run was trained with, unless
+ * "text.special_in_content=markup" is among them. */
 ap_status ap_rewriter_open(struct ap_rewriter **out, const char *run_dir, const char *const *guards,
                            size_t n_guards, int threads, struct ap_error *err);
 void ap_rewriter_close(struct ap_rewriter *r);

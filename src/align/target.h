@@ -4,6 +4,7 @@
 #define AP_ALIGN_TARGET_H
 
 #include "align/lm.h"
+#include "text/sequence.h"
 
 struct ap_target_request {
     const struct ap_message *context; /* system prompt and earlier turns, borrowed */
@@ -50,6 +51,14 @@ struct ap_target_options {
  * way: its answer to x inside the meta-prompt is the rewrite. */
 ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, const struct ap_role *role,
                           const struct ap_target_options *options, struct ap_error *err);
+
+/* What the local target is made of, for who decodes many of its answers himself. The prompt as its
+ * model sees it, cut at its front where it leaves no room for max_new_tokens: */
+ap_status ap_target_prompt(const struct ap_lm *lm, const struct ap_target_request *request,
+                           int max_new_tokens, struct ap_sequence *out, struct ap_error *err);
+/* and the answer of what was decoded. It is freed by the caller, also after an error. */
+ap_status ap_answer_take(struct ap_answer *out, const struct ap_lm *lm,
+                         const struct ap_generated *g, struct ap_error *err);
 
 /* Why answers drawn so have log-probabilities that are not the model's own, one clause; NULL: they
  * are, and the local target gives them. Static. */

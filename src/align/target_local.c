@@ -4,7 +4,6 @@
 #include "align/kl.h"
 #include "align/learner.h"
 #include "base/memory.h"
-#include "text/sequence.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -51,15 +50,14 @@ void ap_target_free(struct ap_target *t)
     *t = (struct ap_target){0};
 }
 
-static ap_status on_generated(void *context, int request, int sample, const struct ap_generated *g)
+ap_status ap_answer_take(struct ap_answer *answer, const struct ap_lm *lm,
+                         const struct ap_generated *g, struct ap_error *err)
 {
-    struct collecting *c = context;
-    struct ap_answer *answer = &c->out[request * c->n_samples + sample];
     int n_text = g->stop == AP_STOP_END ? g->n - 1 : g->n;
     char *text;
     size_t n;
-    ap_status status = ap_tokenizer_decode(c->self->lm->tokenizer, g->ids, (size_t)n_text, true,
-                                           &text, &n, c->err);
+    ap_status status =
+        ap_tokenizer_decode(lm->tokenizer, g->ids, (size_t)n_text, true, &text, &n, err);
     if (status != AP_OK)
         return status;
     if (g->stop == AP_STOP_STRING && g->n_text < n)
@@ -68,7 +66,7 @@ static ap_status on_generated(void *context, int request, int sample, const stru
     ap_text_free(text);
     answer->ids = ap_calloc((size_t)g->n, sizeof(*g->ids));
     if (!answer->text || !answer->ids)
-        return ap_fail(c->err, AP_MEMORY, "answer of %zu bytes: out of memory", n);
+        return ap_fail(err, AP_MEMORY, "answer of %zu bytes: out of memory", n);
     memcpy(answer->ids, g->ids, (size_t)g->n * sizeof(*g->ids));
     ap_strip(answer->text);
     answer->ended = g->stop != AP_STOP_LENGTH;
@@ -76,14 +74,25 @@ static ap_status on_generated(void *context, int request, int sample, const stru
     return AP_OK;
 }
 
-/* The prompt as the model sees it. */
+static ap_status on_generated(void *context, int request, int sample, const struct ap_generated *g)
+{
+    struct collecting *c = context;
+    return ap_answer_take(&c->out[request * c->n_samples + sample], c->self->lm, g, c->err);
+}
+
+ap_status ap_target_prompt(const struct ap_lm *lm, const struct ap_target_request *request,
+                           int max_new_tokens, struct ap_sequence *out, struct ap_error *err)
+{
+    int room = lm->context - max_new_tokens;
+    bool fits;
+    return ap_sequence_make(out, lm->chat, request->context, request->n_context, request->prompt,
+                            NULL, room > 1 ? room : 1, AP_TOO_LONG_TRUNCATE, &fits, err);
+}
+
 static ap_status make_prompt(const struct local *l, const struct ap_target_request *request,
                              struct ap_sequence *out, struct ap_error *err)
 {
-    int room = l->lm->context - l->options.max_new_tokens;
-    bool fits;
-    return ap_sequence_make(out, l->lm->chat, request->context, request->n_context, request->prompt,
-                            NULL, room > 1 ? room : 1, AP_TOO_LONG_TRUNCATE, &fits, err);
+    return ap_target_prompt(l->lm, request, l->options.max_new_tokens, out, err);
 }
 
 static ap_status local_answer(void *self, const struct ap_target_request *requests, int n,

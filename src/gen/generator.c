@@ -1,5 +1,5 @@
 /* The continuous batcher (generator.h). Not here: choosing a token (sampler.c), stop strings
- * (stop_text.c).
+ * (stop_text.c), memory (generator_open.c).
  *
  * A slot is a row of the cache. One step is one forward pass over
  *
@@ -8,202 +8,29 @@
  * The first sample of a request prefills all of its prompt but the last token; the other samples
  * take a copy. Then each sample runs: it feeds its last token (first the prompt's) and draws the
  * next. Requests begin in order, so the slot that prefilled keeps the prompt's cache until the last
- * sample of the request has begun: nobody else is given the slot before.
+ * sample of the request has begun: nobody else is given the slot before. They come from a feed, one
+ * whenever a slot is free; those of ap_generate are a list.
  *
  *     free ─► prefill ─┐                     free ─► wait ─► run (copy when the donor is ready)
  *     free ────────────┴► run ─► free        free ─► run        (copy at once, or none at all when
  *                                                                it is the donor's own slot)
- * Entry points: ap_generator_open, ap_generate. */
-#include "gen/generator.h"
+ * Entry points: ap_generate, ap_generate_step. */
+#include "gen/generator_inner.h"
 
-#include "base/memory.h"
 #include "gen/sampler.h"
-#include "gen/stop_text.h"
-#include "model/layout.h"
 
 #include <math.h>
 #include <string.h>
 
-enum { PREFILL_ROWS = 256, SLOTS_MAX = 4096, END_MAX = 64, PARALLEL_LOGITS = 1 << 16 };
+enum { PARALLEL_LOGITS = 1 << 16 };
 
-typedef enum slot_state { FREE, WAIT, PREFILL, RUN } slot_state;
-
-struct slot {
-    slot_state state;
-    int request, sample;
-    int n_filled; /* positions in the cache */
-    int max_new, n_new;
-    int32_t next; /* RUN: the token to feed */
-    struct ap_random random;
-    struct ap_stop_text text; /* used with stop strings only */
-    int32_t *said;            /* [context], the prompt and the new tokens */
-    int32_t *ids;             /* the new ones: said + n_prompt */
-    float *logp;              /* [context], of the new ones */
-    float *saved;             /* [context], logits before a penalty */
-};
-
-struct ap_generator {
-    struct ap_config config;
-    struct ap_generator_options options; /* .end points to `end` */
-    int32_t end[END_MAX];
-    int max_row;
-    struct ap_kv *kv;
-    struct ap_arena arena; /* everything below */
-    struct slot *slots;    /* n_slot */
-    int32_t *said;         /* [n_slot, context], the slots' */
-    float *logp, *saved;
-    int32_t *row_id, *row_slot, *row_pos; /* [max_row], of one step */
-    int32_t *drawn_slot, *drawn_row;      /* [n_slot]: running slots of the step, their rows */
-    int32_t *drawn_id;
-    double *uniform;   /* [n_slot] */
-    float *drawn_logp; /* [n_slot] */
-    float *lse;        /* [n_slot] */
-    float *logits;     /* [n_slot, V] */
-    double *block;     /* [n_slot, n_block] */
-    int32_t *heap;     /* [n_slot, V] */
-    int64_t n_decoded, n_prefilled, n_steps;
-};
-
-struct run { /* one call of ap_generate */
+struct run { /* one step */
     struct ap_generator *g;
     const struct ap_role *role;
-    const struct ap_sampling *sampling;
-    const struct ap_gen_request *requests;
-    int n_requests;
-    int next_request, next_sample; /* what begins next */
-    int donor;                     /* slot that holds the prompt of next_request */
-    int n_row, n_drawn;            /* of the step */
-    ap_generated_fn fn;
-    void *context;
+    const struct ap_gen_feed *feed;
+    int n_row, n_drawn;
     struct ap_error *err;
 };
-
-/* -- opening -- */
-
-static ap_status check_options(const struct ap_generator_options *o, struct ap_error *err)
-{
-    if (o->n_slot < 1 || o->n_slot > SLOTS_MAX)
-        return ap_fail(err, AP_INVALID, "generation: batch of %d sequences, expected 1 to %d",
-                       o->n_slot, (int)SLOTS_MAX);
-    if (o->context < 2)
-        return ap_fail(err, AP_INVALID, "generation: context of %d tokens, expected at least 2",
-                       o->context);
-    if (o->n_end < 0 || o->n_end > END_MAX)
-        return ap_fail(err, AP_INVALID, "generation: %d end tokens, expected at most %d", o->n_end,
-                       (int)END_MAX);
-    if (o->n_stop > 0 && !o->tokenizer)
-        return ap_fail(err, AP_INVALID,
-                       "generation: stop strings need a tokenizer; give the model's folder a "
-                       "tokenizer.json or leave them out");
-    for (int i = 0; i < o->n_stop; i++)
-        if (!o->stop[i][0])
-            return ap_fail(err, AP_INVALID,
-                           "generation: stop string %d is empty, expected at least one character",
-                           i + 1);
-    return AP_OK;
-}
-
-static void lay_out(struct ap_generator *g, struct ap_layout *l)
-{
-    size_t n_slot = (size_t)g->options.n_slot, max_row = (size_t)g->max_row;
-    size_t n_vocab = (size_t)g->config.n_vocab, context = (size_t)g->options.context;
-    g->slots = ap_layout_take(l, n_slot, sizeof(*g->slots));
-    g->said = ap_layout_take(l, n_slot * context, sizeof(*g->said));
-    g->logp = ap_layout_take(l, n_slot * context, sizeof(*g->logp));
-    g->saved = ap_layout_take(l, n_slot * context, sizeof(*g->saved));
-    g->row_id = ap_layout_take(l, max_row, sizeof(*g->row_id));
-    g->row_slot = ap_layout_take(l, max_row, sizeof(*g->row_slot));
-    g->row_pos = ap_layout_take(l, max_row, sizeof(*g->row_pos));
-    g->drawn_slot = ap_layout_take(l, n_slot, sizeof(*g->drawn_slot));
-    g->drawn_row = ap_layout_take(l, n_slot, sizeof(*g->drawn_row));
-    g->drawn_id = ap_layout_take(l, n_slot, sizeof(*g->drawn_id));
-    g->uniform = ap_layout_take(l, n_slot, sizeof(*g->uniform));
-    g->drawn_logp = ap_layout_take(l, n_slot, sizeof(*g->drawn_logp));
-    g->lse = ap_layout_take(l, n_slot, sizeof(*g->lse));
-    g->logits = ap_layout_take(l, n_slot * n_vocab, sizeof(*g->logits));
-    g->block = ap_layout_take(l, n_slot * ap_sampler_n_block(g->config.n_vocab), sizeof(*g->block));
-    g->heap = ap_layout_take(l, n_slot * n_vocab, sizeof(*g->heap));
-    for (size_t i = 0; g->slots && i < n_slot; i++) {
-        g->slots[i].said = g->said + i * context;
-        g->slots[i].logp = g->logp + i * context;
-        g->slots[i].saved = g->saved + i * context;
-    }
-}
-
-/* A generator without memory. */
-static ap_status describe(struct ap_generator *g, const struct ap_config *config,
-                          const struct ap_generator_options *options, struct ap_error *err)
-{
-    ap_status status = check_options(options, err);
-    if (status != AP_OK)
-        return status;
-    *g = (struct ap_generator){.config = *config, .options = *options};
-    g->options.end = g->end;
-    for (int i = 0; i < options->n_end; i++)
-        g->end[i] = options->end[i];
-    g->max_row = options->n_slot > PREFILL_ROWS ? options->n_slot : PREFILL_ROWS;
-    return AP_OK;
-}
-
-ap_status ap_generator_bytes(size_t *out, const struct ap_config *config,
-                             const struct ap_generator_options *options, struct ap_error *err)
-{
-    struct ap_generator g;
-    struct ap_layout all = {0};
-    size_t kv = 0;
-    ap_status status = describe(&g, config, options, err);
-    if (status == AP_OK)
-        status = ap_kv_bytes(&kv, config, options->n_slot, options->context, g.max_row,
-                             options->max_rank, err);
-    if (status == AP_OK)
-        lay_out(&g, &all);
-    *out = ap_sum_bytes(kv, ap_layout_bytes(&all));
-    return status;
-}
-
-ap_status ap_generator_open(struct ap_generator **out, const struct ap_config *config,
-                            const struct ap_generator_options *options, struct ap_error *err)
-{
-    struct ap_layout all = {0};
-    struct ap_generator *g = ap_calloc(1, sizeof(*g));
-    ap_status status;
-    *out = NULL;
-    if (!g)
-        return ap_fail(err, AP_MEMORY, "generation: out of memory");
-    AP_TRY(describe(g, config, options, err));
-    lay_out(g, &all);
-    AP_TRY(ap_layout_commit(&all, &g->arena, "generation", err));
-    lay_out(g, &all);
-    AP_TRY(ap_kv_open(&g->kv, config, options->n_slot, options->context, g->max_row,
-                      options->max_rank, err));
-    *out = g;
-    g = NULL;
-out:
-    ap_generator_close(g);
-    return status;
-}
-
-void ap_generator_close(struct ap_generator *g)
-{
-    if (!g)
-        return;
-    for (int i = 0; g->slots && i < g->options.n_slot; i++)
-        ap_stop_text_free(&g->slots[i].text);
-    ap_kv_close(g->kv);
-    ap_arena_free(&g->arena);
-    ap_free(g);
-}
-
-void ap_generator_counts(const struct ap_generator *g, int64_t *n_decoded, int64_t *n_prefilled)
-{
-    *n_decoded = g->n_decoded;
-    *n_prefilled = g->n_prefilled;
-}
-
-int64_t ap_generator_n_steps(const struct ap_generator *g)
-{
-    return g->n_steps;
-}
 
 /* -- checking a call -- */
 
@@ -226,16 +53,18 @@ static ap_status check_role(const struct ap_generator *g, const struct ap_role *
     return AP_OK;
 }
 
-static ap_status check_request(const struct ap_generator *g, const struct ap_gen_request *r, int i,
-                               struct ap_error *err)
+static ap_status check_request(const struct ap_generator *g, const struct ap_gen_request *r,
+                               int64_t number, struct ap_error *err)
 {
     if (r->n_prompt < 1)
-        return ap_fail(err, AP_INVALID, "generation: prompt %d is empty, expected a token or more",
-                       i);
+        return ap_fail(err, AP_INVALID,
+                       "generation: prompt %lld is empty, expected a token or more",
+                       (long long)number);
     if (r->n_samples < 1 || r->max_new_tokens < 1)
         return ap_fail(err, AP_INVALID,
-                       "generation: prompt %d asks for %d samples of %d tokens, expected 1 or more",
-                       i, r->n_samples, r->max_new_tokens);
+                       "generation: prompt %lld asks for %d samples of %d tokens, expected 1 or "
+                       "more",
+                       (long long)number, r->n_samples, r->max_new_tokens);
     if (r->n_prompt >= g->options.context)
         return ap_fail(err, AP_LIMIT,
                        "the prompt has %d tokens and leaves no room for an answer in a context of "
@@ -255,72 +84,139 @@ static ap_status check_request(const struct ap_generator *g, const struct ap_gen
 static ap_status start_running(struct run *run, int s)
 {
     struct ap_generator *g = run->g;
-    struct slot *slot = &g->slots[s];
-    const struct ap_gen_request *r = &run->requests[slot->request];
-    slot->state = RUN;
-    slot->n_filled = r->n_prompt - 1;
-    slot->next = r->prompt[r->n_prompt - 1];
-    if (g->options.n_stop == 0)
+    struct ap_slot *slot = &g->slots[s];
+    const struct ap_gen_work *w = &slot->work;
+    slot->state = AP_SLOT_RUN;
+    slot->n_filled = w->request.n_prompt - 1;
+    slot->next = w->request.prompt[w->request.n_prompt - 1];
+    if (w->n_stop == 0)
         return AP_OK;
-    return ap_stop_text_begin(&slot->text, g->options.tokenizer, g->options.stop, g->options.n_stop,
-                              run->err);
+    return ap_stop_text_begin(&slot->text, g->options.tokenizer, w->stop, w->n_stop, run->err);
 }
 
 static ap_status start_copy(struct run *run, int s, int donor)
 {
-    int n_shared = run->requests[run->g->slots[s].request].n_prompt - 1;
+    int n_shared = run->g->slots[s].work.request.n_prompt - 1;
     if (s != donor && n_shared > 0)
         ap_kv_copy(run->g->kv, donor, s, n_shared);
     return start_running(run, s);
 }
 
+/* The next sample of g->next. */
 static ap_status start_sample(struct run *run, int s)
 {
     struct ap_generator *g = run->g;
-    struct slot *slot = &g->slots[s];
-    const struct ap_gen_request *r = &run->requests[run->next_request];
+    struct ap_slot *slot = &g->slots[s];
+    const struct ap_gen_request *r = &g->next.request;
     int room = g->options.context - r->n_prompt;
     struct ap_stream stream = r->stream;
-    stream.sample += (uint32_t)run->next_sample;
+    stream.sample += (uint32_t)g->next_sample;
     ap_random_init(&slot->random, &stream);
-    slot->request = run->next_request;
-    slot->sample = run->next_sample;
+    slot->work = g->next;
+    slot->number = g->next_number;
+    slot->sample = g->next_sample;
     memcpy(slot->said, r->prompt, (size_t)r->n_prompt * sizeof(*slot->said));
     slot->ids = slot->said + r->n_prompt;
     slot->n_filled = 0;
     slot->n_new = 0;
     slot->max_new = r->max_new_tokens < room ? r->max_new_tokens : room;
 
-    bool first = run->next_sample == 0;
+    bool first = g->next_sample++ == 0;
     if (first)
-        run->donor = s;
-    if (++run->next_sample == r->n_samples) {
-        run->next_sample = 0;
-        run->next_request++;
-    }
+        g->donor = s;
     if (first && r->n_prompt > 1) {
-        slot->state = PREFILL;
+        slot->state = AP_SLOT_PREFILL;
         return AP_OK;
     }
-    if (!first && g->slots[run->donor].state == PREFILL) {
-        slot->state = WAIT;
+    if (!first && g->slots[g->donor].state == AP_SLOT_PREFILL) {
+        slot->state = AP_SLOT_WAIT;
         return AP_OK;
     }
-    return start_copy(run, s, run->donor);
+    return start_copy(run, s, g->donor);
 }
 
-/* Requests to slots that are free. Returns whether any slot is at work through *busy. */
+static ap_status check_work(const struct ap_generator *g, const struct ap_gen_work *w,
+                            int64_t number, struct ap_error *err)
+{
+    ap_status status = ap_sampling_check(&w->sampling, err);
+    if (status == AP_OK)
+        status = ap_generator_check_stops(w->stop, w->n_stop, g->options.tokenizer, err);
+    return status == AP_OK ? check_request(g, &w->request, number, err) : status;
+}
+
+/* All its samples, begun or not. */
+static void end_work(struct ap_generator *g, int64_t number)
+{
+    for (int s = 0; s < g->options.n_slot; s++)
+        if (g->slots[s].state != AP_SLOT_FREE && g->slots[s].number == number)
+            g->slots[s].state = AP_SLOT_FREE;
+    if (g->next_number == number)
+        g->next_sample = g->n_sample;
+}
+
+/* It is told, and the step goes on, where the feed wants to be told. */
+static ap_status fail_work(struct run *run, void *tag, int64_t number, ap_status status)
+{
+    if (!run->feed->failed)
+        return status;
+    end_work(run->g, number);
+    run->feed->failed(run->feed->self, tag, run->err);
+    return AP_OK;
+}
+
+/* Another work becomes the next one. *found false: there is none now. */
+static ap_status take_work(struct run *run, bool *found)
+{
+    struct ap_generator *g = run->g;
+    ap_status status = AP_OK;
+    do {
+        *found = run->feed->next(run->feed->self, &g->next);
+        if (!*found)
+            return AP_OK;
+        g->next_sample = 0;
+        g->n_sample = g->next.request.n_samples;
+        g->next_number++;
+        status = check_work(g, &g->next, g->next_number, run->err);
+        if (status != AP_OK) {
+            status = fail_work(run, g->next.tag, g->next_number, status);
+            *found = false;
+        }
+    } while (status == AP_OK && !*found);
+    return status;
+}
+
+static void drop_works(struct run *run)
+{
+    struct ap_generator *g = run->g;
+    for (int s = 0; run->feed->drop && s < g->options.n_slot; s++)
+        if (g->slots[s].state != AP_SLOT_FREE &&
+            run->feed->drop(run->feed->self, g->slots[s].work.tag))
+            end_work(g, g->slots[s].number);
+}
+
+/* Works to slots that are free. Returns whether any slot is at work through *busy. */
 static ap_status fill_slots(struct run *run, bool *busy)
 {
     struct ap_generator *g = run->g;
     ap_status status = AP_OK;
+    bool more = true;
     *busy = false;
     for (int s = 0; s < g->options.n_slot && status == AP_OK; s++) {
-        if (g->slots[s].state == FREE && run->next_request < run->n_requests)
+        if (g->slots[s].state == AP_SLOT_FREE && g->next_sample == g->n_sample && more)
+            status = take_work(run, &more);
+        if (status == AP_OK && g->slots[s].state == AP_SLOT_FREE && g->next_sample < g->n_sample)
             status = start_sample(run, s);
-        *busy = *busy || g->slots[s].state != FREE;
+        *busy = *busy || g->slots[s].state != AP_SLOT_FREE;
     }
     return status;
+}
+
+void ap_generator_stop(struct ap_generator *g)
+{
+    for (int s = 0; s < g->options.n_slot; s++)
+        g->slots[s].state = AP_SLOT_FREE;
+    g->next_sample = g->n_sample = 0;
+    g->next_number = -1;
 }
 
 /* -- a step -- */
@@ -338,17 +234,17 @@ static void compose_rows(struct run *run)
     struct ap_generator *g = run->g;
     run->n_row = run->n_drawn = 0;
     for (int s = 0; s < g->options.n_slot; s++) {
-        if (g->slots[s].state != RUN)
+        if (g->slots[s].state != AP_SLOT_RUN)
             continue;
         g->drawn_slot[run->n_drawn] = s;
         g->drawn_row[run->n_drawn++] = run->n_row;
         put_row(run, g->slots[s].next, s, g->slots[s].n_filled++);
     }
     for (int s = 0; s < g->options.n_slot; s++) {
-        struct slot *slot = &g->slots[s];
-        if (slot->state != PREFILL)
+        struct ap_slot *slot = &g->slots[s];
+        if (slot->state != AP_SLOT_PREFILL)
             continue;
-        const struct ap_gen_request *r = &run->requests[slot->request];
+        const struct ap_gen_request *r = &slot->work.request;
         while (run->n_row < g->max_row && slot->n_filled < r->n_prompt - 1) {
             put_row(run, r->prompt[slot->n_filled], s, slot->n_filled);
             slot->n_filled++;
@@ -362,12 +258,12 @@ static ap_status release_prefilled(struct run *run)
     struct ap_generator *g = run->g;
     ap_status status = AP_OK;
     for (int s = 0; s < g->options.n_slot && status == AP_OK; s++) {
-        struct slot *slot = &g->slots[s];
-        if (slot->state != PREFILL || slot->n_filled < run->requests[slot->request].n_prompt - 1)
+        struct ap_slot *slot = &g->slots[s];
+        if (slot->state != AP_SLOT_PREFILL || slot->n_filled < slot->work.request.n_prompt - 1)
             continue;
         status = start_running(run, s);
         for (int i = 0; i < g->options.n_slot && status == AP_OK; i++)
-            if (g->slots[i].state == WAIT && g->slots[i].request == slot->request)
+            if (g->slots[i].state == AP_SLOT_WAIT && g->slots[i].number == slot->number)
                 status = start_copy(run, i, s);
     }
     return status;
@@ -378,46 +274,72 @@ static ap_status release_prefilled(struct run *run)
 static void draw_row(struct run *run, int i)
 {
     struct ap_generator *g = run->g;
-    struct slot *slot = &g->slots[g->drawn_slot[i]];
+    struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
+    const struct ap_sampling *sampling = &slot->work.sampling;
     int n_vocab = g->config.n_vocab, n_said = (int)(slot->ids - slot->said) + slot->n_new;
     float *logits = g->logits + (size_t)i * (size_t)n_vocab;
-    double penalty = run->sampling->repetition_penalty;
+    double penalty = sampling->repetition_penalty;
     bool penalised = penalty != 0 && penalty != 1;
     struct ap_sampler_scratch scratch = {g->block + (size_t)i * ap_sampler_n_block(n_vocab),
                                          g->heap + (size_t)i * (size_t)n_vocab};
     if (penalised)
         ap_penalise(logits, slot->said, n_said, penalty, slot->saved);
-    g->drawn_id[i] = ap_sample_token(logits, n_vocab, run->sampling, g->uniform[i], &scratch);
+    g->drawn_id[i] = ap_sample_token(logits, n_vocab, sampling, g->uniform[i], &scratch);
     if (penalised)
         ap_unpenalise(logits, slot->said, n_said, slot->saved);
+}
+
+static double drawn_temperature(const struct ap_generator *g, int i)
+{
+    double temperature = g->slots[g->drawn_slot[i]].work.sampling.temperature;
+    return temperature != 0 ? temperature : 1;
+}
+
+/* Of the drawn tokens; rows of one temperature that stand together at once. */
+static void read_logp(struct run *run)
+{
+    struct ap_generator *g = run->g;
+    const size_t n_vocab = (size_t)g->config.n_vocab;
+    for (int i = 0, end; i < run->n_drawn; i = end) {
+        const double temperature = drawn_temperature(g, i);
+        for (end = i + 1; end < run->n_drawn && drawn_temperature(g, end) == temperature; end++)
+            ;
+        run->role->weights->ops->logprob(g->drawn_logp + i, NULL, g->lse + i,
+                                         g->logits + (size_t)i * n_vocab, g->drawn_id + i, end - i,
+                                         g->config.n_vocab, (float)temperature);
+    }
 }
 
 /* The tokens of the running slots: one uniform each, then rows at once, each on its own. */
 static ap_status draw(struct run *run)
 {
     struct ap_generator *g = run->g;
-    int n = run->n_drawn, n_vocab = g->config.n_vocab;
-    double temperature = run->sampling->temperature;
+    int n = run->n_drawn;
+    ap_status status = AP_OK;
     if (n == 0)
         return AP_OK;
     ap_decode_logits(g->kv, run->role, g->drawn_row, n, g->logits);
-    for (int i = 0; i < n && temperature != 0; i++)
-        g->uniform[i] = ap_random_uniform(&g->slots[g->drawn_slot[i]].random);
-#pragma omp parallel for schedule(static) if (n > 1 && n * (int64_t)n_vocab > PARALLEL_LOGITS)
+    for (int i = 0; i < n; i++) {
+        struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
+        if (slot->work.sampling.temperature != 0)
+            g->uniform[i] = ap_random_uniform(&slot->random);
+    }
+#pragma omp parallel for schedule(static) if (n > 1 &&                                             \
+                                              n * (int64_t)g->config.n_vocab > PARALLEL_LOGITS)
     for (int i = 0; i < n; i++)
         draw_row(run, i);
-    run->role->weights->ops->logprob(g->drawn_logp, NULL, g->lse, g->logits, g->drawn_id, n,
-                                     n_vocab, temperature != 0 ? (float)temperature : 1.0f);
-    for (int i = 0; i < n; i++)
-        if (!isfinite(g->drawn_logp[i])) {
-            const struct slot *slot = &g->slots[g->drawn_slot[i]];
-            return ap_fail(
-                run->err, AP_NUMERIC,
-                "the logits after token %d of prompt %d hold NaN or Inf, expected finite "
-                "numbers; look at the model's weights and adapter",
-                slot->n_filled - 1, slot->request);
-        }
-    return AP_OK;
+    read_logp(run);
+    for (int i = 0; i < n && status == AP_OK; i++) {
+        const struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
+        if (isfinite(g->drawn_logp[i]) || slot->state == AP_SLOT_FREE)
+            continue;
+        status = ap_fail(run->err, AP_NUMERIC,
+                         "the logits after token %d of prompt %lld hold NaN or Inf, expected "
+                         "finite numbers; look at the model's weights and adapter",
+                         slot->n_filled - 1, (long long)slot->number);
+        status = fail_work(run, slot->work.tag, slot->number, status);
+    }
+    return status;
 }
 
 static bool is_end(const struct ap_generator *g, int32_t id)
@@ -429,15 +351,15 @@ static bool is_end(const struct ap_generator *g, int32_t id)
 }
 
 /* Whether the sample ends with the token id, and how. */
-static ap_status judge(struct run *run, struct slot *slot, int32_t id, bool *done,
+static ap_status judge(struct run *run, struct ap_slot *slot, int32_t id, bool *done,
                        struct ap_generated *out)
 {
-    struct ap_generator *g = run->g;
-    bool end = is_end(g, id), full = slot->n_new == slot->max_new, hit = false;
+    bool end = is_end(run->g, id), full = slot->n_new == slot->max_new, hit = false;
+    bool stops = slot->work.n_stop > 0;
     ap_status status = AP_OK;
-    if (g->options.n_stop > 0 && !end)
+    if (stops && !end)
         status = ap_stop_text_push(&slot->text, id, &hit, &out->n_text, run->err);
-    if (status == AP_OK && g->options.n_stop > 0 && (end || full) && !hit)
+    if (status == AP_OK && stops && (end || full) && !hit)
         status = ap_stop_text_finish(&slot->text, &hit, &out->n_text, run->err);
     out->stop = hit ? AP_STOP_STRING : end ? AP_STOP_END : AP_STOP_LENGTH;
     *done = hit || end || full;
@@ -448,17 +370,19 @@ static ap_status deliver(struct run *run)
 {
     struct ap_generator *g = run->g;
     for (int i = 0; i < run->n_drawn; i++) {
-        struct slot *slot = &g->slots[g->drawn_slot[i]];
+        struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
         struct ap_generated out = {.ids = slot->ids, .logp = slot->logp};
         bool done;
+        if (slot->state == AP_SLOT_FREE)
+            continue; /* it failed */
         slot->ids[slot->n_new] = slot->next = g->drawn_id[i];
         slot->logp[slot->n_new++] = g->drawn_logp[i];
         g->n_decoded++;
         ap_status status = judge(run, slot, g->drawn_id[i], &done, &out);
         if (status == AP_OK && done) {
             out.n = slot->n_new;
-            slot->state = FREE;
-            status = run->fn(run->context, slot->request, slot->sample, &out);
+            slot->state = AP_SLOT_FREE;
+            status = run->feed->done(run->feed->self, slot->work.tag, slot->sample, &out);
         }
         if (status != AP_OK)
             return status;
@@ -480,32 +404,72 @@ out:
     return status;
 }
 
+ap_status ap_generate_step(struct ap_generator *g, const struct ap_role *role,
+                           const struct ap_gen_feed *feed, bool *busy, struct ap_error *err)
+{
+    struct ap_error none; /* messages are handed on also where the caller wants none */
+    struct run run = {.g = g, .role = role, .feed = feed, .err = err ? err : &none};
+    ap_status status;
+    *busy = false;
+    AP_TRY(check_role(g, role, err));
+    drop_works(&run);
+    AP_TRY(fill_slots(&run, busy));
+    if (*busy)
+        AP_TRY(step(&run));
+out:
+    if (status != AP_OK)
+        ap_generator_stop(g);
+    return status;
+}
+
+/* -- a list of requests -- */
+
+struct list {
+    const struct ap_generator *g;
+    const struct ap_sampling *sampling;
+    const struct ap_gen_request *requests;
+    int n, next;
+    ap_generated_fn fn;
+    void *context;
+};
+
+static bool next_of_list(void *self, struct ap_gen_work *out)
+{
+    struct list *list = self;
+    if (list->next == list->n)
+        return false;
+    const struct ap_gen_request *r = &list->requests[list->next++];
+    *out = (struct ap_gen_work){.request = *r,
+                                .sampling = *list->sampling,
+                                .stop = list->g->options.stop,
+                                .n_stop = list->g->options.n_stop,
+                                .tag = (void *)r};
+    return true;
+}
+
+static ap_status done_of_list(void *self, void *tag, int sample, const struct ap_generated *g)
+{
+    struct list *list = self;
+    const struct ap_gen_request *r = tag;
+    return list->fn(list->context, (int)(r - list->requests), sample, g);
+}
+
 ap_status ap_generate(struct ap_generator *g, const struct ap_role *role,
                       const struct ap_sampling *sampling, const struct ap_gen_request *requests,
                       int n_requests, ap_generated_fn fn, void *context, struct ap_error *err)
 {
-    struct run run = {.g = g,
-                      .role = role,
-                      .sampling = sampling,
-                      .requests = requests,
-                      .n_requests = n_requests,
-                      .fn = fn,
-                      .context = context,
-                      .err = err};
+    struct list list = {g, sampling, requests, n_requests, 0, fn, context};
+    struct ap_gen_feed feed = {.self = &list, .next = next_of_list, .done = done_of_list};
     bool busy;
     ap_status status;
     AP_TRY(ap_sampling_check(sampling, err));
     AP_TRY(check_role(g, role, err));
     for (int i = 0; i < n_requests; i++)
         AP_TRY(check_request(g, &requests[i], i, err));
-    for (int s = 0; s < g->options.n_slot; s++)
-        g->slots[s].state = FREE;
-    for (;;) {
-        AP_TRY(fill_slots(&run, &busy));
-        if (!busy)
-            break;
-        AP_TRY(step(&run));
-    }
+    ap_generator_stop(g);
+    do
+        AP_TRY(ap_generate_step(g, role, &feed, &busy, err));
+    while (busy);
 out:
     return status;
 }

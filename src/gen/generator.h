@@ -1,7 +1,8 @@
-/* Generation: a sampler and a continuous batcher. A finished sequence makes room at once; a prompt
- * that several samples share is prefilled once and its cache copied. Tokens of a sample are a
- * function of the model, the prompt, the sampling settings and the sample's stream only: not of the
- * batch, its order, or threads. */
+/* Generation: a sampler and a continuous batcher. A finished sequence makes room at once, for what
+ * is there already or for what comes while others are decoded; a prompt that several samples share
+ * is prefilled once and its cache copied. Tokens of a sample are a function of the model, the
+ * prompt, the sampling settings and the sample's stream only: not of the batch, its order, when it
+ * came, or threads. */
 #ifndef AP_GEN_GENERATOR_H
 #define AP_GEN_GENERATOR_H
 
@@ -47,7 +48,7 @@ struct ap_generator_options {
     const int32_t *end; /* end-token ids; copied */
     int n_end;
     const struct ap_tokenizer *tokenizer; /* needed with stop strings only; borrowed */
-    char *const *stop;                    /* stop strings, none empty; borrowed */
+    char *const *stop;                    /* of ap_generate; none empty; borrowed */
     int n_stop;
     int max_rank; /* largest adapter rank a role may bring */
 };
@@ -61,13 +62,49 @@ ap_status ap_generator_bytes(size_t *out, const struct ap_config *config,
                              const struct ap_generator_options *options, struct ap_error *err);
 void ap_generator_close(struct ap_generator *g); /* NULL is fine */
 
-/* Every sample of every request, begun in order. All requests are checked before the first token
- * (AP_INVALID, AP_LIMIT); logits with NaN or Inf are AP_NUMERIC. Without stop strings it allocates
- * nothing. After an error the generator may be used again. A stop string whose last characters the
- * tokenizer's decoder holds back (byte tokens) is met one token later. */
+/* Every sample of every request, begun in order; whatever was at work is over. All requests are
+ * checked before the first token (AP_INVALID, AP_LIMIT); logits with NaN or Inf are AP_NUMERIC.
+ * Without stop strings it allocates nothing. After an error the generator may be used again. A stop
+ * string whose last characters the tokenizer's decoder holds back (byte tokens) is met one token
+ * later. */
 ap_status ap_generate(struct ap_generator *g, const struct ap_role *role,
                       const struct ap_sampling *sampling, const struct ap_gen_request *requests,
                       int n_requests, ap_generated_fn fn, void *context, struct ap_error *err);
+
+/* ---- requests that come while others are decoded ---- */
+
+/* One request with what ap_generate has for all of them, and whose it is. */
+struct ap_gen_work {
+    struct ap_gen_request request; /* its prompt is borrowed until the work is over */
+    struct ap_sampling sampling;
+    char *const *stop; /* n_stop, none empty; borrowed as the prompt is */
+    int n_stop;
+    void *tag;
+};
+
+/* Where works come from and go to. The calls come from within ap_generate_step, on its thread; they
+ * must not call the generator. A work is over when the last of its samples is done, when it is
+ * dropped or has failed. */
+struct ap_gen_feed {
+    void *self;
+    /* A slot is free: *out begins in it and is copied; false: there is none now. */
+    bool (*next)(void *self, struct ap_gen_work *out);
+    /* Asked of each work before a step: true: it is over, without a word. NULL: never. */
+    bool (*drop)(void *self, void *tag);
+    /* Once per sample, as each finishes; what is not AP_OK ends the step. */
+    ap_status (*done)(void *self, void *tag, int sample, const struct ap_generated *g);
+    /* It cannot be begun (AP_INVALID, AP_LIMIT), or its logits are not finite (AP_NUMERIC): it is
+     * over, and the others go on. NULL: what fails one of them ends the step. */
+    void (*failed)(void *self, void *tag, const struct ap_error *why);
+};
+
+/* One step: works begin in the free slots, and those at work get a token each, or a part of their
+ * prompts is read. *busy false: there was nothing to do. Of one generator every step takes the same
+ * role and feed until nothing is at work, or until ap_generator_stop. After an error nothing is. */
+ap_status ap_generate_step(struct ap_generator *g, const struct ap_role *role,
+                           const struct ap_gen_feed *feed, bool *busy, struct ap_error *err);
+/* What is at work is over, without a word. */
+void ap_generator_stop(struct ap_generator *g);
 
 /* Since open: tokens decoded (sampled), prompt tokens prefilled. */
 void ap_generator_counts(const struct ap_generator *g, int64_t *n_decoded, int64_t *n_prefilled);

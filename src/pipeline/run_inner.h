@@ -6,6 +6,7 @@
  *   run_valid.c  valid prompts and judges of the stages that learn from reward
  *   run_models.c models, roles, results              run_report.c  summary, tables, report.html
  *   run_reward.c the reward and its normaliser       rewriter.c    one prompt in, its rewrite out
+ *   rewriting.c  a rewrite pass by pass              serve_*.c     many at once (serve_engine.h)
  *   run_passes.c the prompters, one after another
  *   run_stamp.c  under which settings rows of run.db were made
  *   run_versions.c  what writes its pages
@@ -72,12 +73,13 @@ struct ap_run {
     int n_text;
     struct ap_run_data data[AP_RUN_DATA_MAX];
     int n_data;
-    size_t n_markup;   /* most ids that a template puts around one message; fixed by ap_run_check */
-    int n_position;    /* most positions that a sequence of this run takes; fixed at open */
-    int context_most;  /* what every model of the run could take; fixed by ap_run_check */
-    bool plan_only;    /* nothing will be run: what is missing is counted by its bound */
-    bool data_missing; /* plan_only: a data file is not there */
-    struct ap_ledger *ledger;                      /* opened with the first server */
+    size_t n_markup;  /* most ids that a template puts around one message; fixed by ap_run_check */
+    int n_position;   /* most positions that a sequence of this run takes; fixed at open */
+    int context_most; /* what every model of the run could take; fixed by ap_run_check */
+    bool content_is_text;     /* whatever text.special_in_content says */
+    bool plan_only;           /* nothing will be run: what is missing is counted by its bound */
+    bool data_missing;        /* plan_only: a data file is not there */
+    struct ap_ledger *ledger; /* opened with the first server */
     struct ap_run_remote *remotes[AP_REMOTES_MAX]; /* in the order of opening */
     int n_remote;
     struct ap_plan *plan; /* made at open */

@@ -26,7 +26,7 @@ struct ap_template_options ap_run_chat(const struct ap_run *run)
     return (struct ap_template_options){
         .name = run->s->template_name,
         .date = run->s->date,
-        .content_is_text = !strcmp(run->s->special_in_content, "text"),
+        .content_is_text = run->content_is_text || !strcmp(run->s->special_in_content, "text"),
     };
 }
 

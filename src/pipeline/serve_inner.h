@@ -1,0 +1,99 @@
+/* Inside of the engine behind `alignpro serve` (serve_engine.h).
+ *
+ *   serve_engine.c  opening, closing, the thread    serve_lane.c    what is decoded, role by role
+ *   serve_jobs.c    what is asked for, from any     serve_cache.c   rewrites made before
+ *                   thread
+ */
+#ifndef AP_PIPELINE_SERVE_INNER_H
+#define AP_PIPELINE_SERVE_INNER_H
+
+#include "pipeline/rewriting.h"
+#include "pipeline/serve_cache.h"
+#include "pipeline/serve_engine.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct ap_serve_lane;
+
+/* A work that the engine took. All but `cancelled`, and `work` and `next` while nobody has it, is
+ * the engine's thread's. */
+struct ap_serve_job {
+    struct ap_work *work; /* NULL: the job is free */
+    atomic_bool cancelled;
+    struct ap_serve_job *next;     /* in the list it stands in */
+    struct ap_serve_lane *running; /* where it is decoded; NULL: it waits */
+    bool begun;
+    struct ap_draft draft;       /* REWRITE */
+    struct ap_sequence sequence; /* what is decoded after, borrowed by the generator */
+    unsigned char key[AP_CACHE_KEY];
+};
+
+struct ap_serve_list {
+    struct ap_serve_job *first, *last;
+};
+void ap_serve_push(struct ap_serve_list *list, struct ap_serve_job *job);
+struct ap_serve_job *ap_serve_pop(struct ap_serve_list *list); /* NULL when it is empty */
+
+/* One role with its batch: a pass of the prompters, or the target. */
+struct ap_serve_lane {
+    struct ap_serve *serve;
+    int pass; /* −1: the target */
+    const struct ap_lm *lm;
+    struct ap_role role;
+    struct ap_generator *generator;
+    struct ap_serve_list waiting;
+    int n_running;
+};
+
+struct ap_serve {
+    struct ap_engine face;
+    struct ap_prompters prompters;
+    struct ap_run_reward reward;
+    bool has_reward;
+    char *model; /* face.model */
+    int threads, batch, queue;
+    struct ap_serve_lane lanes[AP_PROMPTERS_MAX + 1]; /* the passes', then the target's */
+    int n_lane;
+    struct ap_serve_lane *target; /* NULL: there is none */
+    struct ap_serve_list scores;
+    struct ap_serve_cache *cache;
+    pthread_t thread;
+    bool started;
+
+    pthread_mutex_t lock; /* of what follows */
+    pthread_cond_t wake;
+    struct ap_serve_job *jobs; /* n_job: as many as can wait and be decoded */
+    int n_job;
+    struct ap_serve_list unused, arrived;
+    int n_alive, n_running;
+    bool closing;
+    struct ap_engine_counts counts;
+};
+
+/* ---- serve_jobs.c ---- */
+
+ap_status ap_serve_jobs_open(struct ap_serve *s, struct ap_error *err);
+bool ap_serve_submit(void *self, struct ap_work *w);
+void ap_serve_cancel(void *self, struct ap_work *w);
+void ap_serve_counts(void *self, struct ap_engine_counts *out);
+/* What arrived since the last call; waits for something while idle. Whether it closes. */
+bool ap_serve_arrived(struct ap_serve *s, bool idle, struct ap_serve_list *out);
+/* A slot of lane is the job's, or it waits again (lane NULL). */
+void ap_serve_runs(struct ap_serve *s, struct ap_serve_job *job, struct ap_serve_lane *lane);
+/* Whether nobody wants it any more; it is over then. */
+bool ap_serve_unwanted(struct ap_serve *s, struct ap_serve_job *job);
+/* The job is over: its work is told and is the caller's again. */
+void ap_serve_finish(struct ap_serve *s, struct ap_serve_job *job, ap_work_end end);
+void ap_serve_fail(struct ap_serve *s, struct ap_serve_job *job, const struct ap_error *why);
+
+/* ---- serve_lane.c ---- */
+
+/* A job that arrived goes where it is decoded, or is over already. */
+void ap_serve_sort(struct ap_serve *s, struct ap_serve_job *job);
+/* One step of a lane. *busy: it had something to do. */
+void ap_serve_lane_step(struct ap_serve_lane *lane, bool *busy);
+/* As many scores as stand in a batch. */
+void ap_serve_score(struct ap_serve *s, bool *busy);
+
+#endif

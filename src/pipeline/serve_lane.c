@@ -1,0 +1,296 @@
+/* What the engine's thread does with a job (serve_inner.h): prompts in, the batch of its role,
+ * texts out. Each lane is stepped in turn, a token at a time, so that none waits for another's end.
+ */
+#include "pipeline/serve_inner.h"
+
+#include "base/memory.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { SCORES_AT_ONCE = 16 };
+
+/* ---- arriving ---- */
+
+static void init_results(struct ap_work *w)
+{
+    w->text = NULL;
+    w->logp = NULL;
+    w->guard = "";
+    w->why[0] = '\0';
+    w->text_ended = w->cached = false;
+    w->n_prompt = w->n_token = 0;
+    w->score = 0;
+}
+
+static bool finish_cached(struct ap_serve *s, struct ap_serve_job *job)
+{
+    struct ap_work *w = job->work;
+    struct ap_cached_rewrite found;
+    if (!ap_serve_cache_find(s->cache, job->key, &found) || !(w->text = ap_strdup(found.text)))
+        return false;
+    w->guard = found.guard;
+    snprintf(w->why, sizeof(w->why), "%s", found.why);
+    w->text_ended = found.ended;
+    w->cached = true;
+    ap_serve_finish(s, job, AP_WORK_DONE);
+    return true;
+}
+
+/* A draw of chance is made anew each time. */
+static bool is_cacheable(const struct ap_work *w)
+{
+    return w->temperature == 0;
+}
+
+static ap_status sort_rewrite(struct ap_serve *s, struct ap_serve_job *job, struct ap_error *err)
+{
+    const struct ap_work *w = job->work;
+    ap_status status = ap_draft_begin(&job->draft, w->messages, w->n_message, err);
+    if (status != AP_OK)
+        return status;
+    if (is_cacheable(w)) {
+        ap_serve_cache_key(job->key, w->messages, w->n_message);
+        if (finish_cached(s, job))
+            return AP_OK;
+    }
+    ap_serve_push(&s->lanes[0].waiting, job);
+    return AP_OK;
+}
+
+static ap_status sort_other(struct ap_serve *s, struct ap_serve_job *job, struct ap_error *err)
+{
+    const struct ap_work *w = job->work;
+    const bool score = w->kind == AP_WORK_SCORE;
+    if (score ? !s->has_reward : !s->target)
+        return ap_fail(err, AP_UNSUPPORTED, "the engine was opened without a %s",
+                       score ? "reward" : "target of its own");
+    if (w->n_message == 0 || strcmp(w->messages[w->n_message - 1].role, "user") != 0)
+        return ap_fail(err, AP_INVALID,
+                       "the conversation does not end in a message of the user's, as one that is "
+                       "answered does");
+    ap_serve_push(score ? &s->scores : &s->target->waiting, job);
+    return AP_OK;
+}
+
+void ap_serve_sort(struct ap_serve *s, struct ap_serve_job *job)
+{
+    struct ap_error err;
+    init_results(job->work);
+    if (ap_serve_unwanted(s, job))
+        return;
+    ap_status status =
+        job->work->kind == AP_WORK_REWRITE ? sort_rewrite(s, job, &err) : sort_other(s, job, &err);
+    if (status != AP_OK)
+        ap_serve_fail(s, job, &err);
+}
+
+/* ---- beginning ---- */
+
+/* As ap_target_local of so many new tokens asks. */
+static ap_status ask_target(struct ap_serve_lane *lane, struct ap_serve_job *job,
+                            struct ap_gen_work *out, struct ap_error *err)
+{
+    const struct ap_work *w = job->work;
+    const struct ap_target_settings *t = &lane->serve->prompters.past.run.s->target;
+    int most = t->max_new_tokens, n = w->max_new_tokens;
+    n = n > 0 && n < most ? n : most;
+    struct ap_target_request request = {.context = w->messages,
+                                        .n_context = w->n_message - 1,
+                                        .prompt = w->messages[w->n_message - 1].content,
+                                        .stream = w->stream};
+    ap_status status = ap_target_prompt(lane->lm, &request, n, &job->sequence, err);
+    *out = (struct ap_gen_work){
+        .request = {job->sequence.ids, job->sequence.n, 1, n, w->stream},
+        .sampling = {w->temperature, w->top_k, w->top_p, w->min_p, w->repetition_penalty},
+        .stop = w->n_stop > 0 ? w->stop : t->stop,
+        .n_stop = w->n_stop > 0 ? w->n_stop : t->n_stop};
+    job->work->n_prompt = job->sequence.n;
+    return status;
+}
+
+static ap_status ask_pass(struct ap_serve_lane *lane, struct ap_serve_job *job,
+                          struct ap_gen_work *out, struct ap_error *err)
+{
+    const struct ap_work *w = job->work;
+    *out = (struct ap_gen_work){.sampling = {.temperature = w->temperature, .top_p = 1}};
+    return ap_draft_ask(&lane->serve->prompters, lane->pass, &job->draft, &w->stream,
+                        &job->sequence, &out->request, err);
+}
+
+static bool lane_next(void *self, struct ap_gen_work *out)
+{
+    struct ap_serve_lane *lane = self;
+    struct ap_serve_job *job;
+    while ((job = ap_serve_pop(&lane->waiting))) {
+        struct ap_error err;
+        if (ap_serve_unwanted(lane->serve, job))
+            continue;
+        ap_status status =
+            lane->pass < 0 ? ask_target(lane, job, out, &err) : ask_pass(lane, job, out, &err);
+        if (status == AP_OK) {
+            out->tag = job;
+            ap_serve_runs(lane->serve, job, lane);
+            return true;
+        }
+        ap_serve_fail(lane->serve, job, &err);
+    }
+    return false;
+}
+
+static bool lane_drop(void *self, void *tag)
+{
+    struct ap_serve_lane *lane = self;
+    return ap_serve_unwanted(lane->serve, tag);
+}
+
+static void lane_failed(void *self, void *tag, const struct ap_error *why)
+{
+    struct ap_serve_lane *lane = self;
+    ap_serve_fail(lane->serve, tag, why);
+}
+
+/* ---- ending ---- */
+
+static ap_status take_answer(struct ap_serve_lane *lane, struct ap_serve_job *job,
+                             const struct ap_generated *g, struct ap_error *err)
+{
+    struct ap_work *w = job->work;
+    struct ap_answer answer = {0};
+    ap_status status = ap_answer_take(&answer, lane->lm, g, err);
+    float *logp = status == AP_OK ? ap_calloc((size_t)g->n, sizeof(*logp)) : NULL;
+    if (status == AP_OK && !logp)
+        status = ap_fail(err, AP_MEMORY, "answer of %d tokens: out of memory", g->n);
+    if (status == AP_OK) {
+        memcpy(logp, g->logp, (size_t)g->n * sizeof(*logp));
+        w->logp = logp;
+        w->text = answer.text;
+        answer.text = NULL;
+        w->text_ended = answer.ended;
+        w->n_token = answer.n_token;
+        ap_serve_finish(lane->serve, job, AP_WORK_DONE);
+    }
+    ap_answers_free(&answer, 1);
+    return status;
+}
+
+static ap_status finish_rewrite(struct ap_serve *s, struct ap_serve_job *job, struct ap_error *err)
+{
+    struct ap_work *w = job->work;
+    struct ap_rewritten rewritten;
+    ap_status status = ap_draft_finish(&s->prompters, &job->draft, &rewritten, err);
+    if (status != AP_OK)
+        return status;
+    w->text = rewritten.text;
+    w->guard = rewritten.guard;
+    snprintf(w->why, sizeof(w->why), "%s", rewritten.why);
+    w->text_ended = rewritten.ended;
+    w->n_prompt = job->draft.n_prompt;
+    w->n_token = job->draft.n_token;
+    if (is_cacheable(w))
+        ap_serve_cache_put(
+            s->cache, job->key,
+            &(struct ap_cached_rewrite){
+                .text = w->text, .why = w->why, .guard = w->guard, .ended = w->text_ended});
+    ap_serve_finish(s, job, AP_WORK_DONE);
+    return AP_OK;
+}
+
+static ap_status take_rewrite(struct ap_serve_lane *lane, struct ap_serve_job *job,
+                              const struct ap_generated *g, struct ap_error *err)
+{
+    struct ap_serve *s = lane->serve;
+    ap_status status = ap_draft_take(&s->prompters, lane->pass, &job->draft, g, err);
+    if (status != AP_OK)
+        return status;
+    ap_serve_runs(s, job, NULL);
+    if (lane->pass + 1 == s->prompters.n_pass)
+        return finish_rewrite(s, job, err);
+    ap_serve_push(&s->lanes[lane->pass + 1].waiting, job);
+    return AP_OK;
+}
+
+static ap_status lane_done(void *self, void *tag, int sample, const struct ap_generated *g)
+{
+    struct ap_serve_lane *lane = self;
+    struct ap_serve_job *job = tag;
+    struct ap_error err;
+    (void)sample;
+    ap_status status =
+        lane->pass < 0 ? take_answer(lane, job, g, &err) : take_rewrite(lane, job, g, &err);
+    if (status != AP_OK)
+        ap_serve_fail(lane->serve, job, &err);
+    return AP_OK; /* the others go on */
+}
+
+/* ---- a step ---- */
+
+/* The batch itself failed: nobody in it can go on. */
+static void fail_running(struct ap_serve_lane *lane, const struct ap_error *why)
+{
+    struct ap_serve *s = lane->serve;
+    for (int i = 0; i < s->n_job; i++)
+        if (s->jobs[i].running == lane)
+            ap_serve_fail(s, &s->jobs[i], why);
+}
+
+static void drop_unwanted(struct ap_serve *s, struct ap_serve_list *list)
+{
+    struct ap_serve_list kept = {0};
+    for (struct ap_serve_job *job; (job = ap_serve_pop(list));)
+        if (!ap_serve_unwanted(s, job))
+            ap_serve_push(&kept, job);
+    *list = kept;
+}
+
+void ap_serve_lane_step(struct ap_serve_lane *lane, bool *busy)
+{
+    const struct ap_gen_feed feed = {lane, lane_next, lane_drop, lane_done, lane_failed};
+    struct ap_error err;
+    *busy = lane->waiting.first || lane->n_running > 0;
+    if (!*busy)
+        return;
+    drop_unwanted(lane->serve, &lane->waiting);
+    if (ap_generate_step(lane->generator, &lane->role, &feed, busy, &err) != AP_OK)
+        fail_running(lane, &err);
+    *busy = true;
+}
+
+/* One by one where a score of all failed: whose fault it is. */
+static void score_jobs(struct ap_serve *s, struct ap_serve_job **jobs, int n)
+{
+    struct ap_scored items[SCORES_AT_ONCE] = {0};
+    double scores[SCORES_AT_ONCE];
+    struct ap_error err;
+    for (int i = 0; i < n; i++) {
+        const struct ap_work *w = jobs[i]->work;
+        items[i] = (struct ap_scored){.context = w->messages,
+                                      .n_context = w->n_message - 1,
+                                      .x = w->messages[w->n_message - 1].content,
+                                      .y = w->answer,
+                                      .ended = w->ended};
+    }
+    ap_status status = ap_reward_score(&s->reward.reward, items, n, scores, &err);
+    for (int i = 0; i < n; i++) {
+        if (status != AP_OK && n > 1) {
+            score_jobs(s, &jobs[i], 1);
+        } else if (status != AP_OK) {
+            ap_serve_fail(s, jobs[i], &err);
+        } else {
+            jobs[i]->work->score = scores[i];
+            ap_serve_finish(s, jobs[i], AP_WORK_DONE);
+        }
+    }
+}
+
+void ap_serve_score(struct ap_serve *s, bool *busy)
+{
+    struct ap_serve_job *jobs[SCORES_AT_ONCE], *job;
+    int n = 0;
+    *busy = s->scores.first != NULL;
+    while (n < SCORES_AT_ONCE && (job = ap_serve_pop(&s->scores)))
+        if (!ap_serve_unwanted(s, job))
+            jobs[n++] = job;
+    if (n > 0)
+        score_jobs(s, jobs, n);
+}
