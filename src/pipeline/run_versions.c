@@ -7,8 +7,10 @@
 #include "tensor/ops.h"
 
 #define PCRE2_CODE_UNIT_WIDTH 8
+#include <curl/curl.h>
 #include <jansson.h>
 #include <libfyaml.h>
+#include <microhttpd.h>
 #include <oneapi/dnnl/dnnl.h>
 #include <pcre2.h>
 #include <sqlite3.h>
@@ -36,8 +38,9 @@ struct ap_versions ap_run_versions(void)
     snprintf(
         out.text, sizeof(out.text),
         "%s (compiled by %.80s, computing on %s; oneDNN %d.%d.%d, SQLite %s, Jansson %s, libfyaml "
-        "%s, PCRE2 %s, utf8proc %s, zlib %s)",
+        "%s, PCRE2 %s, utf8proc %s, zlib %s, libcurl %s, libmicrohttpd %s)",
         ap_version(), compiler, name, dnnl->major, dnnl->minor, dnnl->patch, sqlite3_libversion(),
-        jansson_version_str(), fy_library_version(), pcre, utf8proc_version(), zlibVersion());
+        jansson_version_str(), fy_library_version(), pcre, utf8proc_version(), zlibVersion(),
+        curl_version_info(CURLVERSION_NOW)->version, MHD_get_version());
     return out;
 }
