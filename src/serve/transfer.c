@@ -141,7 +141,6 @@ void ap_transfer_drop(struct ap_transfer *t)
     pthread_mutex_lock(&t->lock);
     bool under_way = !t->ended && !t->dropped;
     t->dropped = true;
-    t->asleep = false;
     pthread_mutex_unlock(&t->lock);
     if (under_way)
         ap_upstream_post(t->upstream, t);

@@ -28,7 +28,7 @@ enum { AP_TRANSFER_HEADERS_MAX = 64, AP_TRANSFER_HEADER_BYTES = 16384 };
 
 struct ap_upstream;
 
-/* What its reader does; borrowed with its context until the transfer is released. */
+/* What its reader does; borrowed with its context until head was called and nobody sleeps. */
 struct ap_transfer_reader {
     void *context;
     void (*head)(void *context); /* once, on the upstream's thread: the head is there, or the end */
@@ -83,8 +83,8 @@ void ap_transfer_finish(struct ap_transfer *t, ap_transfer_end end, const char *
 /* The reader's. Bytes read; 0: none yet, and reader->sleep was called; −1: the end, whose kind is
  * in *end. */
 ssize_t ap_transfer_read(struct ap_transfer *t, char *out, size_t n, ap_transfer_end *end);
-/* The reader wants no more: what is under way is given up, and no function of the reader is called
- * any more but, where it was not yet, head. */
+/* What is under way is given up: it ends as AP_TRANSFER_DROPPED, and a reader that sleeps is woken
+ * for that. Any thread that has a reference. */
 void ap_transfer_drop(struct ap_transfer *t);
 
 #endif
