@@ -387,7 +387,7 @@ at("form").addEventListener("submit", (event) => {
     event.preventDefault();
     submit();
 });
-at("prompt").addEventListener("keydown", (event) => {
+at("form").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !event.isComposing) {
         event.preventDefault();
         at("form").requestSubmit();
