@@ -12,6 +12,7 @@ const DIFF_CELLS_MAX = 4e6; /* of the table of a word diff; beyond it, all is ex
 let facts = {}; /* what /healthz says */
 let running = null; /* the AbortController of what is under way */
 const rewards = { bare: null, rewritten: null };
+let exchanged = false; /* the second answer is to a rewrite indeed */
 
 /* ---- asking ---- */
 
@@ -192,7 +193,7 @@ function showRewrite(prompt, text) {
 function showReward(side, value) {
     rewards[side] = value;
     at(`${side}-reward`).textContent = value === null ? "n/a" : number(value);
-    if (rewards.bare === null || rewards.rewritten === null)
+    if (rewards.bare === null || rewards.rewritten === null || !exchanged)
         return;
     const gain = rewards.rewritten - rewards.bare;
     at("gain").textContent = `${gain > 0 ? "+" : ""}${number(gain)} by the rewrite`;
@@ -211,6 +212,7 @@ function clear() {
         say(`${side}-error`, "");
         rewards[side] = null;
     }
+    exchanged = false;
 }
 
 /* ---- the three questions ---- */
@@ -226,7 +228,7 @@ async function rewrite(prompt, signal) {
         const got = await (await ask("v1/rewrite", { prompt }, signal)).json();
         showRewrite(prompt, got.rewrite);
         at("rewrite-meta").textContent =
-            `${seconds(began)}, ${got.cached ? "remembered" : `${got.n_token} tokens`}`;
+            `${seconds(began)}, ${got.cached ? "remembered" : `${got.n_token} token${got.n_token === 1 ? "" : "s"}`}`;
         if (got.guard)
             say("guard", `The guard \u201c${got.guard}\u201d fired, and the prompt goes on as typed` +
                 (got.why ? `: ${got.why}` : "."));
@@ -274,7 +276,8 @@ function noteMark(reply, prompt) {
         "fell-back": "The prompt went on as typed: no rewrite was there in time.",
     };
     say("rewritten-note", notes[mark] || "");
-    if (mark !== "rewritten" || !encoded)
+    exchanged = mark === "rewritten";
+    if (!exchanged || !encoded)
         return;
     const sent = decodeURIComponent(encoded); /* a long one is cut */
     if (at("rewrite").textContent.startsWith(sent))

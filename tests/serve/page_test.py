@@ -133,8 +133,8 @@ def check_quiet(page, what, but=""):
           f"{what}: an answer became markup")
 
 
-def check_run(args, page, url, prompt):
-    """One whole run: rewrite, diff, both answers, rewards."""
+def check_run(page, url, prompt):
+    """One whole run, of a prompt that is rewritten: rewrite, diff, both answers, rewards."""
     page.type("prompt", prompt)
     page.press_ctrl_enter()
     page.wait(DONE)
@@ -150,6 +150,7 @@ def check_run(args, page, url, prompt):
         check(re.match(r"[\d.]+ s, first word after [\d.]+ s", page.text(f"{side}-meta")), f"{side}: times",
               page.text(f"{side}-meta"))
         check(page.text(f"{side}-error") is None, f"{side}: an error", page.text(f"{side}-error"))
+    check(rewrite != prompt and page.text("guard") is None, "it is rewritten", rewrite)
     check("by the rewrite" in page.text("gain"), "the gain", page.text("gain"))
     return rewrite
 
@@ -161,15 +162,15 @@ def with_upstream(args, chromium):
         page.wait("facts.status === 'ok'")
         check("the upstream" in page.text("facts"), "facts", page.text("facts"))
         upstream.text = "It is an animal of the woods."
-        rewrite = check_run(args, page, url, "the fox, what does it eat?")
-        check(page.text("bare-answer") == "It is an animal of the woods. [the fox, what does it eat?]", "answer as typed",
+        rewrite = check_run(page, url, "fox 3")
+        check(page.text("bare-answer") == "It is an animal of the woods. [fox 3]", "answer as typed",
               page.text("bare-answer"))
         check(page.text("rewritten-answer") == f"It is an animal of the woods. [{rewrite}]", "answer to the rewrite",
               page.text("rewritten-answer"))
         check({b["model"] for b in upstream.asked} == {"first"}, "the model asked for", upstream.asked)
         shoot(args, page, "upstream")
         upstream.text = HOSTILE
-        check_run(args, page, url, "<b>fox</b><script>alert(3)</script>")
+        check_run(page, url, "<b>`fox`</b><script>alert(3)</script>")
         check(page.text("bare-answer").startswith(HOSTILE), "a hostile answer stays text", page.text("bare-answer"))
         shoot(args, page, "hostile")
         check_quiet(page, "hostile answers")
@@ -186,7 +187,7 @@ def with_upstream(args, chromium):
 
         upstream.held.set()
         upstream.text = "one two three four"
-        page.type("prompt", "the fox")
+        page.type("prompt", "fox 5")
         page.click("run")
         page.wait("document.getElementById('bare-answer').textContent.startsWith('one')")
         check(page.evaluate("running !== null") and page.text("run") == "Stop", "it streams", page.text("bare-answer"))
@@ -210,13 +211,14 @@ def with_upstream(args, chromium):
 
 def with_key(args, chromium):
     keys = args.folder / "keys"
-    made = subprocess.run([args.alignpro, "serve", "--make-key", "page", "--keys", keys], capture_output=True, text=True)
-    key = made.stdout.split()[-1] if made.stdout.split() else ""
+    made = subprocess.run([args.alignpro, "serve", "--keys", keys, "--new-key", "page"], capture_output=True, text=True)
+    key = made.stdout.strip()
+    check(made.returncode == 0 and key, "a key is made", made.stderr)
     with serving(args, "--local-target", "--keys", str(keys)) as url:
         page = chromium.page(url + "/", width=390, height=844, dark=True)
         page.wait("!document.getElementById('key-row').hidden")
         check(page.text("key-note") and page.evaluate("document.getElementById('key').type") == "password", "a key is asked for")
-        page.type("prompt", "the fox")
+        page.type("prompt", "fox 5")
         page.press_ctrl_enter()
         page.wait(DONE)
         check("401" in (page.text("bare-error") or ""), "without a key", page.text("bare-error"))
@@ -234,12 +236,14 @@ def with_key(args, chromium):
 
 
 def rewrites_only(args, chromium):
-    with serving(args) as url:
+    with serving(args, "--no-score") as url:
         page = chromium.page(url + "/", dark=True)
-        page.type("prompt", "the fox")
+        page.wait("facts.status === 'ok'")
+        check("no reward" in page.text("facts"), "no reward is told", page.text("facts"))
+        page.type("prompt", "fox 5")
         page.press_ctrl_enter()
         page.wait(DONE)
-        check(page.text("rewrite") == post(url + "/v1/rewrite", {"prompt": "the fox"})["rewrite"], "a rewrite alone",
+        check(page.text("rewrite") == post(url + "/v1/rewrite", {"prompt": "fox 5"})["rewrite"], "a rewrite alone",
               page.text("rewrite"))
         check("only rewrites" in page.text("bare-meta"), "no answers", page.text("bare-meta"))
         shoot(args, page, "rewrites-only")
