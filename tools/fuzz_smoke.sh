@@ -1,6 +1,6 @@
 #!/bin/sh
 # Run every fuzz entry of tests/fuzz for a while: fuzz_smoke.sh [RUNS] (default 100000 executions each). Needs clang with
-# libFuzzer; says so and passes without. An entry names what it links in a line "fuzz: LAYER...", base always.
+# libFuzzer; says so and passes without. An entry names what it links in a line "fuzz: LAYER or LAYER/FILE...", base always.
 set -u
 cd "$(dirname "$0")/.." || exit 1
 runs=${1:-100000}
@@ -15,10 +15,10 @@ if ! command -v clang >/dev/null || ! echo 'int LLVMFuzzerTestOneInput(const cha
 fi
 
 sources() { # the files of the layers that an entry needs and that link without the tensor layer
-    for layer in base $(sed -n 's/.*fuzz: *\(.*\)$/\1/p' "$1" | tr -d '*/'); do
+    for layer in base $(sed -n 's/.*fuzz: *\([^*]*\).*$/\1/p' "$1"); do
         case $layer in
         model) ls src/model/safetensors*.c src/model/gguf.c src/model/gguf_type.c src/model/config*.c src/model/adapter_plan.c src/model/adapter_match.c src/model/adapter_config.c src/model/module.c src/model/param.c src/tensor/dtype.c ;;
-        serve_body) ls src/serve/json_tape.c src/serve/chat_body.c ;;
+        */*) ls src/"$layer".c ;;
         *) ls src/"$layer"/*.c ;;
         esac
     done | sort -u
@@ -26,7 +26,7 @@ sources() { # the files of the layers that an entry needs and that link without 
 
 flags="-DAP_VERSION=\"fuzz\" -std=gnu17 -D_GNU_SOURCE -g -O1 -Isrc -Iinclude -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 case $(uname -m) in x86_64) flags="$flags -mavx2 -mfma -mf16c" ;; esac
-libraries=$(pkg-config --cflags --libs jansson libfyaml libpcre2-8 libutf8proc sqlite3 zlib)
+libraries=$(pkg-config --cflags --libs jansson libfyaml libpcre2-8 libutf8proc sqlite3 zlib libcurl)
 
 passed=0
 failed=0

@@ -119,22 +119,58 @@ const char *ap_api_path(bool completions)
 
 /* ---- replies ---- */
 
-/* A text that C can hold: a NUL becomes U+FFFD. NULL without memory. */
-static char *copy_text(const json_t *value)
+/* As C can hold it: a NUL becomes U+FFFD. */
+static ap_status put_text(struct ap_buffer *out, const json_t *value)
 {
     static const char replacement[] = "\xEF\xBF\xBD";
-    const char *text = json_string_value(value);
-    size_t n = json_string_length(value), n_nul = 0;
-    for (size_t i = 0; i < n; i++)
-        n_nul += text[i] == '\0';
-    char *out = ap_calloc(n + n_nul * strlen(replacement) + 1, 1), *to = out;
-    for (size_t i = 0; out && i < n; i++) {
-        if (text[i])
-            *to++ = text[i];
-        else
-            to = stpcpy(to, replacement);
+    const char *text = json_string_value(value), *end = text + json_string_length(value);
+    ap_status status = ap_buffer_puts(out, text, NULL);
+    while (status == AP_OK && (text += strlen(text)) < end) {
+        text++;
+        AP_TRY(ap_buffer_puts(out, replacement, NULL));
+        AP_TRY(ap_buffer_puts(out, text, NULL));
     }
-    return out;
+out:
+    return status;
+}
+
+static const json_t *text_of_part(const json_t *part)
+{
+    const json_t *text = json_object_get(part, "text");
+    return json_is_string(text) ? text : NULL;
+}
+
+/* A string, or the texts of a list of parts; what else there is of those (thoughts) is no answer.
+ * NULL without memory. */
+static char *copy_text(const json_t *value)
+{
+    struct ap_buffer out = {0};
+    size_t i;
+    json_t *part;
+    ap_status status = ap_buffer_puts(&out, "", NULL);
+    if (status == AP_OK && json_is_string(value))
+        status = put_text(&out, value);
+    json_array_foreach((json_t *)value, i, part)
+    {
+        if (status == AP_OK && text_of_part(part))
+            status = put_text(&out, text_of_part(part));
+    }
+    if (status == AP_OK)
+        return out.data;
+    ap_buffer_free(&out);
+    return NULL;
+}
+
+static bool is_text(const json_t *value)
+{
+    size_t i;
+    json_t *part;
+    json_array_foreach((json_t *)value, i, part)
+    {
+        if (text_of_part(part))
+            return true;
+    }
+    return json_is_string(value);
 }
 
 static json_t *choice_at(const json_t *choices, int i)
@@ -157,10 +193,18 @@ static const json_t *text_of(const json_t *choice, bool completions, const char 
     const json_t *message = completions ? choice : json_object_get(choice, "message");
     const json_t *text = json_object_get(message, completions ? "text" : "content");
     const json_t *refusal = completions ? NULL : json_object_get(message, "refusal");
-    *refused = strcmp(finish, "content_filter") == 0 || json_is_string(refusal);
-    if (json_is_string(refusal))
+    bool has_words = json_string_length(refusal) > 0; /* some write "" for none */
+    *refused = strcmp(finish, "content_filter") == 0 || has_words;
+    if (has_words)
         return refusal;
-    return json_is_string(text) ? text : NULL;
+    return is_text(text) ? text : NULL;
+}
+
+/* Whether an answer may end so without a text: a reasoning model that came to its limit before its
+ * answer, one that calls tools. */
+static bool may_be_silent(const char *finish)
+{
+    return strcmp(finish, "length") == 0 || strcmp(finish, "tool_calls") == 0;
 }
 
 static const char *read_choice(const json_t *choice, bool completions, struct ap_ledger_answer *out)
@@ -171,12 +215,11 @@ static const char *read_choice(const json_t *choice, bool completions, struct ap
     if (!is_choice || (!completions && !json_is_object(json_object_get(choice, "message"))))
         return "a choice is missing or holds no message";
     const json_t *text = text_of(choice, completions, why, &refused);
-    /* a reasoning model that came to its limit before its answer has no text */
-    if (!text && !refused && strcmp(why, "length") != 0)
+    if (!text && !refused && !may_be_silent(why))
         return "a choice holds no text";
     out->refused = refused;
     out->finish = ap_strdup(why);
-    out->text = text ? copy_text(text) : ap_strdup("");
+    out->text = copy_text(text);
     return out->text && out->finish ? NULL : "no memory was left for it";
 }
 
@@ -187,11 +230,14 @@ static int64_t count_of(const json_t *usage, const char *key)
     return fine ? json_integer_value(n) : -1;
 }
 
-/* The prompt is the first answer's; what was written is shared out. */
+/* The prompt is the first answer's; what was written is shared out. What writes nothing (a reward)
+ * may tell of the prompt and the total alone. */
 static void share_usage(const json_t *usage, int n, struct ap_ledger_answer *out)
 {
     int64_t prompt = count_of(usage, "prompt_tokens");
     int64_t written = count_of(usage, "completion_tokens");
+    if (!json_object_get(usage, "completion_tokens") && count_of(usage, "total_tokens") == prompt)
+        written = 0;
     for (int i = 0; i < n; i++) {
         bool told = prompt >= 0 && written >= 0;
         out[i].n_prompt = told ? (i == 0 ? prompt : 0) : -1;
@@ -236,21 +282,38 @@ const char *ap_api_read(const char *body, size_t n_body, bool completions, int n
     return why;
 }
 
-bool ap_api_refused(const char *body, size_t n_body, int n, struct ap_ledger_answer *out)
+void ap_api_usage(const char *body, size_t n_body, struct ap_ledger_answer *out)
+{
+    json_t *root = NULL;
+    ap_status status = ap_json_parse(body, n_body, "reply", &root, NULL);
+    share_usage(status == AP_OK ? json_object_get(root, "usage") : NULL, 1, out);
+    json_decref(root);
+}
+
+/* Azure says it in the error, or in the error inside it. */
+static bool is_filter(const json_t *error)
 {
     static const char *const codes[] = {"content_filter", "content_policy_violation",
                                         "ResponsibleAIPolicyViolation"};
+    const json_t *errors[] = {error, json_object_get(error, "innererror"),
+                              json_object_get(error, "inner_error")};
+    for (size_t i = 0; i < AP_LEN(errors) * AP_LEN(codes); i++) {
+        const json_t *code = json_object_get(errors[i % AP_LEN(errors)], "code");
+        if (json_is_string(code) && strcmp(json_string_value(code), codes[i / AP_LEN(errors)]) == 0)
+            return true;
+    }
+    return false;
+}
+
+bool ap_api_refused(const char *body, size_t n_body, int n, struct ap_ledger_answer *out)
+{
     json_t *root = NULL;
-    bool refused = false;
     if (ap_json_parse(body, n_body, "reply", &root, NULL) != AP_OK)
         return false;
-    const json_t *e = json_object_get(root, "error"), *words = json_object_get(e, "message");
-    const char *code = json_string_value(json_object_get(e, "code"));
-    for (size_t i = 0; code && i < AP_LEN(codes); i++)
-        refused = refused || strcmp(code, codes[i]) == 0;
+    const json_t *error = json_object_get(root, "error");
+    bool refused = is_filter(error);
     for (int i = 0; refused && i < n; i++) {
-        out[i] = (struct ap_ledger_answer){.text = json_is_string(words) ? copy_text(words)
-                                                                         : ap_strdup(""),
+        out[i] = (struct ap_ledger_answer){.text = copy_text(json_object_get(error, "message")),
                                            .finish = ap_strdup("content_filter"),
                                            .refused = true};
         refused = out[i].text && out[i].finish;

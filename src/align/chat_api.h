@@ -33,6 +33,8 @@ const char *ap_api_path(bool completions);
  * was. Usage that is not told is −1, else its tokens are shared out. */
 const char *ap_api_read(const char *body, size_t n_body, bool completions, int n,
                         struct ap_ledger_answer *out);
+/* What any reply says that it counted, of one answer; −1 both where it does not. */
+void ap_api_usage(const char *body, size_t n_body, struct ap_ledger_answer *out);
 /* Whether the body of a status 400 or 403 says that a content filter refused the prompt: then
  * out[n] are refusals. */
 bool ap_api_refused(const char *body, size_t n_body, int n, struct ap_ledger_answer *out);

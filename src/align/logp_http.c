@@ -195,8 +195,8 @@ static const char *read_reply(void *context, int request, const struct ap_client
     if (why)
         return why;
     snprintf(text, sizeof(text), "%.17g", w->alone ? (double)n_token : sum);
-    *out = (struct ap_ledger_answer){
-        .text = ap_strdup(text), .finish = ap_strdup(""), .n_prompt = -1, .n_token = -1};
+    *out = (struct ap_ledger_answer){.text = ap_strdup(text), .finish = ap_strdup("")};
+    ap_api_usage(reply->body, reply->n_body, out);
     if (out->text && out->finish)
         return NULL;
     ap_ledger_answer_free(out);

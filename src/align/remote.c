@@ -208,6 +208,7 @@ static ap_status sending(void *context, const int *calls, int *n, struct ap_erro
 /* What it came to in place of what was held back. */
 static void account(struct ap_remote *r, const struct ap_remote_request *q)
 {
+    const struct ap_budget_settings *b = &r->o.http->budget;
     struct spending most = most_of(r, q), real = {.requests = q->n};
     bool told = true;
     add(&r->held, &most, -1);
@@ -218,7 +219,7 @@ static void account(struct ap_remote *r, const struct ap_remote_request *q)
         real.usd += q->out[k].usd;
     }
     add(&r->spent, told ? &real : &most, 1);
-    if (!told && !r->told_usage)
+    if (!told && !r->told_usage && (b->tokens > 0 || b->usd > 0))
         ap_sink_warn(r->o.sink, r->o.who,
                      "the server does not say how many tokens it counts: the budget takes the most "
                      "that they can be");

@@ -6,6 +6,7 @@
  * Entry points: ap_reward_http, ap_reward_http_read. */
 #include "align/reward_http.h"
 
+#include "align/chat_api.h"
 #include "base/json.h"
 #include "base/memory.h"
 
@@ -138,6 +139,8 @@ static const char *read_reply(void *context, int request, const struct ap_client
         return why;
     snprintf(text, sizeof(text), "%.17g", score);
     *out = (struct ap_ledger_answer){.text = ap_strdup(text), .finish = ap_strdup("")};
+    if (strcmp(to->r->s->shape, "scalar") != 0) /* whose server need know no tokens */
+        ap_api_usage(reply->body, reply->n_body, out);
     if (out->text && out->finish)
         return NULL;
     ap_ledger_answer_free(out);

@@ -87,6 +87,29 @@ static ap_status make_keys(const struct asked *a, int request, const json_t *bod
     return AP_OK;
 }
 
+/* Where target.body takes the seed out, for servers that know none, only the key has it. */
+static bool put_chance(const struct target_http *t, json_t *body, const struct ap_stream *stream,
+                       int n)
+{
+    json_int_t seed = (json_int_t)ap_stream_seed(stream);
+    if (!json_is_null(json_object_get(t->extra, "seed")) &&
+        json_object_set_new(body, "seed", json_integer(seed)) != 0)
+        return false;
+    return n == 1 || json_object_set_new(body, "n", json_integer(n)) == 0;
+}
+
+/* target.body may say more than target.max_new_tokens, and by OpenAI's newer name. */
+static int64_t most_tokens(const struct ap_target_settings *s, const json_t *body)
+{
+    static const char *const names[] = {"max_tokens", "max_completion_tokens"};
+    int64_t most = s->max_new_tokens;
+    for (size_t i = 0; i < AP_LEN(names); i++) {
+        int64_t n = json_integer_value(json_object_get(body, names[i]));
+        most = n > most ? n : most;
+    }
+    return most;
+}
+
 /* Answers first … first + n − 1, of one request, as one post. */
 static ap_status add_post(struct asked *a, const json_t *body, int first, int n,
                           struct ap_error *err)
@@ -94,9 +117,7 @@ static ap_status add_post(struct asked *a, const json_t *body, int first, int n,
     const struct ap_stream s = stream_of(a, first);
     struct post *p = &a->posts[a->n_post];
     json_t *seeded = json_copy((json_t *)body);
-    bool fine = seeded && json_object_set_new(seeded, "seed",
-                                              json_integer((json_int_t)ap_stream_seed(&s))) == 0;
-    fine = fine && (n == 1 || json_object_set_new(seeded, "n", json_integer(n)) == 0);
+    bool fine = seeded && put_chance(a->t, seeded, &s, n);
     char *text = fine ? json_dumps(seeded, JSON_COMPACT) : NULL;
     json_decref(seeded);
     if (!text || !(p->body = ap_strdup(text))) {
@@ -117,7 +138,7 @@ static ap_status add_post(struct asked *a, const json_t *body, int first, int n,
                                    .out = a->answers + first,
                                    .n = n,
                                    .n_prompt_most = (int64_t)strlen(p->body),
-                                   .n_answer_most = a->t->s->max_new_tokens};
+                                   .n_answer_most = most_tokens(a->t->s, body)};
     return AP_OK;
 }
 

@@ -78,10 +78,13 @@ ap_status ap_client_check_url(const char *url, struct ap_error *err)
         wrong = "expected no password in it: it would be seen in logs; use key_env or key_file";
     curl_free(part);
     part = NULL;
-    if (!wrong && curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_OK)
-        wrong = "expected no query: paths are put behind it";
+    if (!wrong && (curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_OK ||
+                   curl_url_get(u, CURLUPART_FRAGMENT, &part, 0) == CURLUE_OK))
+        wrong = "expected no ? and no #: paths are put behind it";
     curl_free(part);
     curl_url_cleanup(u);
+    if (wrong && strchr(url, '@')) /* what stands before it may be a password */
+        return ap_fail(err, AP_INVALID, "the address with a name before an @ is none, %s", wrong);
     return wrong ? ap_fail(err, AP_INVALID, "'%.200s' is no address, %s", url, wrong) : AP_OK;
 }
 

@@ -20,6 +20,18 @@ static size_t take_bytes(char *data, size_t size, size_t n, void *context)
     return 0;
 }
 
+/* libcurl by itself sends a request again when a connection that it had kept ends without a byte
+ * of a reply, and says nothing of it. Perhaps the server had read it, and the answer was bought:
+ * who counts what is bought must know. */
+static int send_once(void *context, char *ip, char *local_ip, int port, int local_port)
+{
+    struct ap_wire *w = context;
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    w->resends = w->sent;
+    w->sent = true;
+    return w->resends ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err)
 {
     *w = (struct ap_wire){.easy = curl_easy_init(), .call = -1};
@@ -71,7 +83,7 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_slist_free_all(w->headers);
     w->headers = NULL;
     w->words[0] = '\0';
-    w->too_long = false;
+    w->too_long = w->sent = w->resends = false;
     w->begun = ap_clock_seconds();
     ap_buffer_clear(&w->body);
     AP_TRY(
@@ -91,6 +103,8 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_easy_setopt(w->easy, CURLOPT_POSTFIELDS, call->body);
     curl_easy_setopt(w->easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(w->easy, CURLOPT_WRITEDATA, w);
+    curl_easy_setopt(w->easy, CURLOPT_PREREQFUNCTION, send_once);
+    curl_easy_setopt(w->easy, CURLOPT_PREREQDATA, w);
     curl_easy_setopt(w->easy, CURLOPT_ERRORBUFFER, w->words);
     curl_easy_setopt(w->easy, CURLOPT_PRIVATE, w);
 out:
@@ -174,6 +188,7 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
                  w->too_long   ? "the reply is longer than any answer"
+                 : w->resends  ? "the connection was closed before a reply came"
                  : w->words[0] ? w->words
                                : curl_easy_strerror(code));
         ap_secret_hide(o->key, out->why);

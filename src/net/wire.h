@@ -17,6 +17,8 @@ struct ap_wire {
     int endpoint;
     double begun;
     bool too_long; /* the reply passed AP_CLIENT_REPLY_MAX */
+    bool sent;     /* once, which is how often a call of ap_wire_begin may send */
+    bool resends;  /* libcurl was about to send it once more */
 };
 
 typedef enum ap_wire_end {

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { BUSY_MS = 30000, VERSION_MAX = 1 /* a run's; 0: a file of its own */ };
+enum { BUSY_MS = 30000, AGAIN_MS = 5, VERSION_MAX = 1 /* a run's; 0: a file of its own */ };
 
 typedef enum statement { BEGIN, COMMIT, FIND, INTEND, REFUSE, LOSE, ANSWER, SUM, COUNT } statement;
 
@@ -112,11 +112,31 @@ static ap_status check_file(struct ap_ledger *l, struct ap_error *err)
 
 static ap_status prepare(struct ap_ledger *l, struct ap_error *err)
 {
-    for (int i = 0; i < COUNT; i++)
+    for (int i = 0; i < COUNT; i++) {
         if (sqlite3_prepare_v3(l->handle, texts[i], -1, SQLITE_PREPARE_PERSISTENT, &l->statement[i],
-                               NULL) != SQLITE_OK)
-            return fail(l, "has another table than a ledger's", err);
+                               NULL) == SQLITE_OK)
+            continue;
+        if (sqlite3_errcode(l->handle) != SQLITE_ERROR)
+            return fail(l, "cannot be read", err);
+        return ap_fail(err, AP_UNSUPPORTED,
+                       "ledger %s: has another table than a ledger's: %s; use the alignpro that "
+                       "made it, or another path",
+                       l->path, sqlite3_errmsg(l->handle));
+    }
     return AP_OK;
+}
+
+/* The switch to a write-ahead log does not wait for others that make the same file at the same
+ * moment, whatever the busy timeout is: it is tried again. */
+static bool make(struct ap_ledger *l)
+{
+    double until = ap_clock_seconds() + BUSY_MS / 1e3;
+    int code;
+    while ((code = sqlite3_exec(l->handle, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL",
+                                NULL, NULL, NULL)) == SQLITE_BUSY &&
+           ap_clock_seconds() < until)
+        sqlite3_sleep(AGAIN_MS);
+    return code == SQLITE_OK && sqlite3_exec(l->handle, table, NULL, NULL, NULL) == SQLITE_OK;
 }
 
 static ap_status open_file(struct ap_ledger *l, struct ap_error *err)
@@ -128,9 +148,7 @@ static ap_status open_file(struct ap_ledger *l, struct ap_error *err)
         return fail(l, "cannot open", err);
     sqlite3_busy_timeout(l->handle, BUSY_MS);
     AP_TRY(check_file(l, err));
-    if (sqlite3_exec(l->handle, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", NULL, NULL,
-                     NULL) != SQLITE_OK ||
-        sqlite3_exec(l->handle, table, NULL, NULL, NULL) != SQLITE_OK)
+    if (!make(l))
         AP_TRY(fail(l, "cannot make its table", err));
     AP_TRY(prepare(l, err));
 out:

@@ -68,8 +68,38 @@ static ap_status check_server(const struct ap_recipe *recipe, const char *sectio
     return AP_OK;
 }
 
-static ap_status check_body(const struct ap_recipe *recipe, const char *body, struct ap_error *err)
+/* Keys that a request has from elsewhere, or whose answers could not be read or counted. */
+static ap_status check_body_keys(json_t *extra, struct ap_error *err)
 {
+    static const char *const ours[] = {"messages", "prompt", "n",   "best_of",
+                                       "stream",   "echo",   "seed"};
+    for (size_t i = 0; i < AP_LEN(ours); i++) {
+        const json_t *value = json_object_get(extra, ours[i]);
+        if (value && !(json_is_null(value) && ap_is(ours[i], "seed")))
+            return ap_fail(err, AP_INVALID,
+                           "target.body has \"%s\", which the run fills or reads itself; take it "
+                           "out",
+                           ours[i]);
+    }
+    return AP_OK;
+}
+
+/* Without a limit nothing can be held back for an answer. */
+static ap_status check_body_limit(const struct ap_budget_settings *b, const json_t *extra,
+                                  struct ap_error *err)
+{
+    if (!json_is_null(json_object_get(extra, "max_tokens")) ||
+        json_is_integer(json_object_get(extra, "max_completion_tokens")) ||
+        (b->tokens == 0 && b->usd == 0))
+        return AP_OK;
+    return ap_fail(err, AP_INVALID,
+                   "target.body takes max_tokens out, and target.budget counts on a limit; add "
+                   "max_completion_tokens");
+}
+
+static ap_status check_body(const struct ap_recipe *recipe, struct ap_error *err)
+{
+    const char *body = recipe->settings.target.body;
     json_t *extra = NULL;
     ap_status status = AP_OK;
     if (body[0])
@@ -78,6 +108,10 @@ static ap_status check_body(const struct ap_recipe *recipe, const char *body, st
         status =
             ap_fail(err, AP_INVALID,
                     "target.body is a list, expected a JSON object such as {\"user\": \"me\"}");
+    if (status == AP_OK)
+        status = check_body_keys(extra, err);
+    if (status == AP_OK)
+        status = check_body_limit(&recipe->settings.target.http.budget, extra, err);
     json_decref(extra);
     return status == AP_OK ? AP_OK : ap_recipe_refuse(recipe, "target.body", err);
 }
@@ -99,7 +133,7 @@ static ap_status check_target(const struct ap_recipe *recipe, struct ap_error *e
         return ap_recipe_refuse(recipe, "target.refusal", err);
     }
     ap_status status = check_server(recipe, "target", &t->http, err);
-    return status == AP_OK ? check_body(recipe, t->body, err) : status;
+    return status == AP_OK ? check_body(recipe, err) : status;
 }
 
 ap_status ap_recipe_check_http(const struct ap_recipe *recipe, struct ap_error *err)

@@ -81,7 +81,7 @@ static void test_question(void **state)
                            "echo '{\"id\": 0, \"score\": 2.5, \"why\": [1]}'; read x");
     struct ap_command command = {&line, 1, *state, 20};
     struct ap_message turns[] = {{"system", "Be \"kind\""}, {"user", "Hi\n"}};
-    struct ap_scored one = {turns, 2, "a\tb", "\xC3\xA9\\", false};
+    struct ap_scored one = {.context = turns, .n_context = 2, .x = "a\tb", .y = "\xC3\xA9\\"};
     struct ap_reward r;
     double out;
     check_ok(ap_reward_command(&r, &command, NULL, &err), err);

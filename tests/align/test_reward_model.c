@@ -145,11 +145,11 @@ static double train(struct fixture *f, struct tiny_stage *s)
 }
 
 static const struct ap_scored answers[] = {
-    {NULL, 0, "Tell me about the fox 7.", "The otter is in the sea.", true},
-    {NULL, 0, "Tell me about the fox 7.", "The otter is a lion.", true},
-    {NULL, 0, "bear", "It is in the sea.", true},
-    {NULL, 0, "bear", "", true},
-    {NULL, 0, "What of a long prompt about wolf and deer and duck?", "The sea, the sea.", false},
+    {.x = "Tell me about the fox 7.", .y = "The otter is in the sea.", .ended = true},
+    {.x = "Tell me about the fox 7.", .y = "The otter is a lion.", .ended = true},
+    {.x = "bear", .y = "It is in the sea.", .ended = true},
+    {.x = "bear", .y = "", .ended = true},
+    {.x = "What of a long prompt about wolf and deer and duck?", .y = "The sea, the sea."},
 };
 enum { N_ANSWER = AP_LEN(answers) };
 
@@ -312,7 +312,7 @@ static void test_a_prompt_without_room_for_an_answer_is_an_error(void **state)
     struct ap_error err;
     char x[4 * TINY_CONTEXT];
     double score = 0;
-    struct ap_scored item = {NULL, 0, x, "yes", true}, empty = {NULL, 0, "owl", "", false};
+    struct ap_scored item = {.x = x, .y = "yes", .ended = true}, empty = {.x = "owl", .y = ""};
     memset(x, 'q', sizeof(x) - 1);
     x[sizeof(x) - 1] = '\0';
     open_with(&f, IMPLICIT);
@@ -447,7 +447,7 @@ static double rule_of(const char *rule, const char *pattern, double length, cons
     struct ap_reward r;
     struct ap_error err;
     double score;
-    struct ap_scored item = {NULL, 0, "x", y, true};
+    struct ap_scored item = {.x = "x", .y = y, .ended = true};
     check_ok(ap_reward_rule(&r, rule, pattern, length, &err), err);
     check_ok(ap_reward_score(&r, &item, 1, &score, &err), err);
     ap_reward_free(&r);

@@ -1,7 +1,7 @@
 /* libFuzzer entry for bodies of requests: any bytes are refused in one line or taken; what is taken
  * is JSON for another reader too, and stays so, with each text exchanged, when it is spliced.
  *
- * fuzz: serve_body */
+ * fuzz: serve/json_tape serve/chat_body */
 #include "base/json.h"
 #include "base/memory.h"
 #include "serve/chat_body.h"
