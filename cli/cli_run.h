@@ -19,6 +19,7 @@ int cli_demo(int argc, char **argv);
 int cli_rewrite(int argc, char **argv);
 int cli_export(int argc, char **argv);
 int cli_report(int argc, char **argv);
+int cli_serve(int argc, char **argv);
 
 struct ap_error;
 /* cli_fail, but for an interruption the shell's code for SIGINT. */

@@ -27,6 +27,7 @@ const struct cli_command cli_commands[] = {
     {"report", cli_report, "pages and tables of runs, one or several side by side"},
     {"bound", cli_bound, "how far prompting can get on this target, from both sides"},
     {"rewrite", cli_rewrite, "one prompt in, its rewrite out"},
+    {"serve", cli_serve, "the prompter behind HTTP: a proxy that rewrites what people ask"},
     {"export", cli_export, "the prompter, or a model, for peft, transformers or llama.cpp"},
     {"generate", cli_generate, "a model's continuations of ids, prompts or chats"},
     {"score", cli_score, "log-probabilities of a text, or a classifier's score"},

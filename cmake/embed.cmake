@@ -1,6 +1,17 @@
-# Write OUT, a C file with the bytes of FILES (a ;-list) as the table ap_demo_files. Run in script mode at build
-# time: cmake -DOUT=… -DFILES=… -P embed.cmake
-set(body "#include \"pipeline/demo_files.h\"\n\n")
+# ap_embed(TARGET NAME HEADER FILES...): the bytes of FILES as the tables ap_NAME_files and ap_n_NAME_files, which HEADER
+# declares (base/embedded.h), in a C file of TARGET that is written at build time, by this file in script mode.
+if(NOT CMAKE_SCRIPT_MODE_FILE)
+  set(AP_EMBED_SCRIPT ${CMAKE_CURRENT_LIST_FILE})
+  function(ap_embed target name header)
+    set(out ${PROJECT_BINARY_DIR}/${name}_files.c)
+    add_custom_command(OUTPUT ${out} DEPENDS ${ARGN} ${AP_EMBED_SCRIPT} VERBATIM
+      COMMAND ${CMAKE_COMMAND} -DOUT=${out} -DNAME=${name} -DHEADER=${header} "-DFILES=${ARGN}" -P ${AP_EMBED_SCRIPT})
+    target_sources(${target} PRIVATE ${out})
+  endfunction()
+  return()
+endif()
+
+set(body "#include \"${HEADER}\"\n\n")
 set(rows "")
 set(i 0)
 foreach(file ${FILES})
@@ -11,4 +22,4 @@ foreach(file ${FILES})
   string(APPEND rows "    {\"${name}\", file_${i}, sizeof(file_${i}) - 1},\n")
   math(EXPR i "${i} + 1")
 endforeach()
-file(WRITE ${OUT} "${body}\nconst struct ap_demo_file ap_demo_files[] = {\n${rows}};\nconst int ap_n_demo_files = ${i};\n")
+file(WRITE ${OUT} "${body}\nconst struct ap_embedded ap_${NAME}_files[] = {\n${rows}};\nconst int ap_n_${NAME}_files = ${i};\n")

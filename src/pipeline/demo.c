@@ -30,7 +30,7 @@ static ap_status absolute(const char *dir, char **out, struct ap_error *err)
 static ap_status parse_recipe(const char *dir, const char *const *overrides, size_t n_overrides,
                               struct ap_recipe **out, struct ap_error *err)
 {
-    const struct ap_demo_file *file = ap_demo_files;
+    const struct ap_embedded *file = ap_demo_files;
     char *folder = NULL;
     ap_status status;
     while (strcmp(file->name, "recipe.yaml") != 0)

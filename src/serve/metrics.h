@@ -7,7 +7,7 @@
 
 #include <stdatomic.h>
 
-enum { AP_METRIC_ROUTES = 10, AP_METRIC_CLASSES = 6, AP_METRIC_BUCKETS = 16 };
+enum { AP_METRIC_ROUTES = 12, AP_METRIC_CLASSES = 6, AP_METRIC_BUCKETS = 16 };
 
 /* What became of a text that was to be rewritten, or why a request has none. */
 typedef enum ap_text_fate {

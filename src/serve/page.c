@@ -1,16 +1,38 @@
 /* The page (page.h). */
 #include "serve/page.h"
 
-static const char html[] =
-    "<!doctype html>\n"
-    "<html lang=\"en\"><head><meta charset=\"utf-8\"><title>alignpro</title></head>\n"
-    "<body><h1>alignpro serve</h1>\n"
-    "<p>This server rewrites prompts. Its routes: POST /v1/chat/completions, /v1/completions,\n"
-    "/v1/rewrite, /v1/score; GET /v1/models, /healthz, /metrics.</p>\n"
-    "</body></html>\n";
+#include "base/error.h"
+#include "serve/page_files.h"
 
-const char *ap_page(const char **policy)
+#include <string.h>
+
+const char ap_page_policy[] =
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+static const struct {
+    const char *path, *file, *type;
+} parts[] = {
+    {"/", "page.html", "text/html; charset=utf-8"},
+    {"/page.css", "page.css", "text/css; charset=utf-8"},
+    {"/page.js", "page.js", "text/javascript; charset=utf-8"},
+};
+
+static const char *text_of(const char *file)
 {
-    *policy = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
-    return html;
+    for (int i = 0; i < ap_n_page_files; i++)
+        if (strcmp(ap_page_files[i].name, file) == 0)
+            return (const char *)ap_page_files[i].data;
+    return NULL;
+}
+
+const char *ap_page(const char *path, const char **type)
+{
+    for (size_t i = 0; i < AP_LEN(parts); i++) {
+        if (strcmp(parts[i].path, path) != 0)
+            continue;
+        *type = parts[i].type;
+        return text_of(parts[i].file);
+    }
+    return NULL;
 }

@@ -13,9 +13,9 @@
 
 static void step_page(struct ap_exchange *e)
 {
-    const char *policy, *html = ap_page(&policy);
-    ap_reply_static(e, 200, "text/html; charset=utf-8", html);
-    ap_reply_header(e, "Content-Security-Policy", policy);
+    const char *type, *text = ap_page(e->route->path, &type);
+    ap_reply_static(e, 200, type, text);
+    ap_reply_header(e, "Content-Security-Policy", ap_page_policy);
     ap_reply_header(e, "Referrer-Policy", "no-referrer");
     ap_reply_header(e, "X-Frame-Options", "DENY");
 }
@@ -71,6 +71,8 @@ static void step_models(struct ap_exchange *e)
 
 static const struct ap_route routes[] = {
     {"/", "GET", false, step_page},
+    {"/page.css", "GET", false, step_page},
+    {"/page.js", "GET", false, step_page},
     {"/healthz", "GET", false, step_health},
     {"/metrics", "GET", true, step_metrics},
     {"/v1/models", "GET", true, step_models},
@@ -88,6 +90,8 @@ int ap_route_index(const struct ap_route *route)
 const char *const *ap_route_names(void)
 {
     static const char *const names[] = {"/",
+                                        "/page.css",
+                                        "/page.js",
                                         "/healthz",
                                         "/metrics",
                                         "/v1/models",

@@ -255,14 +255,22 @@ static ap_status check_options(const struct ap_server *s, struct ap_error *err)
     return AP_OK;
 }
 
-static void take_engine(struct ap_server *s, struct ap_engine *engine)
+static ap_status copy_name(char **to, const char *from, struct ap_error *err)
 {
-    s->engine = engine;
-    if (!engine)
-        return;
-    s->engine_model = engine->model;
-    s->engine_target = engine->target;
-    s->engine_reward = engine->reward;
+    *to = from ? ap_strdup(from) : NULL;
+    return from && !*to ? ap_fail(err, AP_MEMORY, "serve: no memory") : AP_OK;
+}
+
+static ap_status copy_names(struct ap_server *s, struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    if (!s->engine)
+        return AP_OK;
+    AP_TRY(copy_name(&s->engine_model, s->engine->model, err));
+    AP_TRY(copy_name(&s->engine_target, s->engine->target, err));
+    AP_TRY(copy_name(&s->engine_reward, s->engine->reward, err));
+out:
+    return status;
 }
 
 ap_status ap_server_open(struct ap_server **out, const struct ap_server_options *options,
@@ -281,7 +289,8 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
     s->began = ap_clock_seconds();
     pthread_mutex_init(&s->engine_lock, NULL);
     pthread_mutex_init(&s->sink_lock, NULL);
-    take_engine(s, engine);
+    s->engine = engine;
+    AP_TRY(copy_names(s, err));
     AP_TRY(check_options(s, err));
     raise_file_limit(options);
     if (options->keys_file)
@@ -361,6 +370,9 @@ void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
     ap_keys_close(s->keys);
     if (s->cert_key)
         explicit_bzero(s->cert_key, strlen(s->cert_key));
+    ap_free(s->engine_model);
+    ap_free(s->engine_target);
+    ap_free(s->engine_reward);
     ap_free(s->cert);
     ap_free(s->cert_key);
     pthread_mutex_destroy(&s->engine_lock);

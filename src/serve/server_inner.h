@@ -21,9 +21,9 @@ struct ap_server {
     atomic_bool closing;
     atomic_ullong n_rewrite; /* record of the next one's random stream */
 
-    pthread_mutex_t engine_lock;                              /* keeps the engine open */
-    struct ap_engine *engine;                                 /* NULL: none, or closed */
-    const char *engine_model, *engine_target, *engine_reward; /* static or alive with the run */
+    pthread_mutex_t engine_lock;                        /* keeps the engine open */
+    struct ap_engine *engine;                           /* NULL: none, or closed */
+    char *engine_model, *engine_target, *engine_reward; /* its names, which outlive it; owned */
 
     pthread_mutex_t sink_lock;
 };

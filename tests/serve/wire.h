@@ -85,7 +85,7 @@ static inline void wire_free(struct wire_reply *r)
 /* A header of the reply, in a static buffer; NULL: it has none. */
 static inline const char *wire_header(const struct wire_reply *r, const char *name)
 {
-    static char value[8192];
+    static _Thread_local char value[8192];
     size_t n = strlen(name);
     for (const char *line = r->head; line && *line; line = strchr(line, '\n')) {
         line += *line == '\n';

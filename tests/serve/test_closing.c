@@ -1,0 +1,162 @@
+/* The end of a server: what is in flight is finished, or, when its time is over, ended; and many
+ * clients at once, some of which go away. */
+#include "world.h"
+
+#define ASK "{\"prompt\":\"abc\"}"
+
+struct closing {
+    struct world *w;
+    double seconds;
+    int n_cut;
+};
+
+static void *close_server(void *context)
+{
+    struct closing *c = context;
+    ap_server_close(c->w->server, c->seconds, &c->n_cut);
+    return NULL;
+}
+
+/* The listening socket is closed first: from then on nobody comes in. */
+static bool is_closed(int port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    bool closed = connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0;
+    close(fd);
+    return closed;
+}
+
+static void test_finishes(void **state)
+{
+    struct world *w = world_begin(false, false);
+    struct closing c = {w, WIRE_SECONDS, -1};
+    pthread_t thread;
+    (void)state;
+    fake_set(&w->engine, &w->engine.holding, true);
+    int fd = wire_connect(w->port);
+    wire_say(fd, "POST /v1/rewrite HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n" ASK);
+    int idle = wire_connect(w->port);
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 1);
+    pthread_create(&thread, NULL, close_server, &c);
+    wire_until(is_closed(w->port));
+    fake_set(&w->engine, &w->engine.holding, false);
+    struct wire_reply r = wire_read(fd); /* the connection ends though the client keeps it */
+    assert_string_equal(wire_header(&r, "Connection"), "close");
+    check_reply(r, 200, "\"cba\"");
+    pthread_join(thread, NULL);
+    assert_int_equal(c.n_cut, 0);
+    assert_int_equal(w->engine.n_closed, 1);
+    close(idle);
+    free(w);
+}
+
+static void test_ends(void **state)
+{
+    struct world *w = world_begin(false, false);
+    struct closing c = {w, 0.05, -1};
+    (void)state;
+    fake_set(&w->engine, &w->engine.holding, true);
+    int fd = wire_begin(w->port, "POST", "/v1/rewrite", "", ASK);
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 1);
+    close_server(&c);
+    assert_int_equal(c.n_cut, 1);
+    struct wire_reply r = wire_read(fd);
+    assert_int_equal(r.status, 0);
+    wire_free(&r);
+    free(w);
+}
+
+static bool serve_half(struct wire_stub *s, int fd)
+{
+    char byte;
+    wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n"
+                 "Transfer-Encoding: chunked\r\n\r\nf\r\ndata: {\"a\":1}\n\n\r\n");
+    sem_post(&s->reached);
+    return recv(fd, &byte, 1, 0) > 0;
+}
+
+/* A stream that would go on for ever is cut, and its client sees that it is. */
+static void test_ends_stream(void **state)
+{
+    struct world *w = world_new(false, false);
+    struct wire_stub stub;
+    struct closing c = {w, 0.05, -1};
+    (void)state;
+    wire_stub_open(&stub, serve_half);
+    w->options.upstream = stub.url;
+    world_start(w);
+    int fd = wire_begin(w->port, "POST", "/v1/completions", "", ASK);
+    wire_await(&stub.reached);
+    close_server(&c);
+    assert_int_equal(c.n_cut, 1);
+    struct wire_reply r = wire_read(fd);
+    assert_false(r.status == 200 && r.whole);
+    wire_free(&r);
+    wire_stub_close(&stub);
+    free(w);
+}
+
+/* ---- many at once ---- */
+
+enum { CLIENTS = 8, ROUNDS = 40 };
+
+static bool serve_text(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+                        "Transfer-Encoding: chunked\r\n\r\n5\r\n{\"a\":\r\n3\r\n 1}\r\n0\r\n\r\n");
+}
+
+static void *ask_often(void *context)
+{
+    int port = *(int *)context;
+    intptr_t n_bad = 0;
+    for (int i = 0; i < ROUNDS; i++) {
+        int fd =
+            wire_begin(port, "POST", "/v1/completions", i % 3 ? "" : "x-alignpro: show\r\n", ASK);
+        if (i % 5 == 4) { /* gone, at some moment or other */
+            close(fd);
+            continue;
+        }
+        struct wire_reply r = wire_read(fd);
+        n_bad += r.status != 200 || !r.whole || !strstr(r.body, "\"a\": 1}");
+        wire_free(&r);
+    }
+    return (void *)n_bad;
+}
+
+static void test_many(void **state)
+{
+    struct world *w = world_new(false, false);
+    struct wire_stub stub;
+    pthread_t threads[CLIENTS];
+    (void)state;
+    wire_stub_open(&stub, serve_text);
+    w->options.upstream = stub.url;
+    world_start(w);
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_create(&threads[i], NULL, ask_often, &w->port);
+    for (int i = 0; i < CLIENTS; i++) {
+        void *n_bad;
+        pthread_join(threads[i], &n_bad);
+        assert_null(n_bad);
+    }
+    struct closing c = {w, WIRE_SECONDS, -1};
+    close_server(&c);
+    assert_int_equal(c.n_cut, 0);
+    wire_stub_close(&stub);
+    free(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_finishes),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_ends_stream),
+        cmocka_unit_test(test_many),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,397 @@
+/* The server alone: its routes, who may take them, and what it refuses. */
+#include "world.h"
+
+#include <sys/stat.h>
+
+static void test_routes(void **state)
+{
+    struct world *w = world_begin(false, true);
+    (void)state;
+    struct wire_reply r = wire_get(w->port, "/");
+    assert_string_equal(wire_header(&r, "Content-Type"), "text/html; charset=utf-8");
+    check_holds(wire_header(&r, "Content-Security-Policy"), "default-src 'none'");
+    check_reply(r, 200, "<!doctype html>");
+    check_reply(wire_get(w->port, "/healthz"), 200, "\"status\":\"ok\"");
+    check_reply(wire_get(w->port, "/v1/models"), 200, "\"id\":\"run\"");
+    r = wire_get(w->port, "/metrics");
+    check_holds(wire_header(&r, "Content-Type"), "text/plain; version=0.0.4");
+    check_holds(r.body, "alignpro_requests_total{route=\"/healthz\",status=\"2xx\"} 1\n");
+    check_reply(r, 200, "# TYPE alignpro_request_seconds histogram\n");
+    check_reply(wire_get(w->port, "/nothing"), 404, "\"code\": \"unknown_url\"");
+    check_reply(wire_post(w->port, "/v1/chat/completions", "",
+                          "{\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"),
+                501, "no_target");
+    r = wire_get(w->port, "/v1/rewrite");
+    assert_string_equal(wire_header(&r, "Allow"), "POST");
+    check_reply(r, 405, "method_not_allowed");
+    r = wire_post(w->port, "/metrics", "", "");
+    assert_string_equal(wire_header(&r, "Allow"), "GET, HEAD");
+    check_reply(r, 405, "method_not_allowed");
+    r = wire_read(wire_begin(w->port, "HEAD", "/healthz", "", ""));
+    assert_int_equal(r.status, 200);
+    assert_int_equal(r.n_body, 0);
+    wire_free(&r);
+    world_end(w);
+}
+
+static void test_rewrite(void **state)
+{
+    struct world *w = world_begin(false, true);
+    (void)state;
+    check_reply(wire_post(w->port, "/v1/rewrite", "", "{\"prompt\":\"abc\"}"), 200,
+                "{\"rewrite\":\"cba\",\"ended\":true,\"guard\":\"\",\"why\":\"\",\"cached\":false,"
+                "\"n_prompt\":1,\"n_token\":3,\"model\":\"run\"}");
+    check_reply(wire_post(w->port, "/v1/rewrite", "",
+                          "{\"messages\":[{\"role\":\"system\",\"content\":\"s\"},{\"role\":"
+                          "\"user\",\"content\":\"xy\"}],\"temperature\":0.5,\"seed\":7}"),
+                200, "\"rewrite\":\"yx\"");
+    assert_string_equal(w->engine.last, "system:s|user:xy");
+    check_near(w->engine.last_of.temperature, 0.5, 0, 0);
+    assert_int_equal(w->engine.last_of.stream.seed, 7);
+    fake_set(&w->engine, &w->engine.guarding, true);
+    check_reply(wire_post(w->port, "/v1/rewrite", "", "{\"prompt\":\"abc\"}"), 200,
+                "{\"rewrite\":\"abc\",\"ended\":true,\"guard\":\"length\",\"why\":\"too long\"");
+    fake_set(&w->engine, &w->engine.failing, true);
+    check_reply(wire_post(w->port, "/v1/rewrite", "", "{\"prompt\":\"abc\"}"), 400,
+                "it does not fit");
+    fake_set(&w->engine, &w->engine.refusing, true);
+    struct wire_reply r = wire_post(w->port, "/v1/rewrite", "", "{\"prompt\":\"abc\"}");
+    assert_string_equal(wire_header(&r, "Retry-After"), "1");
+    check_reply(r, 503, "queue_full");
+    world_end(w);
+}
+
+static void test_rewrite_refuses(void **state)
+{
+    static const char *const bodies[] = {
+        "",
+        "x",
+        "[]",
+        "{}",
+        "{\"prompt\":3}",
+        "{\"prompt\":\"a\\u0000\"}",
+        "{\"prompt\":\"a\",\"prompt\":\"b\"}",
+        "{\"messages\":[]}",
+        "{\"messages\":[{\"role\":\"user\"}]}",
+        "{\"prompt\":\"a\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}",
+        "{\"prompt\":\"a\",\"temperature\":-1}",
+        "{\"prompt\":\"\xff\"}",
+    };
+    struct world *w = world_begin(false, false);
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(bodies); i++)
+        check_reply(wire_post(w->port, "/v1/rewrite", "", bodies[i]), 400, "invalid_request_error");
+    assert_int_equal(w->engine.n_submitted, 0);
+    check_reply(wire_post(w->port, "/v1/score", "", "{\"prompt\":\"a\",\"answer\":\"b\"}"), 501,
+                "no_reward");
+    world_end(w);
+}
+
+static void test_score(void **state)
+{
+    struct world *w = world_begin(false, true);
+    (void)state;
+    check_reply(wire_post(w->port, "/v1/score", "", "{\"prompt\":\"a\",\"answer\":\"four\"}"), 200,
+                "{\"score\":4.0,\"reward\":\"length\"}");
+    assert_true(w->engine.last_of.ended);
+    check_reply(
+        wire_post(w->port, "/v1/score", "", "{\"prompt\":\"a\",\"answer\":\"\",\"ended\":false}"),
+        200, "{\"score\":0.0,\"reward\":\"length\"}");
+    assert_false(w->engine.last_of.ended);
+    check_reply(wire_post(w->port, "/v1/score", "", "{\"prompt\":\"a\"}"), 400, "answer");
+    world_end(w);
+}
+
+/* ---- who may ---- */
+
+/* The hashes of "secret" and "other". */
+#define SECRET "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b"
+#define OTHER "d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa"
+
+static void write_keys(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    fputs(text, f);
+    fclose(f);
+    chmod(path, 0600);
+}
+
+static void test_keys(void **state)
+{
+    char path[] = "/tmp/alignpro-keys-XXXXXX";
+    struct ap_error err;
+    (void)state;
+    close(mkstemp(path));
+    write_keys(path, "ada " SECRET "\nbob " OTHER " 6\n");
+    struct world *w = world_new(false, true);
+    w->options.keys_file = path;
+    world_start(w);
+    struct wire_reply r = wire_post(w->port, "/v1/rewrite", "", "{\"prompt\":\"a\"}");
+    assert_string_equal(wire_header(&r, "WWW-Authenticate"), "Bearer");
+    check_reply(r, 401, "authentication_error");
+    check_reply(
+        wire_post(w->port, "/v1/rewrite", "Authorization: Bearer wrong\r\n", "{\"prompt\":\"a\"}"),
+        401, "invalid_api_key");
+    check_reply(
+        wire_post(w->port, "/v1/rewrite", "Authorization: Basic secret\r\n", "{\"prompt\":\"a\"}"),
+        401, "invalid_api_key");
+    check_reply(wire_get(w->port, "/metrics"), 401, "invalid_api_key");
+    check_reply(wire_get(w->port, "/healthz"), 200, "ok");
+    check_reply(wire_get(w->port, "/"), 200, "html");
+    check_reply(
+        wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
+        200, "rewrite");
+    check_reply(
+        wire_post(w->port, "/v1/rewrite", "authorization: bearer other\r\n", "{\"prompt\":\"a\"}"),
+        200, "rewrite");
+    r = wire_post(w->port, "/v1/rewrite", "Authorization: Bearer other\r\n", "{\"prompt\":\"a\"}");
+    assert_string_equal(wire_header(&r, "Retry-After"), "10");
+    check_reply(r, 429, "rate_limit_error");
+    write_keys(path, "bob " OTHER " 6\n"); /* ada is out, on a reload and not before */
+    check_reply(
+        wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
+        200, "rewrite");
+    check_ok(ap_server_reload(w->server, &err), err);
+    check_reply(
+        wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
+        401, "invalid_api_key");
+    world_end(w);
+    unlink(path);
+}
+
+/* Without keys: a page of another origin, and a name that somebody gave to this machine. */
+static void test_origin(void **state)
+{
+    static const struct {
+        const char *headers;
+        int status;
+    } rows[] = {
+        {"Host: 127.0.0.1:80\r\n", 200},
+        {"Host: localhost:80\r\n", 200},
+        {"Host: localhost\r\nOrigin: http://localhost\r\n", 200},
+        {"Host: [::1]:80\r\n", 200},
+        {"Host: evil.example\r\n", 403},
+        {"Host: localhost.evil.example\r\n", 403},
+        {"Host: 127.0.0.1.evil.example\r\n", 403},
+        {"Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403},
+        {"Host: 127.0.0.1\r\nOrigin: null\r\n", 403},
+    };
+    struct world *w = world_begin(false, true);
+    char text[512];
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        snprintf(text, sizeof(text), "GET /healthz HTTP/1.1\r\n%sConnection: close\r\n\r\n",
+                 rows[i].headers);
+        check_reply(wire_raw(w->port, text), rows[i].status,
+                    rows[i].status == 200 ? "ok" : "origin");
+    }
+    world_end(w);
+}
+
+static void test_refuses_to_open(void **state)
+{
+    static const struct {
+        const char *listen;
+        ap_status status;
+    } rows[] = {{"0.0.0.0:0", AP_INVALID},
+                {"127.0.0.1", AP_INVALID},
+                {"127.0.0.1:x", AP_INVALID},
+                {"127.0.0.1:123456", AP_INVALID},
+                {"[::1:0", AP_INVALID}};
+    struct ap_error err;
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        struct world *w = world_new(false, false);
+        w->options.listen = rows[i].listen;
+        assert_int_equal(ap_server_open(&w->server, &w->options, &w->engine.engine, &err),
+                         rows[i].status);
+        assert_null(w->server);
+        assert_int_equal(w->engine.n_closed, 1);
+        free(w);
+    }
+    struct world *w = world_new(false, false), *second;
+    w->options.listen = "0.0.0.0:0";
+    w->options.open = true;
+    world_start(w);
+    second = world_new(false, false);
+    char listen_on[32];
+    snprintf(listen_on, sizeof(listen_on), "0.0.0.0:%d", w->port);
+    second->options.listen = listen_on;
+    second->options.open = true;
+    assert_int_equal(
+        ap_server_open(&second->server, &second->options, &second->engine.engine, &err), AP_BUSY);
+    check_holds(err.text, "choose another port");
+    free(second);
+    world_end(w);
+}
+
+/* ---- limits ---- */
+
+#define HEAD "POST /v1/rewrite HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+
+static void test_sizes(void **state)
+{
+    struct world *w = world_new(false, false);
+    char body[8192] = "{\"prompt\":\"", deep[256] = "{\"prompt\":\"a\",\"b\":";
+    (void)state;
+    w->options.body_bytes = 1000;
+    w->options.json.depth = 10;
+    world_start(w);
+    memset(body + strlen(body), 'x', 2000);
+    strcat(body, "\"}");
+    check_reply(wire_post(w->port, "/v1/rewrite", "", body), 413, "body_too_large");
+    check_reply(wire_raw(w->port, HEAD "Content-Length: 99999999999\r\n\r\n"), 413,
+                "body_too_large");
+    check_reply(wire_raw(w->port, HEAD "Expect: 100-continue\r\nContent-Length: 2000\r\n\r\n"), 413,
+                "body_too_large");
+    int fd = wire_connect(w->port); /* chunks that say nothing of the whole */
+    wire_say(fd, HEAD "Transfer-Encoding: chunked\r\n\r\n");
+    for (int i = 0; i < 3; i++) {
+        wire_say(fd, "200\r\n");
+        wire_send(fd, body, 512);
+        wire_say(fd, "\r\n");
+    }
+    wire_say(fd, "0\r\n\r\n");
+    check_reply(wire_read(fd), 413, "body_too_large");
+    memset(deep + strlen(deep), '[', 20);
+    check_reply(wire_post(w->port, "/v1/rewrite", "", deep), 413, "nested deeper");
+    assert_int_equal(w->engine.n_submitted, 0);
+    check_reply(wire_raw(w->port, HEAD "Transfer-Encoding: chunked\r\n\r\n"
+                                       "d\r\n{\"prompt\":\"ab\r\n3\r\nc\"}\r\n0\r\n\r\n"),
+                200, "\"cba\"");
+    world_end(w);
+}
+
+static void test_lengths(void **state)
+{
+    struct world *w = world_begin(false, false);
+    (void)state;
+    check_reply(wire_raw(w->port, HEAD "Content-Length: 14\r\nContent-Length: 14\r\n\r\n"
+                                       "{\"prompt\":\"a\"}"),
+                400, "2 times");
+    check_reply(wire_raw(w->port, HEAD "Content-Length: 14\r\nTransfer-Encoding: chunked\r\n\r\n"
+                                       "0\r\n\r\n"),
+                400, "2 times");
+    struct wire_reply r = wire_raw(w->port, HEAD "Content-Length: nine\r\n\r\n{}");
+    assert_int_equal(r.status, 400);
+    wire_free(&r);
+    int fd = wire_connect(w->port); /* less than it said, and gone */
+    wire_say(fd, HEAD "Content-Length: 50\r\n\r\n{\"prompt\":");
+    shutdown(fd, SHUT_WR);
+    r = wire_read(fd);
+    assert_true(r.status == 0 || r.status == 400);
+    wire_free(&r);
+    r = wire_raw(w->port, "GET /healthz HTTP/1.1\r\n\r\n"); /* no Host */
+    assert_int_equal(r.status, 400);
+    wire_free(&r);
+    r = wire_raw(w->port, "\x16\x03\x01 nonsense\r\n\r\n");
+    assert_true(r.status == 0 || r.status >= 400);
+    wire_free(&r);
+    assert_int_equal(w->engine.n_submitted, 0);
+    check_reply(wire_get(w->port, "/healthz"), 200, "ok");
+    world_end(w);
+}
+
+static void test_long_head(void **state)
+{
+    struct world *w = world_begin(false, false);
+    size_t n = 200000;
+    char *text = malloc(n + 64);
+    (void)state;
+    strcpy(text, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: ");
+    memset(text + strlen(text), 'a', 100);
+    size_t at = strlen("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Long: ");
+    memset(text + at, 'a', n - at);
+    strcpy(text + n, "\r\nConnection: close\r\n\r\n");
+    struct wire_reply r = wire_raw(w->port, text);
+    assert_true(r.status == 0 || r.status == 431 || r.status == 400 || r.status == 413);
+    wire_free(&r);
+    free(text);
+    check_reply(wire_get(w->port, "/healthz"), 200, "ok");
+    world_end(w);
+}
+
+/* A byte now and then keeps no connection: the whole request has its time. */
+static void test_slow(void **state)
+{
+    static const char *const begins[] = {"GET /hea", "GET /healthz HTTP/1.1\r\nHost: local",
+                                         HEAD "Content-Length: 500\r\n\r\n{\"prompt\":\""};
+    struct world *w = world_new(false, false);
+    (void)state;
+    w->options.receive_timeout = 0.3;
+    w->options.idle_timeout = 1;
+    world_start(w);
+    for (size_t i = 0; i < AP_LEN(begins); i++) {
+        int fd = wire_connect(w->port);
+        bool open = wire_say(fd, begins[i]);
+        for (int waits = 0; open && waits < 200; waits++) {
+            char byte;
+            wire_pause(50);
+            open = wire_say(fd, "x") && (recv(fd, &byte, 1, MSG_DONTWAIT) > 0 || errno == EAGAIN);
+        }
+        assert_false(open);
+        close(fd);
+    }
+    assert_int_equal(w->engine.n_submitted, 0);
+    world_end(w);
+}
+
+static void test_connections(void **state)
+{
+    struct world *w = world_new(false, false);
+    char byte;
+    (void)state;
+    w->options.connections_per_address = 2;
+    world_start(w);
+    int first = wire_connect(w->port), second = wire_connect(w->port);
+    int third = wire_connect(w->port);
+    assert_true(recv(third, &byte, 1, 0) <= 0); /* closed without a word */
+    close(third);
+    close(first);
+    close(second);
+    wire_pause(100);
+    world_end(w);
+}
+
+static void test_keeps_connections(void **state)
+{
+    struct world *w = world_begin(false, false);
+    char text[8192] = "";
+    (void)state;
+    int fd = wire_connect(w->port);
+    for (int i = 0; i < 3; i++) {
+        size_t n = 0;
+        wire_say(fd, "POST /v1/rewrite HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n"
+                     "{\"prompt\":\"abc\"}");
+        text[0] = '\0';
+        while (!strstr(text, "\"model\":\"run\"}\n")) {
+            ssize_t got = recv(fd, text + n, sizeof(text) - 1 - n, 0);
+            assert_true(got > 0);
+            n += (size_t)got;
+            text[n] = '\0';
+        }
+    }
+    close(fd);
+    assert_int_equal(w->engine.n_submitted, 3);
+    world_end(w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_rewrite),
+        cmocka_unit_test(test_rewrite_refuses),
+        cmocka_unit_test(test_score),
+        cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_origin),
+        cmocka_unit_test(test_refuses_to_open),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_long_head),
+        cmocka_unit_test(test_slow),
+        cmocka_unit_test(test_connections),
+        cmocka_unit_test(test_keeps_connections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
