@@ -2,7 +2,7 @@
 # Build and run the benchmarks of a build directory with short settings, and the same work in PyTorch
 # beside them when PEER_PYTHON names a Python that has torch, transformers and peft.
 #
-#   bench/run.sh BUILD [stories] [135m] [tensor] [tokenizer] [engine]      all parts without a name
+#   bench/run.sh BUILD [stories] [135m] [tensor] [tokenizer] [engine] [serve]      all parts without a name
 #
 # BENCH_THREADS: threads of both sides (default: processors). ALIGNPRO_DATA: folder with
 # models/stories260K-hf and datasets/ (default ../shared/data); parts that need it say so and are left
@@ -19,7 +19,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export OMP_NUM_THREADS="$threads"
 
-ninja -C "$build" bench_tensor bench_generate bench_tokenizer bench_train bench_engine >"$work/build.log" 2>&1 ||
+ninja -C "$build" bench_tensor bench_generate bench_tokenizer bench_train bench_engine bench_serve >"$work/build.log" 2>&1 ||
     { cat "$work/build.log"; exit 1; }
 
 title() {
@@ -135,13 +135,18 @@ run_135m() {
     model "a random Llama of 135M" 4 1 16 --config bench/configs/llama-135m.json
 }
 
-[ $# -gt 0 ] || set -- tensor tokenizer stories 135m engine
+run_serve() {
+    title "the proxy, rewriting off, before an upstream that answers after 20 ms"
+    "$build/bench_serve" --seconds "${BENCH_SECONDS:-5}" --requests "${BENCH_REQUESTS:-100000}"
+}
+
+[ $# -gt 0 ] || set -- tensor tokenizer stories 135m engine serve
 [ -n "${PEER_PYTHON:-}" ] || echo "PEER_PYTHON is not set: no figures of PyTorch"
 for part in "$@"; do
     case $part in
-    tensor | tokenizer | stories | 135m | engine) "run_$part" ;;
+    tensor | tokenizer | stories | 135m | engine | serve) "run_$part" ;;
     *)
-        echo "bench/run.sh: no part '$part', expected tensor, tokenizer, stories, 135m or engine" >&2
+        echo "bench/run.sh: no part '$part', expected tensor, tokenizer, stories, 135m, engine or serve" >&2
         exit 2
         ;;
     esac

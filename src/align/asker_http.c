@@ -80,6 +80,8 @@ static ap_status ask(void *self, char *const *questions, int n, char **replies,
         status = ap_remote_fetch(a->remote, to.requests, n, &reader, err);
     for (int i = 0; to.answers && i < n; i++) {
         replies[i] = to.answers[i].text; /* what came before an error, too */
+        if (replies[i] && to.answers[i].refused)
+            replies[i][0] = '\0'; /* whatever a filter says, it is no verdict */
         to.answers[i].text = NULL;
         ap_ledger_answer_free(&to.answers[i]);
     }

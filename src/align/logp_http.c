@@ -1,6 +1,6 @@
 /* Log-probabilities of a server (logp_http.h).
  *
- *     completions  prompt + answer, echo ─► Σ of the tokens behind the prompt's characters
+ *     completions  prompt + answer, echo ─► Σ of the tokens that spell the answer
  *     chat         prompt alone ─► how many tokens it has
  *                  prompt, answer ─► Σ of the tokens behind that many
  * Entry points: ap_logp_http, ap_logp_read_echo, ap_logp_read_prompt. */
@@ -30,32 +30,87 @@ static const char *add_number(const json_t *value, double *sum)
     return NULL;
 }
 
-static const char *sum_echo(const json_t *logprobs, size_t first, double *out)
+/* A text whose tokens are read one after another. */
+struct spelling {
+    const char *text;
+    size_t at;    /* behind what they have spelt so far */
+    size_t start; /* where the last one begins, with the blanks before it */
+    int n_part;   /* tokens in a row that are parts of characters, whose bytes nobody says */
+    bool is_one;  /* the last token is one of the text, no begin token before it */
+};
+
+enum { CHARACTER_MAX = 4 };
+
+static bool begins(const char *text, const char *part)
 {
-    const json_t *values = json_object_get(logprobs, "token_logprobs");
-    const json_t *offsets = json_object_get(logprobs, "text_offset");
-    const char *why = NULL;
-    if (!json_is_array(values) || json_array_size(values) != json_array_size(offsets))
-        return "it has no log-probabilities of what it read";
-    *out = 0;
-    for (size_t i = 0; i < json_array_size(values) && !why; i++) {
-        const json_t *offset = json_array_get(offsets, i);
-        if (!json_is_integer(offset))
-            return "it does not say where its tokens begin";
-        if (json_integer_value(offset) >= (json_int_t)first)
-            why = add_number(json_array_get(values, i), out);
-    }
-    return why;
+    return strncmp(text, part, strlen(part)) == 0;
 }
 
-const char *ap_logp_read_echo(const char *body, size_t n_body, size_t first, double *out)
+/* Blanks before a word may be missing in the token or in the text: tokens are decoded alone. */
+static bool spell_word(struct spelling *s, const char *token)
+{
+    const char *from = s->text + s->at, *word = token + strspn(token, " ");
+    size_t skip = strspn(from, " "), end = skip + (size_t)(s->n_part * CHARACTER_MAX);
+    if (*token && begins(from, token)) {
+        skip = 0;
+        word = token;
+    }
+    while (*word && skip < end && from[skip] && !begins(from + skip, word))
+        skip++;
+    if (!*word || !begins(from + skip, word))
+        return false;
+    s->start = s->n_part > 0 ? s->at + skip : s->at;
+    s->at += skip + strlen(word);
+    s->n_part = 0;
+    return true;
+}
+
+static bool spell(struct spelling *s, const char *token)
+{
+    bool is_part = !*token || strstr(token, "\xEF\xBF\xBD");
+    s->is_one = true;
+    s->start = s->at;
+    if (spell_word(s, token))
+        return true;
+    s->n_part += is_part;
+    s->is_one = is_part;
+    return is_part || s->at == 0;
+}
+
+static bool is_spelt(const struct spelling *s)
+{
+    const char *rest = s->text + s->at;
+    return strlen(rest) <= (size_t)(s->n_part * CHARACTER_MAX) || !rest[strspn(rest, " ")];
+}
+
+static const char *sum_echo(const json_t *logprobs, const char *text, size_t first, double *out)
+{
+    const json_t *values = json_object_get(logprobs, "token_logprobs");
+    const json_t *tokens = json_object_get(logprobs, "tokens");
+    struct spelling s = {.text = text};
+    const char *why = NULL;
+    *out = 0;
+    if (!json_is_array(values) || json_array_size(values) != json_array_size(tokens))
+        return "it has no log-probabilities of what it read";
+    for (size_t i = 0; i < json_array_size(values) && text[s.at] && !why; i++) {
+        const char *token = json_string_value(json_array_get(tokens, i));
+        if (!token || !spell(&s, token))
+            return "its tokens do not spell what it was sent";
+        if (s.is_one && s.start >= first)
+            why = add_number(json_array_get(values, i), out);
+    }
+    return why ? why : is_spelt(&s) ? NULL : "its tokens do not spell what it was sent";
+}
+
+const char *ap_logp_read_echo(const char *body, size_t n_body, const char *text, size_t first,
+                              double *out)
 {
     json_t *root = NULL;
     if (ap_json_parse(body, n_body, "reply", &root, NULL) != AP_OK)
         return "it is no JSON";
-    const char *why = sum_echo(json_object_get(first_choice(root), "logprobs"), first, out);
+    const char *why = sum_echo(json_object_get(first_choice(root), "logprobs"), text, first, out);
     json_decref(root);
-    return why;
+    return why ? why : isfinite(*out) ? NULL : "its sum is not finite";
 }
 
 /* An entry is {id: {"logprob", …}, …}, the token that was read first. */
@@ -81,7 +136,7 @@ const char *ap_logp_read_prompt(const char *body, size_t n_body, int64_t n_skip,
     for (int64_t i = n_skip; i < *n_token && !why; i++)
         why = add_number(entry_logp(json_array_get(list, (size_t)i)), out);
     json_decref(root);
-    return why;
+    return why ? why : isfinite(*out) ? NULL : "its sum is not finite";
 }
 
 /* ---- requests ---- */
@@ -92,7 +147,8 @@ struct weighing { /* one round of requests: n of them */
     const struct ap_answer *answers;
     int n;
     bool alone;      /* chat's first round: prompts without their answers */
-    int64_t *n_skip; /* chat: tokens of each prompt, filled by the first round */
+    int64_t *n_skip; /* chat: tokens of each prompt, filled by the first round; else its bytes */
+    json_t **texts;  /* completions: prompt and answer; owned */
     char **bodies;
     char (*keys)[AP_LEDGER_KEY];
     struct ap_ledger_answer *replies;
@@ -104,14 +160,6 @@ static bool is_echo(const struct ap_target_settings *s)
     return strcmp(s->api, "completions") == 0;
 }
 
-static size_t n_characters(const char *text)
-{
-    size_t n = 0;
-    for (; *text; text++)
-        n += ((unsigned char)*text & 0xC0) != 0x80;
-    return n;
-}
-
 static bool put(json_t *o, const char *key, json_t *value)
 {
     return value && json_object_set_new(o, key, value) == 0;
@@ -120,8 +168,9 @@ static bool put(json_t *o, const char *key, json_t *value)
 static bool finish_echo(const struct weighing *w, json_t *body, int i)
 {
     const char *prompt = json_string_value(json_object_get(body, "prompt"));
-    w->n_skip[i] = (int64_t)n_characters(prompt);
-    return put(body, "prompt", json_sprintf("%s%s", prompt, w->answers[i].text)) &&
+    w->n_skip[i] = (int64_t)strlen(prompt);
+    w->texts[i] = json_sprintf("%s%s", prompt, w->answers[i].text);
+    return w->texts[i] && json_object_set(body, "prompt", w->texts[i]) == 0 &&
            put(body, "max_tokens", json_integer(0)) && put(body, "echo", json_true()) &&
            put(body, "logprobs", json_integer(1));
 }
@@ -189,7 +238,8 @@ static const char *read_reply(void *context, int request, const struct ap_client
     char text[40];
     const char *why =
         is_echo(w->s)
-            ? ap_logp_read_echo(reply->body, reply->n_body, (size_t)w->n_skip[request], &sum)
+            ? ap_logp_read_echo(reply->body, reply->n_body, json_string_value(w->texts[request]),
+                                (size_t)w->n_skip[request], &sum)
             : ap_logp_read_prompt(reply->body, reply->n_body, w->alone ? 1 : w->n_skip[request],
                                   &sum, &n_token);
     if (why)
@@ -210,10 +260,11 @@ static ap_status weigh(struct weighing *w, struct ap_remote *remote, double *out
     const struct ap_remote_reader reader = {w, read_reply, NULL};
     ap_status status = AP_OK;
     w->bodies = ap_calloc(size, sizeof(*w->bodies));
+    w->texts = ap_calloc(size, sizeof(*w->texts));
     w->keys = ap_calloc(size, sizeof(*w->keys));
     w->replies = ap_calloc(size, sizeof(*w->replies));
     w->asks = ap_calloc(size, sizeof(*w->asks));
-    if (!w->bodies || !w->keys || !w->replies || !w->asks)
+    if (!w->bodies || !w->texts || !w->keys || !w->replies || !w->asks)
         status = ap_fail(err, AP_MEMORY, "target: no memory for %d answers", w->n);
     for (int i = 0; i < w->n && status == AP_OK; i++)
         status = make_ask(w, i, err);
@@ -226,6 +277,9 @@ static ap_status weigh(struct weighing *w, struct ap_remote *remote, double *out
     }
     for (int i = 0; w->bodies && i < w->n; i++)
         free(w->bodies[i]);
+    for (int i = 0; w->texts && i < w->n; i++)
+        json_decref(w->texts[i]);
+    ap_free(w->texts);
     ap_free(w->bodies);
     ap_free(w->keys);
     ap_free(w->replies);

@@ -203,6 +203,8 @@ static int gather(struct sending *s, int calls[BEGIN_AT_ONCE], int at[BEGIN_AT_O
         int endpoint = wait > 0 ? -1 : ap_endpoint_pick(&c->endpoints, t->avoid, now, &s->wake);
         if (wait > 0)
             s->wake = fmin(s->wake, now + wait);
+        if (endpoint < 0 && wait <= 0 && t->avoid >= 0)
+            continue; /* others avoid another one, or none */
         if (endpoint < 0)
             break;
         c->endpoints.items[endpoint].n_busy++;

@@ -23,13 +23,23 @@ static int pick(const struct ap_endpoints *e, int avoid, double now)
     return best;
 }
 
+/* One that is up and full will have room when something is over. */
+static bool other_is_up(const struct ap_endpoints *e, int avoid, double now)
+{
+    for (int i = 0; i < e->n; i++)
+        if (i != avoid && !e->items[i].down && now >= e->items[i].closed_until)
+            return true;
+    return false;
+}
+
 int ap_endpoint_pick(const struct ap_endpoints *e, int avoid, double now, double *when)
 {
+    bool waits = avoid >= 0 && other_is_up(e, avoid, now);
     int best = pick(e, avoid, now);
-    if (best < 0 && avoid >= 0)
+    if (best < 0 && !waits)
         best = pick(e, -1, now);
     for (int i = 0; best < 0 && i < e->n; i++)
-        if (has_room(e, &e->items[i]))
+        if (has_room(e, &e->items[i]) && !(waits && i == avoid))
             *when = fmin(*when, e->items[i].closed_until);
     return best;
 }

@@ -24,8 +24,9 @@ struct ap_endpoints {
     int64_t n_dropped, n_readmitted;
 };
 
-/* The one with the most free slots that is open at `now`, not `avoid` (−1: none) where there is
- * another; −1: none. *when: the earliest moment at which one may open, left alone otherwise. */
+/* The one with the most free slots that is open at `now`, not `avoid` (−1: none) where another is
+ * up, be it full; −1: none. *when: the earliest moment at which one may open, left alone otherwise.
+ */
 int ap_endpoint_pick(const struct ap_endpoints *e, int avoid, double now, double *when);
 /* An attempt at it is over. Returns whether that dropped it, or took it back. */
 bool ap_endpoint_good(struct ap_endpoints *e, int i);

@@ -64,7 +64,7 @@ ap_status ap_secret_open(struct ap_secret *out, const char *env, const char *fil
                          struct ap_error *err)
 {
     char text[SECRET_MAX + 1] = "";
-    const char *given;
+    const char *given = env[0] ? getenv(env) : NULL;
     ap_status status = AP_OK;
     *out = (struct ap_secret){0};
     if (!env[0] && !file[0])
@@ -72,14 +72,14 @@ ap_status ap_secret_open(struct ap_secret *out, const char *env, const char *fil
     refuse_cores();
     if (env[0] && file[0])
         return ap_fail(err, AP_INVALID, "%s: has key_env and key_file, expected one of them", who);
-    if (env[0] && !(given = getenv(env)))
+    if (env[0] && !given)
         return ap_fail(err, AP_NOT_FOUND,
                        "%s: the environment variable %s is not set, expected the key; export it, "
                        "or leave key_env out",
                        who, env);
-    if (env[0] && strlen(given) > SECRET_MAX)
+    if (given && strlen(given) > SECRET_MAX)
         return ap_fail(err, AP_INVALID, "%s: %s is too long for a key", who, env);
-    if (env[0])
+    if (given)
         strcpy(text, given);
     else
         AP_TRY(read_file(file, who, text, err));

@@ -43,7 +43,7 @@ typedef enum ap_exchange_mark { /* the header x-alignpro of the answer */
                                 AP_MARK_FELL_BACK,
 } ap_exchange_mark;
 
-struct ap_rewriting { /* rewriting.c */
+struct ap_rewriting { /* rewrites.c */
     ap_body_kind kind;
     struct ap_chat_body body;
     bool off, show;        /* as header or field asks */

@@ -1,7 +1,7 @@
 /* The HTTP server of `alignpro serve`: rewrites, and the proxy that puts them before an upstream or
  * a local target. It knows models as an engine (engine.h) only. Not here: options as words, models.
  *
- *     client ─► routes.c ─► rewriting.c ─┬► forward.c ─► upstream.c ─► upstream
+ *     client ─► routes.c ─► rewrites.c ─┬► forward.c ─► upstream.c ─► upstream
  *                              │         └► answering.c ─┐
  *                              └───────► engine ◄────────┘
  */

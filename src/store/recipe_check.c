@@ -504,7 +504,7 @@ static ap_status check_roles(const struct ap_recipe *recipe, struct ap_error *er
         (present(recipe, "prompter") || align || sft || arms_need_prompter(recipe)))
         return ap_recipe_need(recipe, "prompter.model",
                               align ? "align trains it" : "a section of the recipe uses it", err);
-    if (!s->target.model[0] &&
+    if (!s->target.model[0] && !ap_settings_remote(s) &&
         (present(recipe, "target") || align || rlhf || s->has_dpo || s->has_ift || eval || best))
         return ap_recipe_need(
             recipe, "target.model",

@@ -40,7 +40,7 @@ static void check_numbers(const char *body, size_t n, int64_t skip)
     int64_t n_token;
     for (size_t i = 0; i < AP_LEN(shapes); i++)
         must(ap_reward_http_read(body, n, shapes[i], &number) || isfinite(number));
-    must(ap_logp_read_echo(body, n, (size_t)skip, &number) || isfinite(number));
+    must(ap_logp_read_echo(body, n, "ab c\xC3\xA4 d", (size_t)skip, &number) || isfinite(number));
     must(ap_logp_read_prompt(body, n, skip, &number, &n_token) ||
          (isfinite(number) && n_token >= skip));
 }

@@ -1,7 +1,7 @@
 /* libFuzzer entry for a judge's reply: any bytes are one of four verdicts, and a verdict on a line
  * of its own behind them decides.
  *
- * fuzz: align */
+ * fuzz: align/judge */
 #include "align/judge.h"
 
 #include <stdint.h>

@@ -405,11 +405,11 @@ static void serve(struct loop *l)
 
 /* ---- in the test's process ---- */
 
-static void run(struct fault_server *s, int holder, int control, pid_t parent)
+static void run(struct fault_server *s, int control, pid_t parent)
 {
     struct loop loop = {.shared = s->shared, .control = control, .listener = -1, .port = s->port};
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    (void)holder;
+
     loop.connections = ap_calloc(N_CONNECTION, sizeof(*loop.connections));
     if (getppid() == parent && loop.connections) {
         open_listener(&loop);
@@ -452,7 +452,7 @@ struct fault_server *fault_server_start(const struct fault_config *config)
     struct fault_server *s = calloc(1, sizeof(*s));
     pid_t parent = getpid();
     if (!s)
-        return NULL;
+        abort();
     setenv("no_proxy", "127.0.0.1", 1); /* nothing of a test leaves the machine */
     s->shared =
         mmap(NULL, sizeof(*s->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -466,7 +466,7 @@ struct fault_server *fault_server_start(const struct fault_config *config)
     s->pid = fork();
     if (s->pid == 0) {
         close(pair[0]);
-        run(s, holder, pair[1], parent);
+        run(s, pair[1], parent); /* which keeps the holder open */
     }
     close(pair[1]);
     close(holder);

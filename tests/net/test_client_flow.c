@@ -1,0 +1,317 @@
+/* What the client of model servers does with several requests and endpoints: which is asked, how
+ * fast, and how it ends early. One request and its faults: test_client.c. */
+#include "watch.h"
+
+enum { N_CALL = 200 };
+
+/* ---- endpoints ---- */
+
+struct killing {
+    struct fault_server *victim;
+    int after;
+};
+
+static void kill_when_busy(struct watch *w)
+{
+    struct killing *k = w->context;
+    struct fault_config dead = {.dead = true};
+    if (w->n_event == k->after)
+        fault_server_set(k->victim, &dead);
+}
+
+static int64_t n_request(struct fault_server *s)
+{
+    struct fault_counts counts;
+    fault_server_counts(s, &counts);
+    return counts.n_request;
+}
+
+/* Each call has its answer; which server's, either. */
+static void check_answered(const struct watch *w)
+{
+    for (int i = 0; i < w->n; i++)
+        assert_int_equal(w->calls[i].n_answer, 1);
+}
+
+static void test_endpoint_dies_and_comes_back(void **state)
+{
+    struct ap_error err;
+    struct fault_config config = {.latency = 0.002};
+    struct fault_server *s[2] = {fault_server_start(&config), fault_server_start(&config)};
+    struct ap_client *c =
+        watch_open(s, 2, (struct ap_client_options){.concurrency = 4, .retries = 8});
+    struct killing killing = {s[0], 40};
+    struct ap_client_counts n;
+    struct watch w;
+    (void)state;
+    watch_init(&w, N_CALL, 0);
+    w.then = kill_when_busy;
+    w.context = &killing;
+    check_ok(watch_send(c, &w, &err), err);
+    check_answered(&w);
+    watch_free(&w);
+    int64_t seen = n_request(s[0]);
+    assert_true(seen > 0 && seen < N_CALL / 2);
+    assert_true(watch_most(s[0]) <= 4 && watch_most(s[1]) <= 4);
+    ap_client_counts(c, &n);
+    assert_int_equal(n.n_dropped, 1);
+    assert_int_equal(n.n_readmitted, 0);
+    fault_server_set(s[0], &config);
+    double until = ap_clock_seconds() + 60;
+    for (int k = 1; n.n_readmitted == 0 && ap_clock_seconds() < until; k++) {
+        watch_init(&w, 8, k * N_CALL);
+        check_ok(watch_send(c, &w, &err), err);
+        check_answered(&w);
+        watch_free(&w);
+        ap_client_counts(c, &n);
+    }
+    assert_int_equal(n.n_readmitted, 1);
+    seen = n_request(s[0]);
+    watch_init(&w, N_CALL, N_CALL * 100000);
+    check_ok(watch_send(c, &w, &err), err);
+    watch_free(&w);
+    ap_client_counts(c, &n);
+    assert_int_equal(n.n_readmitted, 1); /* for good */
+    assert_true(n_request(s[0]) > seen);
+    assert_int_equal(n.n_sent, n.n_arrived + n.n_refused + n.n_lost + n.n_unsent);
+    ap_client_close(c);
+    fault_server_stop(s[0]);
+    fault_server_stop(s[1]);
+}
+
+/* One that is well and has no answer: the next attempt is another's. */
+static void test_asked_elsewhere(void **state)
+{
+    struct ap_error err;
+    struct fault_config busy = {.rate = {[FAULT_WAIT_NOW] = 1}}, config = {0};
+    struct fault_server *s[2] = {fault_server_start(&busy), fault_server_start(&config)};
+    struct ap_client *c =
+        watch_open(s, 2, (struct ap_client_options){.concurrency = 1, .retries = 1});
+    struct watch w;
+    (void)state;
+    watch_init(&w, 20, 0);
+    check_ok(watch_send(c, &w, &err), err);
+    check_answered(&w);
+    assert_true(n_request(s[0]) > 0);
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s[0]);
+    fault_server_stop(s[1]);
+}
+
+/* ---- stopping ---- */
+
+struct stopping {
+    volatile sig_atomic_t flag;
+    int after;
+};
+
+static void stop_then(struct watch *w)
+{
+    struct stopping *s = w->context;
+    if (w->n_event >= s->after)
+        s->flag = 1;
+}
+
+static ap_status stop_after(const struct fault_config *config, int after, struct fault_counts *out,
+                            double *seconds, struct ap_error *err)
+{
+    struct stopping stopping = {after == 0, after};
+    struct ap_sink sink = {.stop = &stopping.flag};
+    struct fault_server *s = fault_server_start(config);
+    struct ap_client *c = watch_open(
+        &s, 1, (struct ap_client_options){.concurrency = 4, .retries = 8, .sink = &sink});
+    struct watch w;
+    watch_init(&w, N_CALL, 0);
+    w.then = stop_then;
+    w.context = &stopping;
+    double begun = ap_clock_seconds();
+    ap_status status = watch_send(c, &w, err);
+    *seconds = ap_clock_seconds() - begun;
+    fault_server_counts(s, out);
+    assert_int_equal(w.n_event, out->n_request); /* what was bought is taken */
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s);
+    return status;
+}
+
+static void test_stop(void **state)
+{
+    struct ap_error err;
+    struct fault_config config = {.latency = 0.01, .retry_after = 500};
+    struct fault_counts counts;
+    double seconds;
+    (void)state;
+    assert_int_equal(stop_after(&config, 0, &counts, &seconds, &err), AP_INTERRUPTED);
+    assert_int_equal(counts.n_request, 0);
+    assert_int_equal(stop_after(&config, 6, &counts, &seconds, &err), AP_INTERRUPTED);
+    check_holds(err.text, "target: interrupted");
+    assert_true(counts.n_request >= 6 && counts.n_request <= 6 + 4 + 4);
+    watch_only(&config, FAULT_WAIT_SECONDS);
+    assert_int_equal(stop_after(&config, 1, &counts, &seconds, &err), AP_INTERRUPTED);
+    assert_true(seconds < 60); /* and not 500 */
+}
+
+/* A server that holds its answers back is waited for, but not for long. */
+static void test_stop_of_stalled(void **state)
+{
+    struct ap_error err;
+    struct fault_config config = {.n_faulty = 1 << 20};
+    struct stopping stopping = {0, 1};
+    struct ap_sink sink = {.stop = &stopping.flag};
+    struct watch w;
+    (void)state;
+    if (!check_full()) {
+        print_message("SKIP: stopping a stalled request takes ten seconds (make test-full)\n");
+        return;
+    }
+    config.rate[FAULT_STALL] = 0.5;
+    struct fault_server *s = fault_server_start(&config);
+    struct ap_client *c = watch_open(
+        &s, 1, (struct ap_client_options){.concurrency = 8, .timeout = 500, .sink = &sink});
+    watch_init(&w, 64, 0);
+    w.then = stop_then;
+    w.context = &stopping;
+    double begun = ap_clock_seconds();
+    assert_int_equal(watch_send(c, &w, &err), AP_INTERRUPTED);
+    assert_true(ap_clock_seconds() - begun < 100);
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
+/* ---- pace and budget ---- */
+
+static double paced(double rpm, double tpm, int n_call, int64_t tokens)
+{
+    struct ap_error err;
+    struct fault_config config = {0};
+    struct fault_server *s = fault_server_start(&config);
+    struct ap_client *c =
+        watch_open(&s, 1, (struct ap_client_options){.concurrency = 32, .rpm = rpm, .tpm = tpm});
+    struct watch w;
+    watch_init(&w, n_call, 0);
+    for (int i = 0; i < n_call; i++)
+        w.wire[i].tokens = tokens;
+    double begun = ap_clock_seconds();
+    check_ok(watch_send(c, &w, &err), err);
+    double seconds = ap_clock_seconds() - begun;
+    watch_check(&w, s);
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s);
+    return seconds;
+}
+
+/* A second's worth may go at once. */
+static void test_pace(void **state)
+{
+    (void)state;
+    assert_true(paced(3000, 0, 50 + 30, 0) >= 0.55);             /* 50 a second */
+    assert_true(paced(0, 60000, 10 + 6, 100) >= 0.45);           /* 1,000 tokens a second */
+    assert_true(paced(6000, 6000 * 1000., 100 + 40, 1) >= 0.35); /* the slower of two */
+}
+
+/* A caller that takes fewer is asked again when something is over. */
+static void test_fewer_are_taken(void **state)
+{
+    struct ap_error err;
+    struct fault_config config = {.latency = 0.001};
+    config.rate[FAULT_E500] = 0.2;
+    config.rate[FAULT_CUT] = 0.2;
+    struct fault_server *s = fault_server_start(&config);
+    struct ap_client *c =
+        watch_open(&s, 1, (struct ap_client_options){.concurrency = 16, .retries = 30});
+    struct watch w;
+    (void)state;
+    watch_init(&w, 60, 0);
+    w.most_open = 3;
+    check_ok(watch_send(c, &w, &err), err);
+    watch_check(&w, s);
+    assert_true(watch_most(s) <= 3);
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
+/* ---- events that fail ---- */
+
+struct failing {
+    struct watch watch;
+    const char *where;
+    int after, n_sending, n_arrived, n_settle;
+};
+
+static ap_status fails(struct failing *f, const char *where, int n, struct ap_error *err)
+{
+    return n > f->after && strcmp(f->where, where) == 0
+               ? ap_fail(err, AP_LIMIT, "the end of %s", where)
+               : AP_OK;
+}
+
+static ap_status failing_sending(void *context, const int *calls, int *n, struct ap_error *err)
+{
+    struct failing *f = context;
+    ap_status status = fails(f, "sending", f->n_sending += *n, err);
+    return status == AP_OK ? watch_sending(&f->watch, calls, n, err) : status;
+}
+
+static ap_status failing_arrived(void *context, int call, const struct ap_client_reply *reply,
+                                 bool *again, struct ap_error *err)
+{
+    struct failing *f = context;
+    ap_status status = watch_arrived(&f->watch, call, reply, again, err);
+    return status == AP_OK ? fails(f, "arrived", ++f->n_arrived, err) : status;
+}
+
+static ap_status failing_settle(void *context, struct ap_error *err)
+{
+    struct failing *f = context;
+    watch_settle(&f->watch, err);
+    return fails(f, "settle", ++f->n_settle, err);
+}
+
+/* The status and the words are the caller's, what is in flight is taken, nothing more is sent. */
+static void test_events_that_fail(void **state)
+{
+    static const char *const where[] = {"sending", "arrived", "settle"};
+    struct fault_config config = {.latency = 0.002};
+    (void)state;
+    for (size_t k = 0; k < AP_LEN(where); k++) {
+        struct ap_error err;
+        struct fault_counts counts;
+        struct failing f = {.where = where[k], .after = 8};
+        struct fault_server *s = fault_server_start(&config);
+        struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 4});
+        watch_init(&f.watch, N_CALL, 0);
+        struct ap_client_events events = {.context = &f,
+                                          .sending = failing_sending,
+                                          .arrived = failing_arrived,
+                                          .settle = failing_settle};
+        assert_int_equal(ap_client_send(c, f.watch.wire, N_CALL, &events, &err), AP_LIMIT);
+        check_holds(err.text, where[k]);
+        fault_server_counts(s, &counts);
+        assert_int_equal(f.watch.n_open, 0);
+        assert_true(counts.n_request < N_CALL / 2);
+        assert_int_equal(counts.n_request, counts.n_whole);
+        assert_int_equal(f.watch.n_event, counts.n_whole);
+        watch_free(&f.watch);
+        ap_client_close(c);
+        fault_server_stop(s);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_endpoint_dies_and_comes_back),
+        cmocka_unit_test(test_asked_elsewhere),
+        cmocka_unit_test(test_stop),
+        cmocka_unit_test(test_stop_of_stalled),
+        cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_fewer_are_taken),
+        cmocka_unit_test(test_events_that_fail),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
