@@ -7,7 +7,7 @@ The demo's target is exported as GGUF and served by llama-cpp-python. Answers at
 must be equal but for 1 in 50. At temperature 0.7 the difference of the mean scores of the arms bare, sft and align, each
 trained where it is evaluated, must hold 0 in its interval: paired by prompt, 95% over all that is compared (Bonferroni).
 
-FOLDER is what `alignpro demo --dir FOLDER` left; without it a shorter demo is made first (some four minutes). Prints a
+FOLDER is what `alignpro demo --dir FOLDER` left; without it a shorter demo is made first (some two minutes). Prints a
 line a check and the figures; the exit code is 1 when a check fails. Needs llama-cpp-python with its server.
 """
 
@@ -30,7 +30,7 @@ target: {{{target}, max_new_tokens: 64, temperature: 0.7}}
 reward: {{model: target, adapter: none, kind: implicit, trained: {demo}/run/reward/final, normalise: false}}
 data: {{path: {demo}/data/prompts.jsonl, split: {{train: 0.95, valid: 0.05, test: 0}}}}
 sft: {{source: none}}
-align: {{algorithm: rloo, kl: 0.05, prompts: 24, rewrites: 4, answers: 1, steps: {steps}, lr: 5e-4, schedule: cosine, beta2: 0.98}}
+align: {{algorithm: rloo, kl: 0.05, prompts: 24, rewrites: 4, answers: 1, steps: {steps}, lr: 5e-4}}
 eval: {{path: {demo}/data/test.jsonl, arms: [bare, sft, align], judges: [reward, world], seeds: [1, 2], prompts: {prompts}}}
 run: {{dir: {run}, seed: 1, batch: 96}}
 """

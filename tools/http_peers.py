@@ -106,9 +106,16 @@ def alignpro_serve(args, *options):
 
 
 def make_demo(binary, folder):
+    """A demo of the same models, on fewer pairs and rewrites: they need not be good here."""
     began = time.monotonic()
-    run(binary, "demo", "--dir", folder, "--set", "align.steps=4", "--set", "eval.arms=bare,sft,align",
-        "--set", "eval.prompts=20")
+    run(binary, "demo", "--dir", folder, "--data-only")
+    short = {"reward_train.path": "preferences", "sft.path": "rewrites"}
+    for name in short.values():
+        lines = (folder / f"data/{name}.jsonl").read_text().splitlines(keepends=True)
+        (folder / f"data/{name}-short.jsonl").write_text("".join(lines[:4000]))
+    run(binary, "demo", "--dir", folder, *(f"--set={key}={folder}/data/{name}-short.jsonl" for key, name in short.items()),
+        "--set=sft.epochs=3", "--set=align.steps=2", "--set=rlhf.steps=1", "--set=eval.arms=bare,sft,align",
+        "--set=eval.prompts=20")
     print(f"       a demo was trained in {time.monotonic() - began:.0f} s")
 
 
