@@ -51,6 +51,7 @@ struct sending { /* one call of ap_client_send */
     int first;         /* no task before it waits */
     bool held;         /* `sending` took fewer: wait until something is over */
     bool ending;       /* nothing is begun any more */
+    bool unsettled;    /* something came in that is not written down */
     double give_up_at; /* after a stop */
     double wake;       /* the earliest moment at which something may begin */
     ap_status status;  /* why it ends */
@@ -390,17 +391,22 @@ static void end_attempt(struct sending *s, struct ap_wire *w, CURLcode code)
 static void collect(struct sending *s)
 {
     int n_left;
-    bool any = false;
     for (CURLMsg *m; (m = curl_multi_info_read(s->c->multi, &n_left)) != NULL;) {
         struct ap_wire *w = NULL;
         if (m->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&w);
         end_attempt(s, w, m->data.result);
-        any = true;
+        s->unsettled = true;
     }
+}
+
+/* After what comes next is begun: both are written down at once. */
+static void settle(struct sending *s)
+{
     ap_status status =
-        any && s->events->settle ? s->events->settle(s->events->context, words(s)) : AP_OK;
+        s->unsettled && s->events->settle ? s->events->settle(s->events->context, words(s)) : AP_OK;
+    s->unsettled = false;
     if (status != AP_OK)
         end_with(s, status);
 }
@@ -433,8 +439,7 @@ static void give_up(struct sending *s)
         miss(s, w->call, AP_MISS_LOST);
         w->call = -1;
     }
-    if (s->events->settle)
-        s->events->settle(s->events->context, NULL);
+    s->unsettled = true;
 }
 
 static void wait_for_something(struct sending *s)
@@ -458,6 +463,7 @@ ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls
         s.wake = INFINITY;
         look_at_stop(&s);
         begin_some(&s);
+        settle(&s);
         if (s.n_fly == 0 && s.ending)
             break;
         wait_for_something(&s);
@@ -465,6 +471,7 @@ ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls
         if (s.give_up_at > 0 && ap_clock_seconds() > s.give_up_at)
             give_up(&s);
     }
+    settle(&s);
     ap_free(s.tasks);
     return s.status;
 }

@@ -59,9 +59,10 @@ typedef enum ap_client_miss {
  * the sending with it, once what is in flight has arrived. */
 struct ap_client_events {
     void *context;
-    /* These n calls are about to be sent, each once. May lower *n: the rest then wait until one
-     * that is in flight is over (a budget that what is in flight might use up); 0 with nothing in
-     * flight must be an error. NULL: go on. */
+    /* These n calls are about to be sent, each once; what came in before may not be settled yet,
+     * and may be written down together with them. May lower *n: the rest then wait until one that
+     * is in flight is over (a budget that what is in flight might use up); 0 with nothing in flight
+     * must be an error. NULL: go on. */
     ap_status (*sending)(void *context, const int *calls, int *n, struct ap_error *err);
     /* A 2xx reply that arrived whole. *again: what it holds is no answer, so that it is lost;
      * `missed` is called then too. */
@@ -73,7 +74,8 @@ struct ap_client_events {
      * NULL: never taken. */
     ap_status (*rejected)(void *context, int call, const struct ap_client_reply *reply, bool *taken,
                           struct ap_error *err);
-    /* Everything that came in together was handed over: write it down. NULL: nothing. */
+    /* What came in together was handed over, and what could begin then has begun: write it down.
+     * NULL: nothing. */
     ap_status (*settle)(void *context, struct ap_error *err);
 };
 
