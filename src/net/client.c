@@ -89,6 +89,30 @@ ap_status ap_client_check_url(const char *url, struct ap_error *err)
     return wrong ? ap_fail(err, AP_INVALID, "'%.200s' is no address, %s", url, wrong) : AP_OK;
 }
 
+ap_status ap_client_probe(const char *url, struct ap_error *err)
+{
+    enum { PROBE_MS = 5000 };
+    char words[CURL_ERROR_SIZE] = "";
+    ap_status status = AP_OK;
+    curl_global_init(CURL_GLOBAL_DEFAULT);
+    CURL *easy = curl_easy_init();
+    if (!easy)
+        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a connection", url));
+    curl_easy_setopt(easy, CURLOPT_URL, url);
+    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
+    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)PROBE_MS);
+    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, words);
+    CURLcode code = curl_easy_perform(easy);
+    if (code != CURLE_OK)
+        status = ap_fail(err, AP_IO, "%s: %s", url, words[0] ? words : curl_easy_strerror(code));
+out:
+    curl_easy_cleanup(easy);
+    curl_global_cleanup();
+    return status;
+}
+
 static ap_status open_wires(struct ap_client *c, struct ap_error *err)
 {
     ap_status status = AP_OK;

@@ -306,6 +306,8 @@ ap_status ap_run_open(struct ap_run **out, const struct ap_recipe *recipe, const
     struct ap_buffer text = {0};
     ap_status status = open_run(out, recipe, stage, sink, false, &text, err);
     ap_buffer_free(&text);
+    if (status == AP_OK)
+        ap_run_probe_http(*out, stage);
     return status;
 }
 

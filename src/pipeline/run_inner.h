@@ -214,6 +214,9 @@ ap_status ap_run_remote(struct ap_run *run, const char *who, const struct ap_htt
 void ap_run_remotes_tell(const struct ap_run *run);
 /* Addresses, and keys that must be there. */
 ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err);
+/* Warns of addresses where nobody takes connections, of servers that ap_run_stage(wanted) will
+ * ask: hours before it does. */
+void ap_run_probe_http(const struct ap_run *run, const char *wanted);
 void ap_run_remotes_close(struct ap_run *run);
 
 /* ---- run_passes.c: prompters that rewrite one after another; passes count from 0 ---- */

@@ -90,23 +90,55 @@ static ap_status check_server(const struct ap_run *run, const char *who,
     return status;
 }
 
-ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err)
+/* Every server of the recipe, with its section's name. */
+typedef ap_status (*server_fn)(const struct ap_run *run, const char *who,
+                               const struct ap_http_settings *http, struct ap_error *err);
+
+static ap_status each_server(const struct ap_run *run, server_fn fn, struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
     int n;
     const struct ap_reward_settings *r = ap_settings_rewards(s, &n);
-    ap_status status = check_server(run, "target", &s->target.http, err);
+    ap_status status = fn(run, "target", &s->target.http, err);
     for (int i = 0; i < n && status == AP_OK; i++) {
         char who[64];
         snprintf(who, sizeof(who), "%s%s", r[i].name ? "rewards." : "reward",
                  r[i].name ? r[i].name : "");
-        status = check_server(run, who, &r[i].http, err);
+        status = fn(run, who, &r[i].http, err);
     }
     for (int i = 0; i < s->n_judges && status == AP_OK; i++) {
         char who[64];
         snprintf(who, sizeof(who), "judges.%s", s->judges[i].name);
         if (ap_run_asks_judge(s, i))
-            status = check_server(run, who, &s->judges[i].http, err);
+            status = fn(run, who, &s->judges[i].http, err);
     }
     return status;
+}
+
+ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err)
+{
+    return each_server(run, check_server, err);
+}
+
+static ap_status probe_server(const struct ap_run *run, const char *who,
+                              const struct ap_http_settings *http, struct ap_error *err)
+{
+    (void)err;
+    for (int i = 0; i < http->n_url; i++) {
+        struct ap_error why;
+        if (ap_client_probe(http->url[i], &why) != AP_OK)
+            ap_sink_warn(run->sink, who, "nobody answers there yet: %s", why.text);
+    }
+    return AP_OK;
+}
+
+void ap_run_probe_http(const struct ap_run *run, const char *wanted)
+{
+    bool asks =
+        ap_run_includes(run, wanted, "eval") || ap_run_includes(run, wanted, "bound") ||
+        (strcmp(run->s->sft.source, "best-of-n") == 0 && ap_run_includes(run, wanted, "sft"));
+    for (int pass = 0; pass < ap_run_n_passes(run); pass++)
+        asks = asks || ap_run_includes(run, wanted, ap_run_pass_stage(pass));
+    if (asks)
+        each_server(run, probe_server, NULL);
 }
