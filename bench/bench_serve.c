@@ -4,9 +4,10 @@
  *     bench_serve [--rate N] [--seconds N] [--latency MS] [--requests N]
  *
  * Open loop: N requests a second, each timed from the moment at which it was to be sent, at the
- * upstream alone and through the proxy; the difference is the overhead. Idle and active: 1,000
- * connections that do nothing beside 256 that ask without a pause. Memory: so many requests, 64 at
- * a time, and what the proxy's process has before and after. */
+ * upstream alone and through the proxy, in turn; the difference between the best round of each is
+ * the overhead. Idle and active: 1,000 connections that do nothing beside 256 that ask without a
+ * pause. Memory: so many requests, 64 at a time, and what the proxy's process has after each
+ * quarter. */
 #include "base/clock.h"
 #include "base/process.h"
 #include "serve/server.h"
@@ -26,7 +27,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { LINES_MAX = 4096, MESSAGE_MAX = 4096, EVENTS = 256, IDLE = 1000, ACTIVE = 256, STEADY = 64 };
+enum {
+    LINES_MAX = 4096,
+    MESSAGE_MAX = 4096,
+    EVENTS = 256,
+    IDLE = 1000,
+    ACTIVE = 256,
+    STEADY = 64,
+    ROUNDS = 3
+};
 
 struct settings {
     double rate, seconds, latency_s;
@@ -457,14 +466,34 @@ static void closed_loop(const char *what, int port, int concurrency, long n, int
 
 static void memory(pid_t proxy, int port, long n)
 {
-    double before, after, cpu_before, cpu_after;
+    double mib, cpu_before, cpu_after;
     closed_loop("warm", port, STEADY, n / 10, 0);
-    process_figures(proxy, &before, &cpu_before);
-    closed_loop("steady", port, STEADY, n, 0);
-    process_figures(proxy, &after, &cpu_after);
-    printf("memory       %.1f MiB before, %.1f MiB after %ld requests; %.0f us of processor a "
-           "request\n",
-           before, after, n, 1e6 * (cpu_after - cpu_before) / (double)n);
+    process_figures(proxy, &mib, &cpu_before);
+    printf("memory       %.1f MiB\n", mib);
+    for (int quarter = 1; quarter <= 4; quarter++) {
+        closed_loop("steady", port, STEADY, n / 4, 0);
+        process_figures(proxy, &mib, &cpu_after);
+        printf("memory       %.1f MiB after %ld requests\n", mib, n / 4 * quarter);
+    }
+    printf("processor    %.0f us a request\n", 1e6 * (cpu_after - cpu_before) / (double)n);
+}
+
+/* The round whose tail is shortest: what else the machine does only makes it longer. */
+static void keep_best(struct figures *best, struct figures f)
+{
+    if (best->most == 0 || f.p99 < best->p99)
+        *best = f;
+}
+
+static void overhead(int stub_port, int proxy_port, const struct settings *s)
+{
+    struct figures direct = {0}, through = {0};
+    for (int round = 0; round < ROUNDS; round++) {
+        keep_best(&direct, open_loop("upstream", stub_port, s));
+        keep_best(&through, open_loop("proxy", proxy_port, s));
+    }
+    printf("overhead     median %.3f ms  p99 %.3f ms\n", through.median - direct.median,
+           through.p99 - direct.p99);
 }
 
 static bool parse(int argc, char **argv, struct settings *s)
@@ -506,10 +535,7 @@ int main(int argc, char **argv)
     setrlimit(RLIMIT_NOFILE, &files);
     pid_t stub = start_stub(s.latency_s, &stub_port);
     pid_t proxy = start_proxy(stub_port, &proxy_port);
-    struct figures direct = open_loop("upstream", stub_port, &s);
-    struct figures through = open_loop("proxy", proxy_port, &s);
-    printf("overhead     median %.3f ms  p99 %.3f ms\n", through.median - direct.median,
-           through.p99 - direct.p99);
+    overhead(stub_port, proxy_port, &s);
     closed_loop("idle", proxy_port, ACTIVE, (long)(ACTIVE * s.seconds * 4), IDLE);
     memory(proxy, proxy_port, s.requests);
     kill(proxy, SIGKILL);
