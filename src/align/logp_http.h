@@ -13,8 +13,9 @@ ap_status ap_logp_http(struct ap_remote *remote, const struct ap_target_settings
                        int n, double *out, struct ap_error *err);
 
 /* Of a reply to /completions with echo of `text`: Σ over the tokens that begin at or behind byte
- * `first` of it, and before its end; NULL, or why there is none, a static clause. Where tokens begin
- * is read from what they spell: text_offset counts begin tokens and halves of characters, too. */
+ * `first` of it, and before its end; NULL, or why there is none, a static clause. Where tokens
+ * begin is read from what they spell: text_offset counts begin tokens and halves of characters,
+ * too. */
 const char *ap_logp_read_echo(const char *body, size_t n_body, const char *text, size_t first,
                               double *out);
 /* Of a reply with prompt_logprobs: Σ over all tokens behind the first n_skip, and their number. */

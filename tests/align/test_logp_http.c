@@ -25,6 +25,7 @@ static const struct row echoes[] = {
     /* words that are decoded alone have no blank, and the first has one that the text has not */
     {"ab cd", " ef gh", ECHO("[\"ab\",\"cd\",\"ef\",\"gh\"]", "[null,-1,-2,-4]"), -6},
     {"ab", " cd", ECHO("[\" ab\",\" cd\"]", "[null,-1]"), -1},
+    {"ab ", "cd ef", ECHO("[\"ab\",\"cd\",\"ef\"]", "[null,-1,-2]"), -2},
     /* characters in parts, as U+FFFD or nothing, before, in and at the end of the answer */
     {"\xC3\xA4", "b", ECHO("[\"\\ufffd\",\"\\ufffd\",\"b\"]", "[null,-1,-2]"), -2},
     {"a", "\xF0\x9F\x98\x80z", ECHO("[\"a\",\"\",\"\",\"\",\"z\"]", "[null,-1,-2,-4,-8]"), -15},

@@ -385,6 +385,12 @@ static void test_body(void **state)
     ask(&f, 1, 1, firsts);
     assert_string_equal(f.seen[2].path, "/v1/completions");
     far_close(&f);
+    f.settings.body = (char *)"{\"max_completion_tokens\": 1000}"; /* more than max_new_tokens */
+    f.settings.http.budget.tokens = 1000;
+    far_open(&f, state, "/c");
+    assert_int_equal(f.target.answer(f.target.self, requests, 1, 1, &out, &err), AP_LIMIT);
+    assert_int_equal(local_count(&f.server), 3);
+    far_close(&f);
     f.settings.body = (char *)"{";
     assert_int_equal(ap_target_http(&f.target, NULL, &f.settings, &err), AP_FORMAT);
     check_holds(err.text, "target.body");
