@@ -107,7 +107,8 @@ function fail(part, error) {
         say(`${part}-error`, error.message);
 }
 
-const wordsIn = (text) => text.match(/\s+|[^\s]+/g) || [];
+/* Words, what stands between them, and white space: "fox," and "fox." share the fox. */
+const wordsIn = (text) => text.match(/\s+|[\p{L}\p{M}\p{N}_'\u2019]+|[^\s\p{L}\p{M}\p{N}_'\u2019]+/gu) || [];
 
 /* Lengths of longest common subsequences of a's and b's ends, row by row. */
 function commonTable(a, b) {
