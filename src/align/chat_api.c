@@ -60,9 +60,8 @@ static ap_status put_sampling(json_t *body, const struct ap_api_request *r, stru
 {
     const struct ap_sampling *s = &r->sampling;
     bool fine = put(body, "max_tokens", json_integer(r->max_new_tokens)) &&
-                put(body, "temperature", json_real(s->temperature));
-    if (s->top_p < 1)
-        fine = fine && put(body, "top_p", json_real(s->top_p));
+                put(body, "temperature", json_real(s->temperature)) &&
+                put(body, "top_p", json_real(s->top_p)); /* llama.cpp's own is not 1 */
     if (s->top_k > 0)
         fine = fine && put(body, "top_k", json_integer(s->top_k));
     if (s->min_p > 0)

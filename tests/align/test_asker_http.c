@@ -127,7 +127,8 @@ static void test_body(void **state)
     assert_true(sums.n_answer == N_QUESTION && sums.n_prompt == 3 * N_QUESTION);
     json_object_del(j.body, "messages");
     char *text = json_dumps(j.body, JSON_COMPACT | JSON_SORT_KEYS);
-    assert_string_equal(text, "{\"max_tokens\":30,\"model\":\"j\",\"temperature\":0.0}");
+    assert_string_equal(text,
+                        "{\"max_tokens\":30,\"model\":\"j\",\"temperature\":0.0,\"top_p\":1.0}");
     free(text);
     judge_stop(&j);
 }

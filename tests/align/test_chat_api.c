@@ -35,7 +35,7 @@ static void test_bodies(void **state)
     struct ap_api_request r = plain();
     (void)state;
     check_body(&r, "{\"max_tokens\":16,\"messages\":[{\"content\":\"naïve\\n\\\"?\\\"\",\"role\":"
-                   "\"user\"}],\"model\":\"m\",\"temperature\":1.0}");
+                   "\"user\"}],\"model\":\"m\",\"temperature\":1.0,\"top_p\":1.0}");
     r.model = "";
     r.prompt = "";
     r.context = turns;
@@ -43,14 +43,14 @@ static void test_bodies(void **state)
     check_body(&r, "{\"max_tokens\":16,\"messages\":[{\"content\":\"Be kind.\",\"role\":\"system\"}"
                    ",{\"content\":\"Hi\",\"role\":\"user\"},{\"content\":\"Hello \\\"you\\\"\","
                    "\"role\":\"assistant\"},{\"content\":\"\",\"role\":\"user\"}],\"temperature\":"
-                   "1.0}");
+                   "1.0,\"top_p\":1.0}");
     r.completions = true;
     r.prompt = "then";
     check_body(&r, "{\"max_tokens\":16,\"prompt\":\"Be kind.\\nHi\\nHello \\\"you\\\"\\nthen\","
-                   "\"temperature\":1.0}");
+                   "\"temperature\":1.0,\"top_p\":1.0}");
     r.n_context = 0;
     r.prompt = "";
-    check_body(&r, "{\"max_tokens\":16,\"prompt\":\"\",\"temperature\":1.0}");
+    check_body(&r, "{\"max_tokens\":16,\"prompt\":\"\",\"temperature\":1.0,\"top_p\":1.0}");
     assert_string_equal(ap_api_path(false), "/chat/completions");
     assert_string_equal(ap_api_path(true), "/completions");
 }
@@ -71,7 +71,7 @@ static void test_sampling(void **state)
     r.sampling = (struct ap_sampling){0, 0, 1, 0, 1};
     r.n_stop = 0;
     check_body(&r, "{\"max_tokens\":16,\"messages\":[{\"content\":\"x\",\"role\":\"user\"}],"
-                   "\"model\":\"m\",\"temperature\":0.0}");
+                   "\"model\":\"m\",\"temperature\":0.0,\"top_p\":1.0}");
 }
 
 /* Keys of the user's stand over ours, null takes one out, and the user's object stays as it is. */
@@ -87,7 +87,7 @@ static void test_extra(void **state)
     r.extra = extra;
     check_body(&r, "{\"chat_template_kwargs\":{\"enable_thinking\":false},"
                    "\"max_completion_tokens\":9,\"messages\":[{\"content\":\"x\",\"role\":\"user\"}"
-                   "],\"model\":\"m\",\"temperature\":0.25}");
+                   "],\"model\":\"m\",\"temperature\":0.25,\"top_p\":1.0}");
     assert_true(json_equal(extra, before));
     json_decref(before);
     json_decref(extra);

@@ -376,7 +376,7 @@ static void test_body(void **state)
     char *text = json_dumps(f.seen[1].body, JSON_COMPACT | JSON_SORT_KEYS);
     assert_string_equal(text,
                         "{\"messages\":[{\"content\":\"a\",\"role\":\"user\"}],\"model\":\"m\","
-                        "\"stop\":[\"###\"],\"temperature\":1.0,\"user\":\"ä\"}");
+                        "\"stop\":[\"###\"],\"temperature\":1.0,\"top_p\":1.0,\"user\":\"ä\"}");
     free(text);
     far_close(&f);
     f.settings.api = (char *)"completions";
