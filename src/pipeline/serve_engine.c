@@ -78,6 +78,11 @@ static ap_status open_target(struct ap_serve *s, struct ap_error *err)
 {
     struct ap_run *run = &s->prompters.past.run;
     struct ap_lm *lm;
+    if (ap_settings_remote(run->s))
+        return ap_fail(err, AP_INVALID,
+                       "%s: its target answers over HTTP, expected a model here; give its address "
+                       "as --upstream %s",
+                       run->dir.path, run->s->target.http.url[0]);
     ap_status status = ap_run_lm(run, run->s->target.model, &lm, err);
     if (status != AP_OK)
         return status;
@@ -91,7 +96,7 @@ static ap_status open_target(struct ap_serve *s, struct ap_error *err)
     return ap_generator_open(&s->target->generator, &lm->weights->config, &options, err);
 }
 
-/* Its normaliser is read, never fixed here. */
+/* Its normaliser is read, never fixed here; and nothing is bought. */
 static ap_status check_normalisers(const struct ap_run *run, struct ap_error *err)
 {
     int n;
@@ -99,6 +104,10 @@ static ap_status check_normalisers(const struct ap_run *run, struct ap_error *er
     ap_status status = AP_OK;
     for (int i = 0; status == AP_OK && i < n; i++) {
         struct ap_reward_stage stage = ap_run_reward_stage(&r[i]);
+        if (r[i].http.n_url > 0)
+            return ap_fail(err, AP_NOT_FOUND,
+                           "%s is a server's: who asks here would spend what the run may",
+                           stage.name);
         char *path = ap_run_dir_path(&run->dir, stage.name, "normaliser.json");
         if (!path)
             status = ap_fail(err, AP_MEMORY, "%s: out of memory", stage.name);
