@@ -74,8 +74,8 @@ ap_status ap_secret_open(struct ap_secret *out, const char *env, const char *fil
         return ap_fail(err, AP_INVALID, "%s: has key_env and key_file, expected one of them", who);
     if (env[0] && !given)
         return ap_fail(err, AP_NOT_FOUND,
-                       "%s: the environment variable %s is not set, expected the key; export it, "
-                       "or leave key_env out",
+                       "%s: the environment variable %s is not set, expected the key; export it or "
+                       "name another",
                        who, env);
     if (given && strlen(given) > SECRET_MAX)
         return ap_fail(err, AP_INVALID, "%s: %s is too long for a key", who, env);
