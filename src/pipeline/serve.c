@@ -162,10 +162,13 @@ static void tell_stage(const struct ap_serve_options *o, const struct ap_engine 
 
 /* ---- serving ---- */
 
-static void reload(struct ap_server *server, const struct ap_sink *sink)
+static void reload(struct ap_server *server, const struct ap_serve_options *o,
+                   const struct ap_sink *sink)
 {
     struct ap_error err;
-    if (ap_server_reload(server, &err) == AP_OK)
+    if (!o->keys_file)
+        ap_sink_note(sink, "serve", "there are no keys to be read again");
+    else if (ap_server_reload(server, &err) == AP_OK)
         ap_sink_note(sink, "serve", "the keys were read again");
     else
         ap_sink_warn(sink, "serve", "the keys are as they were: %s", err.text);
@@ -178,7 +181,7 @@ static void wait_for_stop(struct ap_server *server, const struct ap_serve_option
         nanosleep(&(struct timespec){0, LOOK_MS * 1000000L}, NULL); /* a signal ends it early */
         if (o->reload && *o->reload) {
             *o->reload = 0;
-            reload(server, sink);
+            reload(server, o, sink);
         }
     }
 }
