@@ -18,7 +18,7 @@
 enum { CLIENTS_MOST = 1024, TIMES_MOST = 1 << 20 };
 
 struct bench {
-    struct ap_engine *e;
+    struct ap_serve_engine *e;
     double until;
     atomic_int n_asked; /* also numbers the prompts */
     atomic_int n_time, n_failed;

@@ -127,7 +127,7 @@ static struct ap_server_options server_options(const struct ap_serve_options *o,
 /* ---- opening ---- */
 
 /* A run that has no reward, or none yet, is served without it. */
-static ap_status open_engine(struct ap_engine **engine, const struct ap_serve_options *o,
+static ap_status open_engine(struct ap_serve_engine **engine, const struct ap_serve_options *o,
                              const struct ap_sink *sink, struct ap_error *err)
 {
     struct ap_serve_engine_options options = {.run_dir = o->run_dir,
@@ -151,7 +151,7 @@ static ap_status open_engine(struct ap_engine **engine, const struct ap_serve_op
     return status;
 }
 
-static void tell_stage(const struct ap_serve_options *o, const struct ap_engine *engine,
+static void tell_stage(const struct ap_serve_options *o, const struct ap_serve_engine *engine,
                        const struct ap_sink *sink)
 {
     const char *stage = ap_serve_engine_stage(engine);
@@ -191,7 +191,7 @@ ap_status ap_serve(const struct ap_serve_options *o, const struct ap_sink *sink,
 {
     struct ap_secret key = {0};
     struct ap_server_options options = server_options(o, &key, sink);
-    struct ap_engine *engine = NULL;
+    struct ap_serve_engine *engine = NULL;
     struct ap_server *server = NULL;
     int n_cut = 0;
     ap_status status;

@@ -198,8 +198,8 @@ static void close_serve(void *self)
     ap_free(s);
 }
 
-ap_status ap_serve_engine_open(struct ap_engine **out, const struct ap_serve_engine_options *o,
-                               struct ap_error *err)
+ap_status ap_serve_engine_open(struct ap_serve_engine **out,
+                               const struct ap_serve_engine_options *o, struct ap_error *err)
 {
     *out = NULL;
     struct ap_serve *s = ap_calloc(1, sizeof(*s));
@@ -224,13 +224,13 @@ ap_status ap_serve_engine_open(struct ap_engine **out, const struct ap_serve_eng
     return AP_OK;
 }
 
-const char *ap_serve_engine_stage(const struct ap_engine *e)
+const char *ap_serve_engine_stage(const struct ap_serve_engine *e)
 {
     const struct ap_serve *s = e->self;
     return s->prompters.stage ? s->prompters.stage : "base";
 }
 
-int ap_serve_engine_max_new_tokens(const struct ap_engine *e)
+int ap_serve_engine_max_new_tokens(const struct ap_serve_engine *e)
 {
     const struct ap_serve *s = e->self;
     return s->target ? s->prompters.past.run.s->target.max_new_tokens : 0;

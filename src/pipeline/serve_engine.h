@@ -26,11 +26,11 @@ struct ap_serve_engine_options {
  * in training. Its passes after the first draw from the stream's stage "rewrite-2" … An answer is
  * what ap_target_local with its max_new_tokens gives, at most the target's own; n_stop 0: the
  * target's own stop strings. Close it by its own `close`, which frees it, never from a `done`. */
-ap_status ap_serve_engine_open(struct ap_engine **out, const struct ap_serve_engine_options *o,
-                               struct ap_error *err);
+ap_status ap_serve_engine_open(struct ap_serve_engine **out,
+                               const struct ap_serve_engine_options *o, struct ap_error *err);
 /* "align", "sft" or "base": how far the prompter is. */
-const char *ap_serve_engine_stage(const struct ap_engine *e);
+const char *ap_serve_engine_stage(const struct ap_serve_engine *e);
 /* The most tokens of an answer; 0 without a target. */
-int ap_serve_engine_max_new_tokens(const struct ap_engine *e);
+int ap_serve_engine_max_new_tokens(const struct ap_serve_engine *e);
 
 #endif

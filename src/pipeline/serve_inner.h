@@ -47,7 +47,7 @@ struct ap_serve_lane {
 };
 
 struct ap_serve {
-    struct ap_engine face;
+    struct ap_serve_engine face;
     struct ap_prompters prompters;
     struct ap_run_reward reward;
     bool has_reward;
@@ -68,7 +68,7 @@ struct ap_serve {
     struct ap_serve_list unused, arrived;
     int n_alive, n_running;
     bool closing;
-    struct ap_engine_counts counts;
+    struct ap_serve_counts counts;
 };
 
 /* ---- serve_jobs.c ---- */
@@ -76,7 +76,7 @@ struct ap_serve {
 ap_status ap_serve_jobs_open(struct ap_serve *s, struct ap_error *err);
 bool ap_serve_submit(void *self, struct ap_work *w);
 void ap_serve_cancel(void *self, struct ap_work *w);
-void ap_serve_counts(void *self, struct ap_engine_counts *out);
+void ap_serve_counts(void *self, struct ap_serve_counts *out);
 /* What arrived since the last call; waits for something while idle. Whether it closes. */
 bool ap_serve_arrived(struct ap_serve *s, bool idle, struct ap_serve_list *out);
 /* A slot of lane is the job's, or it waits again (lane NULL). */

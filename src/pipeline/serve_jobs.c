@@ -66,7 +66,7 @@ void ap_serve_cancel(void *self, struct ap_work *w)
     pthread_mutex_unlock(&s->lock);
 }
 
-void ap_serve_counts(void *self, struct ap_engine_counts *out)
+void ap_serve_counts(void *self, struct ap_serve_counts *out)
 {
     struct ap_serve *s = self;
     pthread_mutex_lock(&s->lock);
@@ -114,7 +114,7 @@ bool ap_serve_unwanted(struct ap_serve *s, struct ap_serve_job *job)
     return true;
 }
 
-static void count(struct ap_engine_counts *c, const struct ap_work *w)
+static void count(struct ap_serve_counts *c, const struct ap_work *w)
 {
     c->n_token += w->n_token;
     if (w->kind != AP_WORK_REWRITE)

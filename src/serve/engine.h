@@ -59,14 +59,14 @@ struct ap_work {
     struct ap_work *next; /* the engine's */
 };
 
-struct ap_engine_counts { /* since it was opened; of rewrites */
+struct ap_serve_counts { /* since it was opened; of rewrites */
     int64_t n_done, n_late, n_failed, n_guarded, n_cached;
     int64_t n_token; /* written, by prompter and target */
     int n_waiting;   /* now */
     int64_t n_cache, cache_bytes;
 };
 
-struct ap_engine {
+struct ap_serve_engine {
     void *self;
     const char *model;  /* what the prompter is called: the run directory's last part */
     const char *target; /* the local target's name; NULL: there is none */
@@ -75,7 +75,7 @@ struct ap_engine {
     bool (*submit)(void *self, struct ap_work *w);
     /* w, if it is not over, ends soon as AP_WORK_DROPPED. Any thread. */
     void (*cancel)(void *self, struct ap_work *w);
-    void (*counts)(void *self, struct ap_engine_counts *out);
+    void (*counts)(void *self, struct ap_serve_counts *out);
     /* Ends what waits as AP_WORK_DROPPED and returns when no `done` will be called any more. */
     void (*close)(void *self);
 };

@@ -99,7 +99,7 @@ static void put_texts(struct writer *w, struct ap_metrics *m)
                  "reason", passes, m->passes, AP_METRIC_PASSES);
 }
 
-static void put_engine(struct writer *w, const struct ap_engine_counts *c)
+static void put_engine(struct writer *w, const struct ap_serve_counts *c)
 {
     put_one(w, "engine_rewrites_total", "counter", "Rewrites that ended.", (double)c->n_done);
     put_one(w, "engine_cached_total", "counter", "Rewrites from the cache.", (double)c->n_cached);

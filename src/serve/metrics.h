@@ -38,7 +38,7 @@ struct ap_metrics_now {
     double seconds;            /* since the server was opened */
     const char *const *routes; /* names, as many as there are; the last is NULL */
     bool has_engine;
-    struct ap_engine_counts engine;
+    struct ap_serve_counts engine;
 };
 
 void ap_metrics_request(struct ap_metrics *m, int route, int status, double seconds);

@@ -274,7 +274,7 @@ out:
 }
 
 ap_status ap_server_open(struct ap_server **out, const struct ap_server_options *options,
-                         struct ap_engine *engine, struct ap_error *err)
+                         struct ap_serve_engine *engine, struct ap_error *err)
 {
     struct ap_server *s = ap_calloc(1, sizeof(*s));
     int fd = -1;
@@ -331,7 +331,7 @@ static void pause_ms(long ms)
 static void close_engine(struct ap_server *s)
 {
     pthread_mutex_lock(&s->engine_lock);
-    struct ap_engine *engine = s->engine;
+    struct ap_serve_engine *engine = s->engine;
     s->engine = NULL;
     pthread_mutex_unlock(&s->engine_lock);
     if (engine)

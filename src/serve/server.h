@@ -50,7 +50,7 @@ struct ap_server;
  * AP_INVALID for options that do not go together, AP_BUSY for a port that is taken. Takes
  * requests when it returns. */
 ap_status ap_server_open(struct ap_server **out, const struct ap_server_options *options,
-                         struct ap_engine *engine, struct ap_error *err);
+                         struct ap_serve_engine *engine, struct ap_error *err);
 /* "http://127.0.0.1:8080", borrowed. */
 const char *ap_server_url(const struct ap_server *s);
 /* Reads the keys again; after an error the old ones are still there. */

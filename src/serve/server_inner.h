@@ -22,7 +22,7 @@ struct ap_server {
     atomic_ullong n_rewrite; /* record of the next one's random stream */
 
     pthread_mutex_t engine_lock;                        /* keeps the engine open */
-    struct ap_engine *engine;                           /* NULL: none, or closed */
+    struct ap_serve_engine *engine;                     /* NULL: none, or closed */
     char *engine_model, *engine_target, *engine_reward; /* its names, which outlive it; owned */
 
     pthread_mutex_t sink_lock;

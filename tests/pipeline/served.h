@@ -69,10 +69,10 @@ static inline struct ap_serve_engine_options served_options(const char *folder)
                                             .batch = 4};
 }
 
-static inline struct ap_engine *served_open(const struct ap_serve_engine_options *options)
+static inline struct ap_serve_engine *served_open(const struct ap_serve_engine_options *options)
 {
     struct ap_error err;
-    struct ap_engine *e;
+    struct ap_serve_engine *e;
     check_ok(ap_serve_engine_open(&e, options, &err), err);
     return e;
 }
@@ -112,7 +112,7 @@ static inline void asked_init(struct asked *a, ap_work_kind kind, const char *x)
     sem_init(&a->over, 0, 0);
 }
 
-static inline void asked_submit(struct ap_engine *e, struct asked *a)
+static inline void asked_submit(struct ap_serve_engine *e, struct asked *a)
 {
     assert_true(e->submit(e->self, &a->work));
 }
@@ -124,7 +124,7 @@ static inline void asked_wait(struct asked *a)
     assert_int_equal(a->n_done, 1);
 }
 
-static inline void asked_go(struct ap_engine *e, struct asked *a)
+static inline void asked_go(struct ap_serve_engine *e, struct asked *a)
 {
     asked_submit(e, a);
     asked_wait(a);
@@ -161,7 +161,7 @@ static inline void hold_then(struct asked *a)
         ;
 }
 
-static inline void hold_engine(struct ap_engine *e, struct held *h)
+static inline void hold_engine(struct ap_serve_engine *e, struct held *h)
 {
     asked_init(&h->asked, AP_WORK_REWRITE, " "); /* over before it begins */
     sem_init(&h->holds, 0, 0);

@@ -18,7 +18,7 @@ static void test_rewrites_are_those_of_rewrite(void **state)
 {
     const char *folder = *state;
     struct ap_serve_engine_options options = served_options(folder);
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     struct ap_rewriter *rewriter;
     struct ap_error err;
     assert_string_equal(e->model, SERVED_RUN);
@@ -81,7 +81,7 @@ static void test_context_is_given_as_in_training(void **state)
     struct ap_serve_engine_options options = served_options(*state);
     struct ap_prompters p;
     struct ap_error err;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     check_ok(ap_prompters_open(&p, options.run_dir, NULL, 0, 0, &err), err);
     assert_int_equal(p.n_pass, 2);
     for (int temperature = 0; temperature < 2; temperature++) {
@@ -178,7 +178,7 @@ static void test_prompts_that_do_not_fit(void **state)
     char text[2000];
     struct asked a;
     options.context = 100;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     memset(text, 'x', sizeof(text) - 1);
     text[sizeof(text) - 1] = '\0';
     asked_init(&a, AP_WORK_REWRITE, text);
@@ -236,7 +236,7 @@ static void test_a_special_token_that_is_spelt_stays_text(void **state)
 
         options.sets = markup;
         options.n_sets = n_sets;
-        struct ap_engine *e = served_open(&options);
+        struct ap_serve_engine *e = served_open(&options);
         asked_init(&a, AP_WORK_REWRITE, x);
         asked_go(e, &a);
         check_end(&a, AP_WORK_DONE, "");
@@ -254,7 +254,7 @@ static void test_a_special_token_that_is_spelt_stays_text(void **state)
 
 /* -- answers and scores -- */
 
-static void check_answer(struct ap_engine *e, struct ap_prompters *p, struct asked *a)
+static void check_answer(struct ap_serve_engine *e, struct ap_prompters *p, struct asked *a)
 {
     struct ap_error err;
     struct ap_lm *lm;
@@ -297,7 +297,7 @@ static void test_answers_are_the_targets(void **state)
 {
     static char *const stop[] = {(char *)"e", (char *)"ox"};
     struct ap_serve_engine_options options = served_options(*state);
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     struct ap_prompters p;
     struct ap_error err;
     char long_x[2000];
@@ -328,7 +328,7 @@ static void test_answers_are_the_targets(void **state)
 }
 
 struct scores {
-    struct ap_engine *e;
+    struct ap_serve_engine *e;
     struct ap_database *db;
     int n;
     double want; /* of the row that is looked at */
@@ -390,7 +390,7 @@ enum { THREADS = 8, EACH = 24 };
 
 struct client {
     pthread_t thread;
-    struct ap_engine *e;
+    struct ap_serve_engine *e;
     int number;
     struct asked asked[EACH];
 };
@@ -444,8 +444,8 @@ static void test_many_threads_get_what_one_gets(void **state)
 {
     struct ap_serve_engine_options options = served_options(*state);
     struct client *clients = ap_calloc(THREADS, sizeof(*clients));
-    struct ap_engine_counts counts;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_counts counts;
+    struct ap_serve_engine *e = served_open(&options);
     for (int i = 0; i < THREADS; i++) {
         clients[i].e = e;
         clients[i].number = i;
@@ -483,7 +483,7 @@ static void test_what_cannot_be_opened(void **state)
     static const char *const other[] = {"align.kl=0"};
     struct ap_serve_engine_options options = served_options(folder);
     struct ap_error err;
-    struct ap_engine *e;
+    struct ap_serve_engine *e;
     options.run_dir = folder;
     assert_int_equal(ap_serve_engine_open(&e, &options, &err), AP_NOT_FOUND);
     check_holds(err.text, "is no run directory");
@@ -517,7 +517,7 @@ static void test_without_target_and_reward(void **state)
     struct ap_serve_engine_options options = served_options(*state);
     struct asked a;
     options.local_target = options.with_reward = false;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     assert_null(e->target);
     assert_null(e->reward);
     assert_int_equal(ap_serve_engine_max_new_tokens(e), 0);

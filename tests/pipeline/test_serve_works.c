@@ -13,9 +13,9 @@ static void init_long(struct asked *a)
     asked_init(a, AP_WORK_ANSWER, long_prompt);
 }
 
-static void check_counts(struct ap_engine *e, int64_t n_done, int64_t n_late, int n_waiting)
+static void check_counts(struct ap_serve_engine *e, int64_t n_done, int64_t n_late, int n_waiting)
 {
-    struct ap_engine_counts c;
+    struct ap_serve_counts c;
     e->counts(e->self, &c);
     assert_int_equal(c.n_done, n_done);
     assert_int_equal(c.n_late, n_late);
@@ -27,7 +27,7 @@ static void check_counts(struct ap_engine *e, int64_t n_done, int64_t n_late, in
 static void test_a_deadline_that_passed_while_it_waited(void **state)
 {
     struct ap_serve_engine_options options = served_options(*state);
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     struct asked late[3], free_of_it;
     struct held held;
     hold_engine(e, &held);
@@ -57,7 +57,7 @@ static void test_a_deadline_that_passed_while_it_waited(void **state)
 /* Beside a work of one token, whose end holds the engine until the other's deadline has passed or
  * it was cancelled. */
 struct beside {
-    struct ap_engine *e;
+    struct ap_serve_engine *e;
     struct asked shorter, longer;
     bool cancel;
 };
@@ -75,7 +75,7 @@ static void meanwhile(struct asked *a)
 static void check_dropped_while_decoded(void **state, bool cancel, ap_work_end end)
 {
     struct ap_serve_engine_options options = served_options(*state);
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     struct beside b = {.e = e, .cancel = cancel};
     struct asked whole, after;
     struct held held;
@@ -121,7 +121,7 @@ static void test_cancelled_while_it_was_decoded(void **state)
 static void test_cancelled_while_it_waited(void **state)
 {
     struct ap_serve_engine_options options = served_options(*state);
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     struct asked a, b;
     struct held held;
     hold_engine(e, &held);
@@ -149,7 +149,7 @@ static void test_a_full_queue(void **state)
     enum { QUEUE = 3 };
     struct ap_serve_engine_options options = served_options(*state);
     options.queue = QUEUE;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     struct asked a[QUEUE], more;
     struct held held;
     for (int round = 0; round < 3; round++) {
@@ -174,7 +174,7 @@ static void test_a_full_queue(void **state)
 
 static void *closer(void *engine)
 {
-    struct ap_engine *e = engine;
+    struct ap_serve_engine *e = engine;
     e->close(e->self);
     return NULL;
 }
@@ -185,7 +185,7 @@ static void test_close_with_works_waiting(void **state)
     enum { MOST = 60000 };
     struct ap_serve_engine_options options = served_options(*state);
     options.queue = MOST + 1;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     struct asked *a = ap_calloc(MOST, sizeof(*a));
     struct held held;
     pthread_t thread;
@@ -211,7 +211,7 @@ static void test_close_with_works_waiting(void **state)
 }
 
 struct at_close {
-    struct ap_engine *e;
+    struct ap_serve_engine *e;
     struct asked begun, taken[32];
     int n_taken;
     pthread_t thread;
@@ -224,7 +224,7 @@ static void close_meanwhile(struct asked *a)
     struct at_close *c = a->context;
     pthread_create(&c->thread, NULL, closer, c->e);
     for (bool taken = true; taken;) {
-        struct ap_engine_counts counts;
+        struct ap_serve_counts counts;
         program_sleep(1e-3);
         asked_init(&c->taken[c->n_taken], AP_WORK_REWRITE, "wolf");
         taken = c->e->submit(c->e->self, &c->taken[c->n_taken].work);
@@ -277,7 +277,7 @@ static void test_no_role_waits_for_another(void **state)
     options.batch = 1;
     for (int before = 0; before < 2; before++)
         for (int after = 0; after < 3; after++) {
-            struct ap_engine *e = served_open(&options);
+            struct ap_serve_engine *e = served_open(&options);
             struct asked a[BEFORE + 1];
             struct held held;
             atomic_int clock = 0;
@@ -319,10 +319,10 @@ static void test_conversations_that_cannot_be_rewritten(void **state)
                  {of_a_tool, 2, "tool"},
                  {by_nobody, 1, "empty"}};
     struct ap_serve_engine_options options = served_options(*state);
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     for (size_t i = 0; i < AP_LEN(wrong); i++) {
         struct asked a;
-        struct ap_engine_counts c;
+        struct ap_serve_counts c;
         asked_init(&a, AP_WORK_REWRITE, "");
         a.work.messages = wrong[i].messages;
         a.work.n_message = wrong[i].n;
@@ -345,11 +345,11 @@ static void test_a_guard_gives_x_back(void **state)
 {
     static const char *const sets[] = {"guard.max_length=1"};
     struct ap_serve_engine_options options = served_options(*state);
-    struct ap_engine_counts c;
+    struct ap_serve_counts c;
     options.sets = sets;
     options.n_sets = 1;
     options.cache_bytes = 1 << 16;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     for (int i = 0; i < 2; i++) {
         struct asked a;
         asked_init(&a, AP_WORK_REWRITE, "about the fox 7");
@@ -368,7 +368,7 @@ static void test_a_guard_gives_x_back(void **state)
 
 /* -- the cache -- */
 
-static bool ask_cached(struct ap_engine *e, const struct ap_message *messages, size_t n,
+static bool ask_cached(struct ap_serve_engine *e, const struct ap_message *messages, size_t n,
                        double temperature, char **text)
 {
     struct asked a;
@@ -395,7 +395,7 @@ static void test_the_cache_knows_whole_conversations(void **state)
     struct ap_serve_engine_options options = served_options(*state);
     char *text = NULL, *alone = NULL;
     options.cache_bytes = 1 << 16;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     assert_false(ask_cached(e, talk, 3, 0, &text));
     assert_true(ask_cached(e, talk, 3, 0, &text));
     assert_false(ask_cached(e, talk + 2, 1, 0, &alone));
@@ -403,7 +403,7 @@ static void test_the_cache_knows_whole_conversations(void **state)
     assert_false(ask_cached(e, talk, 3, 1, NULL)); /* drawn by chance: made, and not kept */
     assert_false(ask_cached(e, talk, 3, 1, NULL));
     assert_true(ask_cached(e, talk, 3, 0, &text));
-    struct ap_engine_counts c;
+    struct ap_serve_counts c;
     e->counts(e->self, &c);
     assert_int_equal(c.n_cache, 2);
     assert_int_equal(c.n_cached, 3);
@@ -417,10 +417,10 @@ static void test_the_cache_keeps_to_its_limit(void **state)
 {
     enum { LIMIT = 4096, ASKED = 40 };
     struct ap_serve_engine_options options = served_options(*state);
-    struct ap_engine_counts c;
+    struct ap_serve_counts c;
     char x[ASKED][32];
     options.cache_bytes = LIMIT;
-    struct ap_engine *e = served_open(&options);
+    struct ap_serve_engine *e = served_open(&options);
     for (int i = 0; i < ASKED; i++) {
         snprintf(x[i], sizeof(x[i]), "about the fox %d", i);
         assert_false(ask_cached(e, &(struct ap_message){"user", x[i]}, 1, 0, NULL));

@@ -14,7 +14,7 @@
 #include <time.h>
 
 struct fake_engine {
-    struct ap_engine engine;
+    struct ap_serve_engine engine;
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t stir;
@@ -151,11 +151,11 @@ static inline void fake_cancel(void *self, struct ap_work *w)
     pthread_mutex_unlock(&f->lock);
 }
 
-static inline void fake_counts(void *self, struct ap_engine_counts *out)
+static inline void fake_counts(void *self, struct ap_serve_counts *out)
 {
     struct fake_engine *f = self;
     pthread_mutex_lock(&f->lock);
-    *out = (struct ap_engine_counts){.n_done = f->n_submitted};
+    *out = (struct ap_serve_counts){.n_done = f->n_submitted};
     pthread_mutex_unlock(&f->lock);
 }
 
