@@ -415,10 +415,11 @@ out:
     return status;
 }
 
-ap_status ap_remote_tell(const struct ap_remote *r, struct ap_buffer *out, struct ap_error *err)
+ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_buffer *out,
+                         struct ap_error *err)
 {
     struct ap_ledger_sums s;
-    ap_status status = ap_ledger_sum(r->o.ledger, r->o.who, &s, err);
+    ap_status status = ap_ledger_sum(ledger, who, &s, err);
     if (status != AP_OK)
         return status;
     AP_TRY(ap_buffer_printf(out, err, "%lld answers bought, %lld tokens read, %lld written",

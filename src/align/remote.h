@@ -59,8 +59,9 @@ ap_status ap_remote_fetch(struct ap_remote *r, const struct ap_remote_request *r
                           const struct ap_remote_reader *reader, struct ap_error *err);
 /* A key of the ledger: SHA-256 of n texts that make an answer that answer. */
 void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY]);
-/* What this run has bought so far, in one line for the user. */
-ap_status ap_remote_tell(const struct ap_remote *r, struct ap_buffer *out, struct ap_error *err);
+/* What the ledger's run has bought of `who` so far, in one line for the user. */
+ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_buffer *out,
+                         struct ap_error *err);
 void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out);
 
 #endif

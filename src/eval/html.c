@@ -174,6 +174,11 @@ static void put_origin(struct ap_page *page, const struct ap_report_source *sour
         ap_page_printf(page, ". Bootstrap resamples: %d. ", e->n_bootstrap);
     }
     ap_page_put(page, "All answers and scores are in run.db beside this page.</p>\n");
+    if (source->bought) {
+        ap_page_put(page, "<p>Bought of servers. ");
+        ap_html_text(page, source->bought);
+        ap_page_put(page, ".</p>\n");
+    }
     put_hashes(page, source);
     if (source->recipe) {
         ap_page_put(page, "<details><summary>The recipe, resolved</summary>\n<pre>");

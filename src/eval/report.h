@@ -140,6 +140,7 @@ struct ap_report_source {
     const struct ap_monitor_settings *monitor; /* NULL for none */
     const char *const *unasked;                /* judges of the evaluation that no training asked */
     int n_unasked;
+    const char *bought;   /* of servers, in words; NULL for nothing */
     const char *seeds;    /* of training: "run.seed 1"; NULL for none */
     uint64_t fingerprint; /* of the recipe; 0 for none */
     const struct ap_report_hash *hashes;

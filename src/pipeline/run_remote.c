@@ -57,7 +57,7 @@ void ap_run_remotes_tell(const struct ap_run *run)
 {
     for (int i = 0; i < run->n_remote; i++) {
         struct ap_buffer text = {0};
-        if (ap_remote_tell(run->remotes[i]->remote, &text, NULL) == AP_OK)
+        if (ap_remote_tell(run->ledger, run->remotes[i]->who, &text, NULL) == AP_OK)
             ap_sink_note(run->sink, run->remotes[i]->who, "%s", text.data);
         ap_buffer_free(&text);
     }
@@ -75,9 +75,10 @@ void ap_run_remotes_close(struct ap_run *run)
 }
 
 /* A plan sends nothing: its keys may be elsewhere. */
-static ap_status check_server(const struct ap_run *run, const char *who,
-                              const struct ap_http_settings *http, struct ap_error *err)
+static ap_status check_server(void *context, const char *who, const struct ap_http_settings *http,
+                              struct ap_error *err)
 {
+    const struct ap_run *run = context;
     struct ap_secret key = {0};
     ap_status status = AP_OK;
     for (int i = 0; i < http->n_url && status == AP_OK; i++)
@@ -91,38 +92,40 @@ static ap_status check_server(const struct ap_run *run, const char *who,
 }
 
 /* Every server of the recipe, with its section's name. */
-typedef ap_status (*server_fn)(const struct ap_run *run, const char *who,
-                               const struct ap_http_settings *http, struct ap_error *err);
+typedef ap_status (*server_fn)(void *context, const char *who, const struct ap_http_settings *http,
+                               struct ap_error *err);
 
-static ap_status each_server(const struct ap_run *run, server_fn fn, struct ap_error *err)
+static ap_status each_server(const struct ap_run *run, server_fn fn, void *context,
+                             struct ap_error *err)
 {
     const struct ap_settings *s = run->s;
     int n;
     const struct ap_reward_settings *r = ap_settings_rewards(s, &n);
-    ap_status status = fn(run, "target", &s->target.http, err);
+    ap_status status = fn(context, "target", &s->target.http, err);
     for (int i = 0; i < n && status == AP_OK; i++) {
         char who[64];
         snprintf(who, sizeof(who), "%s%s", r[i].name ? "rewards." : "reward",
                  r[i].name ? r[i].name : "");
-        status = fn(run, who, &r[i].http, err);
+        status = fn(context, who, &r[i].http, err);
     }
     for (int i = 0; i < s->n_judges && status == AP_OK; i++) {
         char who[64];
         snprintf(who, sizeof(who), "judges.%s", s->judges[i].name);
         if (ap_run_asks_judge(s, i))
-            status = fn(run, who, &s->judges[i].http, err);
+            status = fn(context, who, &s->judges[i].http, err);
     }
     return status;
 }
 
 ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err)
 {
-    return each_server(run, check_server, err);
+    return each_server(run, check_server, (void *)(uintptr_t)run, err);
 }
 
-static ap_status probe_server(const struct ap_run *run, const char *who,
-                              const struct ap_http_settings *http, struct ap_error *err)
+static ap_status probe_server(void *context, const char *who, const struct ap_http_settings *http,
+                              struct ap_error *err)
 {
+    const struct ap_run *run = context;
     (void)err;
     for (int i = 0; i < http->n_url; i++) {
         struct ap_error why;
@@ -140,5 +143,30 @@ void ap_run_probe_http(const struct ap_run *run, const char *wanted)
     for (int pass = 0; pass < ap_run_n_passes(run); pass++)
         asks = asks || ap_run_includes(run, wanted, ap_run_pass_stage(pass));
     if (asks)
-        each_server(run, probe_server, NULL);
+        each_server(run, probe_server, (void *)(uintptr_t)run, NULL);
+}
+
+struct bought {
+    struct ap_run *run;
+    struct ap_buffer *out;
+};
+
+static ap_status tell_bought(void *context, const char *who, const struct ap_http_settings *http,
+                             struct ap_error *err)
+{
+    struct bought *b = context;
+    ap_status status = AP_OK;
+    if (http->n_url == 0)
+        return AP_OK;
+    AP_TRY(open_ledger(b->run, err));
+    AP_TRY(ap_buffer_printf(b->out, err, "%s%s: ", b->out->len ? "; " : "", who));
+    AP_TRY(ap_remote_tell(b->run->ledger, who, b->out, err));
+out:
+    return status;
+}
+
+ap_status ap_run_bought(struct ap_run *run, struct ap_buffer *out, struct ap_error *err)
+{
+    struct bought b = {run, out};
+    return each_server(run, tell_bought, &b, err);
 }

@@ -104,7 +104,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     ap_status status = AP_OK;
     struct ap_evaluation *evaluation = NULL;
     struct ap_comparison alone;
-    struct ap_buffer recipe = {0}, page = {0}, seeds = {0};
+    struct ap_buffer recipe = {0}, page = {0}, seeds = {0}, bought = {0};
     struct ap_report_hash *hashes = NULL;
     int n_hash = 0;
     struct ap_bound_told bound;
@@ -123,6 +123,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
     const struct unasked unasked = find_unasked(run->s);
     const struct ap_versions versions = ap_run_versions();
     AP_TRY(ap_recipe_seeds(run->recipe, &seeds, err));
+    AP_TRY(ap_run_bought(run, &bought, err));
     AP_TRY(ap_run_hashes(run, &hashes, &n_hash, err));
     alone = one_cell(run, evaluation);
     struct ap_report_source source = {.db = run->db,
@@ -135,6 +136,7 @@ ap_status ap_run_report(struct ap_run *run, struct ap_error *err)
                                       .monitor = &run->s->monitor,
                                       .unasked = unasked.names,
                                       .n_unasked = unasked.n,
+                                      .bought = bought.data,
                                       .seeds = seeds.data,
                                       .fingerprint = ap_recipe_fingerprint(run->recipe),
                                       .hashes = hashes,
@@ -147,6 +149,7 @@ out:
     ap_buffer_free(&recipe);
     ap_buffer_free(&page);
     ap_buffer_free(&seeds);
+    ap_buffer_free(&bought);
     ap_run_hashes_free(hashes, n_hash);
     ap_free(evaluation);
     return status;

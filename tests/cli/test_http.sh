@@ -92,6 +92,7 @@ run 0 "a run"
 out_has "Align-Pro" "a run"
 file_has run/eval.json '"rlhf"' "an arm that nobody can train"
 [ -s "$tmp/run/report.html" ]; note $? "no report"
+grep -q "Bought of servers. target: [0-9]* answers bought" "$tmp/run/report.html"; note $? "the report does not say what was bought"
 first=$(count requests)
 for who in target rewards.help judges.j; do
     grep -q "$who *[1-9][0-9]* answers bought" "$tmp/err"; note $? "nothing is bought of $who"
