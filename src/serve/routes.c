@@ -172,27 +172,62 @@ static void check_key(struct ap_exchange *e)
     }
 }
 
-static enum MHD_Result count_header(void *context, enum MHD_ValueKind kind, const char *name,
+/* ---- where the request ends ---- */
+
+struct head {
+    int n_length, n_host;
+    const char *wrong; /* a line that other servers may read as another one, or not at all */
+};
+
+/* Lines that libmicrohttpd takes and that others refuse, or read as two. */
+static enum MHD_Result look_at_line(void *context, enum MHD_ValueKind kind, const char *name,
                                     const char *value)
 {
-    int *n = context;
+    static const char token[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "!#$%&'*+-.^_`|~";
+    struct head *head = context;
     (void)kind;
-    (void)value;
-    *n += strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    head->n_length +=
+        strcasecmp(name, "Content-Length") == 0 || strcasecmp(name, "Transfer-Encoding") == 0;
+    head->n_host += strcasecmp(name, "Host") == 0;
+    /* libmicrohttpd 0.9.75 puts a folded line behind the name, not the value, and both elsewhere:
+     * "Content-Le: 9" with " ngth" below it would be a length that nobody else has seen */
+    if (value && (uintptr_t)name > (uintptr_t)value)
+        head->wrong = "a second line";
+    if (!name[0] || name[strspn(name, token)])
+        head->wrong = "a name that is none";
+    for (const char *c = value; c && *c; c++)
+        if (((unsigned char)*c < 0x20 && *c != '\t') || *c == 0x7f)
+            head->wrong = "a control character";
     return MHD_YES;
 }
 
-/* A length said twice is how two servers come to see different requests in the same bytes. */
-static void check_length(struct ap_exchange *e)
+/* A length said twice, or in a way that not all read alike, is how two servers come to see
+ * different requests in the same bytes. Nothing behind it is read. */
+static void check_head(struct ap_exchange *e)
 {
     const char *length = ap_exchange_header(e, "Content-Length");
-    int n = 0;
-    MHD_get_connection_values(e->connection, MHD_HEADER_KIND, count_header, &n);
-    if (n > 1)
-        ap_reply_error(e, 400, NULL, "the length of the body is given %d times, expected once", n);
+    const char *encoding = ap_exchange_header(e, "Transfer-Encoding");
+    const char *content = ap_exchange_header(e, "Content-Encoding");
+    struct head head = {0};
+    MHD_get_connection_values(e->connection, MHD_HEADER_KIND, look_at_line, &head);
+    if (head.n_length > 1)
+        ap_reply_error(e, 400, NULL, "the length of the body is given %d times, expected once",
+                       head.n_length);
+    else if (head.wrong)
+        ap_reply_error(e, 400, NULL, "a line of the head has %s", head.wrong);
+    else if (head.n_host > 1)
+        ap_reply_error(e, 400, NULL, "the head has %d lines Host, expected one", head.n_host);
+    else if (length && (!length[0] || length[strspn(length, "0123456789")]))
+        ap_reply_error(e, 400, NULL, "the length of the body is no number");
+    else if (encoding && strcasecmp(encoding, "chunked") != 0)
+        ap_reply_error(e, 501, NULL, "the body comes in a way that is not known, expected chunked");
     else if (length && strtoull(length, NULL, 10) > e->server->options.body_bytes)
         ap_reply_error(e, 413, "body_too_large", "the body has %s bytes, at most %zu are taken",
                        length, e->server->options.body_bytes);
+    else if (content && strcasecmp(content, "identity") != 0)
+        ap_reply_error(e, 415, NULL, "the body is compressed, expected it as it is");
+    ap_reply_header(e, "Connection", "close");
 }
 
 static bool method_is(const struct ap_exchange *e, const char *method)
@@ -205,7 +240,7 @@ void ap_route_admit(struct ap_exchange *e, const char *path)
 {
     const struct ap_server *s = e->server;
     e->route = find_route(path);
-    check_length(e);
+    check_head(e);
     if (e->response)
         return;
     if (!e->route) {

@@ -292,6 +292,34 @@ static void test_lengths(void **state)
     world_end(w);
 }
 
+/* What other servers refuse, or read as another request. */
+static void test_heads(void **state)
+{
+    static const struct {
+        const char *head;
+        int status;
+        const char *said;
+    } heads[] = {
+        {HEAD "Content-Le: 14\r\n ngth: 3\r\nContent-Length: 14\r\n\r\n", 400, "head"},
+        {HEAD "Content Length: 14\r\nContent-Length: 14\r\n\r\n", 400, "a name that is none"},
+        {HEAD "X-A: a\x01z\r\nContent-Length: 14\r\n\r\n", 400, "a control character"},
+        {HEAD "Host: other\r\nContent-Length: 14\r\n\r\n", 400, "2 lines Host"},
+        {HEAD "Transfer-Encoding: gzip\r\n\r\n", 501, "expected chunked"},
+        {HEAD "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n", 415, "compressed"},
+    };
+    struct world *w = world_begin(false, false);
+    (void)state;
+    for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+        char text[512];
+        snprintf(text, sizeof(text), "%s{\"prompt\":\"a\"}", heads[i].head);
+        check_reply(wire_raw(w->port, text), heads[i].status, heads[i].said);
+    }
+    assert_int_equal(w->engine.n_submitted, 0);
+    check_reply(wire_raw(w->port, HEAD "X-A: a\tz\r\nContent-Length: 14\r\n\r\n{\"prompt\":\"a\"}"),
+                200, "rewrite");
+    world_end(w);
+}
+
 static void test_long_head(void **state)
 {
     struct world *w = world_begin(false, false);
@@ -388,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_refuses_to_open),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_heads),
         cmocka_unit_test(test_long_head),
         cmocka_unit_test(test_slow),
         cmocka_unit_test(test_connections),
