@@ -11,15 +11,8 @@ struct asker {
     const struct ap_judge_settings *s;
 };
 
-struct asking { /* one call of ask */
-    char **bodies;
-    char (*keys)[AP_LEDGER_KEY];
-    struct ap_ledger_answer *answers;
-    struct ap_remote_request *requests;
-};
-
-static ap_status make_request(const struct asker *a, const char *question, struct asking *to, int i,
-                              struct ap_error *err)
+static ap_status put_question(const struct asker *a, const char *question,
+                              struct ap_remote_batch *to, int i, struct ap_error *err)
 {
     json_t *body = NULL;
     const struct ap_api_request api = {.model = a->s->model,
@@ -27,23 +20,14 @@ static ap_status make_request(const struct asker *a, const char *question, struc
                                        .max_new_tokens = a->s->max_new_tokens,
                                        .sampling = {.top_p = 1}};
     ap_status status = ap_api_body(&api, &body, err);
-    if (status != AP_OK)
-        return status;
-    to->bodies[i] = json_dumps(body, JSON_COMPACT);
+    char *text = status == AP_OK ? json_dumps(body, JSON_COMPACT) : NULL;
     json_decref(body);
-    if (!to->bodies[i])
-        return ap_fail(err, AP_MEMORY, "judge: no memory for a question");
-    const char *const parts[] = {"judge", a->s->http.url[0], to->bodies[i]};
-    ap_remote_key(parts, AP_LEN(parts), to->keys[i]);
-    to->requests[i] = (struct ap_remote_request){.path = ap_api_path(false),
-                                                 .body = to->bodies[i],
-                                                 .n_body = strlen(to->bodies[i]),
-                                                 .keys = &to->keys[i],
-                                                 .out = &to->answers[i],
-                                                 .n = 1,
-                                                 .n_prompt_most = (int64_t)strlen(to->bodies[i]),
-                                                 .n_answer_most = a->s->max_new_tokens};
-    return AP_OK;
+    if (status == AP_OK && !text)
+        status = ap_fail(err, AP_MEMORY, "judge: no memory for a question");
+    if (text)
+        ap_remote_batch_put(to, i, text, ap_api_path(false), "judge", a->s->http.url[0],
+                            a->s->max_new_tokens);
+    return status;
 }
 
 static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
@@ -66,16 +50,11 @@ static ap_status ask(void *self, char *const *questions, int n, char **replies,
                      struct ap_error *err)
 {
     struct asker *a = self;
-    size_t size = (size_t)n;
     const struct ap_remote_reader reader = {NULL, read_reply, read_rejection};
-    struct asking to = {ap_calloc(size, sizeof(*to.bodies)), ap_calloc(size, sizeof(*to.keys)),
-                        ap_calloc(size, sizeof(*to.answers)),
-                        ap_calloc(size, sizeof(*to.requests))};
-    ap_status status = AP_OK;
-    if (!to.bodies || !to.keys || !to.answers || !to.requests)
-        status = ap_fail(err, AP_MEMORY, "judge: no memory for %d questions", n);
+    struct ap_remote_batch to;
+    ap_status status = ap_remote_batch_open(&to, n, "judge", err);
     for (int i = 0; i < n && status == AP_OK; i++)
-        status = make_request(a, questions[i], &to, i, err);
+        status = put_question(a, questions[i], &to, i, err);
     if (status == AP_OK)
         status = ap_remote_fetch(a->remote, to.requests, n, &reader, err);
     for (int i = 0; to.answers && i < n; i++) {
@@ -83,14 +62,8 @@ static ap_status ask(void *self, char *const *questions, int n, char **replies,
         if (replies[i] && to.answers[i].refused)
             replies[i][0] = '\0'; /* whatever a filter says, it is no verdict */
         to.answers[i].text = NULL;
-        ap_ledger_answer_free(&to.answers[i]);
     }
-    for (int i = 0; to.bodies && i < n; i++)
-        free(to.bodies[i]);
-    ap_free(to.bodies);
-    ap_free(to.keys);
-    ap_free(to.answers);
-    ap_free(to.requests);
+    ap_remote_batch_free(&to);
     return status;
 }
 

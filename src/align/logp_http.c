@@ -149,10 +149,7 @@ struct weighing { /* one round of requests: n of them */
     bool alone;      /* chat's first round: prompts without their answers */
     int64_t *n_skip; /* chat: tokens of each prompt, filled by the first round; else its bytes */
     json_t **texts;  /* completions: prompt and answer; owned */
-    char **bodies;
-    char (*keys)[AP_LEDGER_KEY];
-    struct ap_ledger_answer *replies;
-    struct ap_remote_request *asks;
+    const json_t *extra; /* target.body; NULL: none */
 };
 
 static bool is_echo(const struct ap_target_settings *s)
@@ -189,7 +186,7 @@ static bool finish_chat(const struct weighing *w, json_t *body, int i)
            put(body, "continue_final_message", json_true());
 }
 
-static ap_status make_body(struct weighing *w, int i, struct ap_error *err)
+static ap_status make_body(const struct weighing *w, int i, char **text, struct ap_error *err)
 {
     const struct ap_target_request *r = &w->requests[i];
     const struct ap_api_request api = {.model = w->s->model,
@@ -198,34 +195,18 @@ static ap_status make_body(struct weighing *w, int i, struct ap_error *err)
                                        .prompt = r->prompt,
                                        .completions = is_echo(w->s),
                                        .max_new_tokens = 1,
-                                       .sampling = {.temperature = 1, .top_p = 1}};
+                                       .sampling = {.temperature = 1, .top_p = 1},
+                                       .extra = w->extra};
     json_t *body = NULL;
     ap_status status = ap_api_body(&api, &body, err);
+    json_object_del(body, "max_completion_tokens"); /* of an answer; here nothing is written */
     bool fine =
         status == AP_OK && (is_echo(w->s) ? finish_echo(w, body, i) : finish_chat(w, body, i));
-    w->bodies[i] = fine ? json_dumps(body, JSON_COMPACT) : NULL;
+    *text = fine ? json_dumps(body, JSON_COMPACT) : NULL;
     json_decref(body);
-    if (status == AP_OK && !w->bodies[i])
+    if (status == AP_OK && !*text)
         status = ap_fail(err, AP_FORMAT, "target: an answer is no UTF-8, or no memory is left");
     return status;
-}
-
-static ap_status make_ask(struct weighing *w, int i, struct ap_error *err)
-{
-    ap_status status = make_body(w, i, err);
-    if (status != AP_OK)
-        return status;
-    const char *const parts[] = {"logp", w->s->name, w->bodies[i]};
-    ap_remote_key(parts, AP_LEN(parts), w->keys[i]);
-    w->asks[i] = (struct ap_remote_request){.path = ap_api_path(is_echo(w->s)),
-                                            .body = w->bodies[i],
-                                            .n_body = strlen(w->bodies[i]),
-                                            .keys = &w->keys[i],
-                                            .out = &w->replies[i],
-                                            .n = 1,
-                                            .n_prompt_most = (int64_t)strlen(w->bodies[i]),
-                                            .n_answer_most = 1};
-    return AP_OK;
 }
 
 /* In the ledger: the sum, or of a prompt alone its tokens. */
@@ -256,34 +237,20 @@ static const char *read_reply(void *context, int request, const struct ap_client
 static ap_status weigh(struct weighing *w, struct ap_remote *remote, double *out,
                        struct ap_error *err)
 {
-    size_t size = (size_t)w->n;
     const struct ap_remote_reader reader = {w, read_reply, NULL};
-    ap_status status = AP_OK;
-    w->bodies = ap_calloc(size, sizeof(*w->bodies));
-    w->texts = ap_calloc(size, sizeof(*w->texts));
-    w->keys = ap_calloc(size, sizeof(*w->keys));
-    w->replies = ap_calloc(size, sizeof(*w->replies));
-    w->asks = ap_calloc(size, sizeof(*w->asks));
-    if (!w->bodies || !w->texts || !w->keys || !w->replies || !w->asks)
-        status = ap_fail(err, AP_MEMORY, "target: no memory for %d answers", w->n);
-    for (int i = 0; i < w->n && status == AP_OK; i++)
-        status = make_ask(w, i, err);
-    if (status == AP_OK)
-        status = ap_remote_fetch(remote, w->asks, w->n, &reader, err);
-    for (int i = 0; w->replies && i < w->n; i++) {
+    struct ap_remote_batch to;
+    ap_status status = ap_remote_batch_open(&to, w->n, "target", err);
+    for (int i = 0; i < w->n && status == AP_OK; i++) {
+        char *text;
+        status = make_body(w, i, &text, err);
         if (status == AP_OK)
-            out[i] = strtod(w->replies[i].text, NULL);
-        ap_ledger_answer_free(&w->replies[i]);
+            ap_remote_batch_put(&to, i, text, ap_api_path(is_echo(w->s)), "logp", w->s->name, 1);
     }
-    for (int i = 0; w->bodies && i < w->n; i++)
-        free(w->bodies[i]);
-    for (int i = 0; w->texts && i < w->n; i++)
-        json_decref(w->texts[i]);
-    ap_free(w->texts);
-    ap_free(w->bodies);
-    ap_free(w->keys);
-    ap_free(w->replies);
-    ap_free(w->asks);
+    if (status == AP_OK)
+        status = ap_remote_fetch(remote, to.requests, w->n, &reader, err);
+    for (int i = 0; i < w->n && status == AP_OK; i++)
+        out[i] = strtod(to.answers[i].text, NULL);
+    ap_remote_batch_free(&to);
     return status;
 }
 
@@ -292,9 +259,15 @@ ap_status ap_logp_http(struct ap_remote *remote, const struct ap_target_settings
                        int n, double *out, struct ap_error *err)
 {
     struct weighing w = {.s = settings, .requests = requests, .answers = answers, .n = n};
+    json_t *extra = NULL;
     ap_status status = AP_OK;
-    if (!(w.n_skip = ap_calloc((size_t)n, sizeof(*w.n_skip))))
-        return ap_fail(err, AP_MEMORY, "target: no memory for %d answers", n);
+    w.n_skip = ap_calloc((size_t)n, sizeof(*w.n_skip));
+    w.texts = ap_calloc((size_t)n, sizeof(*w.texts));
+    if (!w.n_skip || !w.texts)
+        AP_TRY(ap_fail(err, AP_MEMORY, "target: no memory for %d answers", n));
+    if (settings->body[0])
+        AP_TRY(ap_json_parse(settings->body, strlen(settings->body), "target.body", &extra, err));
+    w.extra = extra;
     if (!is_echo(settings)) {
         w.alone = true;
         AP_TRY(weigh(&w, remote, out, err));
@@ -304,6 +277,10 @@ ap_status ap_logp_http(struct ap_remote *remote, const struct ap_target_settings
     }
     AP_TRY(weigh(&w, remote, out, err));
 out:
+    for (int i = 0; w.texts && i < n; i++)
+        json_decref(w.texts[i]);
+    json_decref(extra);
+    ap_free(w.texts);
     ap_free(w.n_skip);
     return status;
 }

@@ -415,6 +415,49 @@ out:
     return status;
 }
 
+/* ---- requests of one answer each ---- */
+
+ap_status ap_remote_batch_open(struct ap_remote_batch *b, int n, const char *who,
+                               struct ap_error *err)
+{
+    size_t size = (size_t)n;
+    *b = (struct ap_remote_batch){
+        ap_calloc(size, sizeof(*b->bodies)), ap_calloc(size, sizeof(*b->keys)),
+        ap_calloc(size, sizeof(*b->answers)), ap_calloc(size, sizeof(*b->requests)), n};
+    return b->bodies && b->keys && b->answers && b->requests
+               ? AP_OK
+               : ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", who, n);
+}
+
+void ap_remote_batch_put(struct ap_remote_batch *b, int i, char *body, const char *path,
+                         const char *kind, const char *name, int64_t n_answer_most)
+{
+    const char *const parts[] = {kind, name, path, body};
+    ap_remote_key(parts, AP_LEN(parts), b->keys[i]);
+    b->bodies[i] = body;
+    b->requests[i] = (struct ap_remote_request){.path = path,
+                                                .body = body,
+                                                .n_body = strlen(body),
+                                                .keys = &b->keys[i],
+                                                .out = &b->answers[i],
+                                                .n = 1,
+                                                .n_prompt_most = (int64_t)strlen(body),
+                                                .n_answer_most = n_answer_most};
+}
+
+void ap_remote_batch_free(struct ap_remote_batch *b)
+{
+    for (int i = 0; b->answers && i < b->n; i++)
+        ap_ledger_answer_free(&b->answers[i]);
+    for (int i = 0; b->bodies && i < b->n; i++)
+        free(b->bodies[i]);
+    ap_free(b->bodies);
+    ap_free(b->keys);
+    ap_free(b->answers);
+    ap_free(b->requests);
+    *b = (struct ap_remote_batch){0};
+}
+
 ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_buffer *out,
                          struct ap_error *err)
 {

@@ -57,6 +57,23 @@ ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *req
 /* The same for requests of one answer each, but what the ledger holds is not asked for. */
 ap_status ap_remote_fetch(struct ap_remote *r, const struct ap_remote_request *requests, int n,
                           const struct ap_remote_reader *reader, struct ap_error *err);
+
+/* n requests of one answer each, for ap_remote_fetch, and what they own. */
+struct ap_remote_batch {
+    char **bodies; /* jansson's texts; NULL until put */
+    char (*keys)[AP_LEDGER_KEY];
+    struct ap_ledger_answer *answers; /* where the answers come to */
+    struct ap_remote_request *requests;
+    int n;
+};
+ap_status ap_remote_batch_open(struct ap_remote_batch *b, int n, const char *who,
+                               struct ap_error *err);
+/* The i-th: takes body, jansson's text; path is static. Its key is made of kind, name, path and
+ * body: whose answer to what it is. */
+void ap_remote_batch_put(struct ap_remote_batch *b, int i, char *body, const char *path,
+                         const char *kind, const char *name, int64_t n_answer_most);
+void ap_remote_batch_free(struct ap_remote_batch *b); /* also of one that failed to open */
+
 /* A key of the ledger: SHA-256 of n texts that make an answer that answer. */
 void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY]);
 /* What the ledger's run has bought of `who` so far, in one line for the user. */

@@ -19,14 +19,6 @@ struct reward {
     const struct ap_reward_settings *s;
 };
 
-struct scoring { /* one call of score */
-    const struct reward *r;
-    char **bodies;
-    char (*keys)[AP_LEDGER_KEY];
-    struct ap_ledger_answer *answers;
-    struct ap_remote_request *requests;
-};
-
 /* ---- bodies ---- */
 
 static json_t *message(const char *role, const char *content)
@@ -73,24 +65,14 @@ static const char *path_of(const char *shape)
                                            : "";
 }
 
-static ap_status make_request(struct scoring *to, const struct ap_scored *item, int i,
-                              struct ap_error *err)
+static ap_status put_item(const struct reward *r, const struct ap_scored *item,
+                          struct ap_remote_batch *to, int i, struct ap_error *err)
 {
-    const struct ap_reward_settings *s = to->r->s;
-    const char *path = path_of(s->shape);
-    to->bodies[i] = body_of(to->r, item);
-    if (!to->bodies[i])
+    char *body = body_of(r, item);
+    if (!body)
         return ap_fail(err, AP_FORMAT,
                        "reward: '%.40s' or its answer is no UTF-8, or no memory is left", item->x);
-    const char *const parts[] = {"reward", s->http.url[0], path, to->bodies[i]};
-    ap_remote_key(parts, AP_LEN(parts), to->keys[i]);
-    to->requests[i] = (struct ap_remote_request){.path = path,
-                                                 .body = to->bodies[i],
-                                                 .n_body = strlen(to->bodies[i]),
-                                                 .keys = &to->keys[i],
-                                                 .out = &to->answers[i],
-                                                 .n = 1,
-                                                 .n_prompt_most = (int64_t)strlen(to->bodies[i])};
+    ap_remote_batch_put(to, i, body, path_of(r->s->shape), "reward", r->s->http.url[0], 0);
     return AP_OK;
 }
 
@@ -130,16 +112,16 @@ const char *ap_reward_http_read(const char *body, size_t n_body, const char *sha
 static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
                               struct ap_ledger_answer *out)
 {
-    const struct scoring *to = context;
+    const struct reward *r = context;
     double score;
     char text[32];
     (void)request;
-    const char *why = ap_reward_http_read(reply->body, reply->n_body, to->r->s->shape, &score);
+    const char *why = ap_reward_http_read(reply->body, reply->n_body, r->s->shape, &score);
     if (why)
         return why;
     snprintf(text, sizeof(text), "%.17g", score);
     *out = (struct ap_ledger_answer){.text = ap_strdup(text), .finish = ap_strdup("")};
-    if (strcmp(to->r->s->shape, "scalar") != 0) /* whose server need know no tokens */
+    if (strcmp(r->s->shape, "scalar") != 0) /* whose server need know no tokens */
         ap_api_usage(reply->body, reply->n_body, out);
     if (out->text && out->finish)
         return NULL;
@@ -153,29 +135,16 @@ static ap_status score_all(void *self, const struct ap_scored *items, int n, dou
                            struct ap_error *err)
 {
     struct reward *r = self;
-    size_t size = (size_t)n;
-    struct scoring to = {r, ap_calloc(size, sizeof(*to.bodies)), ap_calloc(size, sizeof(*to.keys)),
-                         ap_calloc(size, sizeof(*to.answers)),
-                         ap_calloc(size, sizeof(*to.requests))};
-    const struct ap_remote_reader reader = {&to, read_reply, NULL};
-    ap_status status = AP_OK;
-    if (!to.bodies || !to.keys || !to.answers || !to.requests)
-        status = ap_fail(err, AP_MEMORY, "reward: no memory for %d answers", n);
+    const struct ap_remote_reader reader = {r, read_reply, NULL};
+    struct ap_remote_batch to;
+    ap_status status = ap_remote_batch_open(&to, n, "reward", err);
     for (int i = 0; i < n && status == AP_OK; i++)
-        status = make_request(&to, &items[i], i, err);
+        status = put_item(r, &items[i], &to, i, err);
     if (status == AP_OK)
         status = ap_remote_fetch(r->remote, to.requests, n, &reader, err);
-    for (int i = 0; to.answers && i < n; i++) {
-        if (status == AP_OK)
-            out[i] = strtod(to.answers[i].text, NULL);
-        ap_ledger_answer_free(&to.answers[i]);
-    }
-    for (int i = 0; to.bodies && i < n; i++)
-        free(to.bodies[i]);
-    ap_free(to.bodies);
-    ap_free(to.keys);
-    ap_free(to.answers);
-    ap_free(to.requests);
+    for (int i = 0; i < n && status == AP_OK; i++)
+        out[i] = strtod(to.answers[i].text, NULL);
+    ap_remote_batch_free(&to);
     return status;
 }
 
