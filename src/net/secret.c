@@ -3,6 +3,7 @@
 
 #include "base/memory.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SECRET_MAX = 4096, SHORT = 8 };
+enum { SECRET_MAX = 4096, SHORT = 8, NAME_MAX_SHOWN = 32 };
 
 /* A key lies in our memory and in that of the library that sends it: no core, whatever the pattern
  * of cores is. */
@@ -60,6 +61,14 @@ static bool is_header(const char *text)
     return text[0] != '\0';
 }
 
+/* What stands where a name should may be the key itself: it is not repeated. */
+static bool is_variable(const char *env)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_0123456789";
+    return !isdigit((unsigned char)env[0]) && !env[strspn(env, letters)] &&
+           strlen(env) <= NAME_MAX_SHOWN;
+}
+
 ap_status ap_secret_open(struct ap_secret *out, const char *env, const char *file, const char *who,
                          struct ap_error *err)
 {
@@ -72,6 +81,12 @@ ap_status ap_secret_open(struct ap_secret *out, const char *env, const char *fil
     refuse_cores();
     if (env[0] && file[0])
         return ap_fail(err, AP_INVALID, "%s: has key_env and key_file, expected one of them", who);
+    if (env[0] && !given && !is_variable(env))
+        return ap_fail(
+            err, AP_INVALID,
+            "%s: what key_env holds is no name of a variable (and not shown: it may be a "
+            "key); put the key into the environment, and its variable's name there",
+            who);
     if (env[0] && !given)
         return ap_fail(err, AP_NOT_FOUND,
                        "%s: the environment variable %s is not set, expected the key; export it or "

@@ -121,7 +121,7 @@ static const char *text_of(const json_t *o, const char *key)
 
 /* What an error body says, as OpenAI, vLLM, llama.cpp and FastAPI write it; else its first words.
  */
-static void server_words(struct ap_wire *w, char out[WORDS_MAX], char code[64])
+static void server_words(struct ap_wire *w, long http_status, char out[WORDS_MAX], char code[64])
 {
     json_t *body = NULL;
     const char *words = NULL, *name = NULL;
@@ -133,6 +133,8 @@ static void server_words(struct ap_wire *w, char out[WORDS_MAX], char code[64])
         words = words ? words : text_of(body, "detail");
         name = text_of(e, "code");
     }
+    if (http_status / 100 == 3)
+        words = "a redirect, which is not followed: give the address that it leads to";
     if (!words)
         words = w->body.len > 0 ? w->body.data : "no words of its own";
     struct ap_error line; /* one line of clean UTF-8 */
@@ -170,7 +172,7 @@ static double retry_after(const struct ap_wire *w)
 static void end_by_status(struct ap_wire *w, struct ap_wire_result *out)
 {
     char words[WORDS_MAX], code[64];
-    server_words(w, words, code);
+    server_words(w, out->http_status, words, code);
     out->end = heals(out->http_status, code) ? AP_WIRE_REFUSED : AP_WIRE_REJECTED;
     out->sick = out->http_status >= 500;
     snprintf(out->why, sizeof(out->why), "%ld: %s", out->http_status, words);

@@ -21,6 +21,22 @@ static ap_status from_file(const char *path, mode_t mode, const void *data, size
     return status;
 }
 
+/* A key where its variable's name should be is not repeated. */
+static void test_key_for_name(void **state)
+{
+    static const char *const keys[] = {"sk-proj-0123456789", "0123456789abcdef",
+                                       "abcdefghijklmnopqrstuvwxyz_0123456789"};
+    (void)state;
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        struct ap_error err;
+        struct ap_secret s;
+        assert_int_equal(ap_secret_open(&s, keys[i], "", "target", &err), AP_INVALID);
+        assert_null(strstr(err.text, keys[i]));
+        assert_non_null(strstr(err.text, "no name of a variable"));
+        assert_null(s.text);
+    }
+}
+
 static void test_variable(void **state)
 {
     static const struct {
@@ -140,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_variable),
+        cmocka_unit_test(test_key_for_name),
         cmocka_unit_test_setup_teardown(test_file, scratch_setup, scratch_teardown),
         cmocka_unit_test(test_hide),
         cmocka_unit_test(test_no_core),
