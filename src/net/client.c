@@ -75,8 +75,10 @@ ap_status ap_client_check_url(const char *url, struct ap_error *err)
         wrong = "expected http or https";
     curl_free(part);
     part = NULL;
-    if (!wrong && curl_url_get(u, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK)
-        wrong = "expected no password in it: it would be seen in logs; use key_env or key_file";
+    if (!wrong && (curl_url_get(u, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK ||
+                   curl_url_get(u, CURLUPART_USER, &part, 0) == CURLUE_OK))
+        wrong = "expected no name and no password in it: a key would be seen in logs; use key_env "
+                "or key_file";
     curl_free(part);
     part = NULL;
     if (!wrong && (curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_OK ||

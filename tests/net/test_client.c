@@ -262,10 +262,17 @@ static void test_addresses(void **state)
 {
     static const char *const good[] = {"http://127.0.0.1:8000/v1", "https://api.example.com/v1",
                                        "https://[::1]:8443", "http://localhost/"};
-    static const char *const bad[] = {
-        "",           "127.0.0.1:8000",           "ftp://host/v1",        "file:///etc/passwd",
-        "http://",    "http://user:pass@host/v1", "http://host:99999/v1", "http://a b/v1",
-        "http://h?q", "https://host/v1#x"};
+    static const char *const bad[] = {"",
+                                      "127.0.0.1:8000",
+                                      "ftp://host/v1",
+                                      "file:///etc/passwd",
+                                      "http://",
+                                      "http://user:pass@host/v1",
+                                      "http://sk-pass@host/v1",
+                                      "http://host:99999/v1",
+                                      "http://a b/v1",
+                                      "http://h?q",
+                                      "https://host/v1#x"};
     struct ap_error err;
     struct ap_client *c;
     (void)state;
