@@ -327,7 +327,7 @@ static void try_again(struct sending *s, const struct ap_wire *w, const struct a
     double now = ap_clock_seconds();
     t->state = WAITS;
     t->avoid = w->endpoint;
-    t->not_before = now + (r->retry_after >= 0 ? r->retry_after : jitter(c, t->n_attempt));
+    t->not_before = now + (r->retry_after > 0 ? r->retry_after : jitter(c, t->n_attempt));
     if (r->retry_after > 0)
         ap_endpoint_pause(&c->endpoints, w->endpoint, now + r->retry_after);
     if (r->retry_after >= PAUSE_TOLD_S)
@@ -462,7 +462,7 @@ static void give_up(struct sending *s)
         curl_multi_remove_handle(c->multi, w->easy);
         c->endpoints.items[w->endpoint].n_busy--;
         s->n_fly--;
-        miss(s, w->call, AP_MISS_LOST);
+        miss(s, w->call, w->sent ? AP_MISS_LOST : AP_MISS_UNSENT);
         w->call = -1;
     }
     s->unsettled = true;

@@ -151,20 +151,13 @@ static bool heals(long http_status, const char *code)
     return http_status == 408 || http_status == 409 || http_status == 425 || http_status >= 500;
 }
 
-static bool is_unsent(CURLcode code)
-{
-    return code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST ||
-           code == CURLE_COULDNT_RESOLVE_PROXY || code == CURLE_SSL_CONNECT_ERROR ||
-           code == CURLE_PEER_FAILED_VERIFICATION;
-}
-
 /* libcurl knows both of its forms, seconds and a date. */
 static double retry_after(const struct ap_wire *w)
 {
     curl_off_t seconds = 0;
     struct curl_header *header;
     if (curl_easy_header(w->easy, "Retry-After", 0, CURLH_HEADER, -1, &header) != CURLHE_OK)
-        return -1;
+        return 0;
     curl_easy_getinfo(w->easy, CURLINFO_RETRY_AFTER, &seconds);
     return seconds < 0 ? 0 : seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (double)seconds;
 }
@@ -181,12 +174,14 @@ static void end_by_status(struct ap_wire *w, struct ap_wire_result *out)
 void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
                     struct ap_wire_result *out)
 {
-    *out = (struct ap_wire_result){.end = AP_WIRE_REPLY, .retry_after = -1};
+    *out = (struct ap_wire_result){.end = AP_WIRE_REPLY};
     curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &out->http_status);
     if (w->body.data)
         ap_secret_hide(o->key, w->body.data);
     if (code != CURLE_OK) {
-        out->end = is_unsent(code) ? AP_WIRE_UNSENT : AP_WIRE_LOST;
+        /* whatever the error: one on the way to a second connection comes after a first sending,
+         * and a timeout may come before there was any connection */
+        out->end = w->sent ? AP_WIRE_LOST : AP_WIRE_UNSENT;
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
                  w->too_long   ? "the reply is longer than any answer"

@@ -32,7 +32,7 @@ typedef enum ap_wire_end {
 struct ap_wire_result {
     ap_wire_end end;
     long http_status;   /* 0: none came */
-    double retry_after; /* seconds; −1: not said */
+    double retry_after; /* seconds; 0: not said, or nothing that is ahead */
     bool sick;          /* speaks against the endpoint's health */
     char why[256];      /* one line, without the key */
 };

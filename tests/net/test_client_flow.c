@@ -2,6 +2,10 @@
  * fast, and how it ends early. One request and its faults: test_client.c. */
 #include "watch.h"
 
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sys/socket.h>
+
 enum { N_CALL = 200 };
 
 /* ---- endpoints ---- */
@@ -181,6 +185,143 @@ static void test_stop_of_stalled(void **state)
     fault_server_stop(s);
 }
 
+/* ---- what was sent, and what was not ---- */
+
+struct leaving { /* a server that answers once, reads a second request, and is gone */
+    int listener;
+    char url[64];
+};
+
+static int listen_somewhere(struct leaving *l, int backlog)
+{
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t n = sizeof(a);
+    l->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(l->listener, (struct sockaddr *)&a, n), 0);
+    assert_int_equal(listen(l->listener, backlog), 0);
+    assert_int_equal(getsockname(l->listener, (struct sockaddr *)&a, &n), 0);
+    snprintf(l->url, sizeof(l->url), "http://127.0.0.1:%d/v1", ntohs(a.sin_port));
+    return ntohs(a.sin_port);
+}
+
+/* Up to the body's last brace: the calls of a watch have no other. */
+static void read_request(int fd)
+{
+    char text[4096] = "";
+    size_t n = 0;
+    for (ssize_t got; !(n > 0 && strstr(text, "\r\n\r\n") && text[n - 1] == '}') &&
+                      (got = recv(fd, text + n, sizeof(text) - 1 - n, 0)) > 0;)
+        n += (size_t)got;
+}
+
+static void *answer_and_leave(void *context)
+{
+    static const char answer[] = "{\"choices\":[{\"message\":{\"content\":\"\"},"
+                                 "\"finish_reason\":\"length\"}]}";
+    struct leaving *l = context;
+    char reply[512];
+    int fd = accept(l->listener, NULL, NULL);
+    read_request(fd);
+    snprintf(reply, sizeof(reply), "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n%s",
+             strlen(answer), answer);
+    if (send(fd, reply, strlen(reply), MSG_NOSIGNAL) < 0)
+        perror("leaving");
+    read_request(fd);
+    close(l->listener);
+    close(fd);
+    return NULL;
+}
+
+static struct ap_client *open_url(char *url, double timeout)
+{
+    struct ap_error err;
+    struct ap_client *c;
+    struct ap_client_options options = {
+        .who = "target", .urls = &url, .n_url = 1, .concurrency = 1, .timeout = timeout};
+    setenv("no_proxy", "127.0.0.1", 1);
+    check_ok(ap_client_open(&c, &options, &err), err);
+    return c;
+}
+
+/* A server that read a request and is no more when libcurl would send it again: the answer may have
+ * been bought, though what libcurl says in the end is that it found nobody. */
+static void test_sent_and_then_nobody(void **state)
+{
+    struct ap_error err;
+    struct leaving l;
+    struct watch w;
+    struct ap_client_counts n;
+    pthread_t thread;
+    (void)state;
+    listen_somewhere(&l, 4);
+    assert_int_equal(pthread_create(&thread, NULL, answer_and_leave, &l), 0);
+    struct ap_client *c = open_url(l.url, 20);
+    watch_init(&w, 1, 0);
+    check_ok(watch_send(c, &w, &err), err);
+    watch_free(&w);
+    watch_init(&w, 1, 1);
+    assert_int_equal(watch_send(c, &w, &err), AP_IO);
+    pthread_join(thread, NULL);
+    ap_client_counts(c, &n);
+    assert_int_equal(n.n_lost, 1);
+    assert_int_equal(n.n_unsent, 0);
+    watch_free(&w);
+    ap_client_close(c);
+}
+
+/* Nobody takes the connection until the time is over: nothing was bought. */
+static void test_late_and_not_sent(void **state)
+{
+    enum { FILL = 8 };
+    struct ap_error err;
+    struct leaving l;
+    struct watch w;
+    struct ap_client_counts n;
+    int fds[FILL];
+    (void)state;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    a.sin_port = htons((uint16_t)listen_somewhere(&l, 0));
+    for (int i = 0; i < FILL; i++) { /* the queue of connections is full */
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        (void)connect(fds[i], (struct sockaddr *)&a, sizeof(a));
+    }
+    struct ap_client *c = open_url(l.url, 0.3);
+    watch_init(&w, 1, 0);
+    assert_int_equal(watch_send(c, &w, &err), AP_IO);
+    ap_client_counts(c, &n);
+    assert_int_equal(n.n_lost, 0);
+    assert_int_equal(n.n_unsent, 1);
+    watch_free(&w);
+    ap_client_close(c);
+    for (int i = 0; i < FILL; i++)
+        close(fds[i]);
+    close(l.listener);
+}
+
+/* A Retry-After that asks for nothing leaves the backoff: a server that is down for a moment must
+ * not use up all attempts in that moment. The last of the waits is up to 0.64 s. */
+static void test_waits_for_nothing(void **state)
+{
+    static const fault_kind kinds[] = {FAULT_WAIT_NOW, FAULT_WAIT_DATE, FAULT_WAIT_BAD};
+    struct ap_error err;
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(kinds); i++) {
+        struct fault_config config = {0};
+        struct watch w;
+        watch_only(&config, kinds[i]);
+        struct fault_server *s = fault_server_start(&config);
+        struct ap_client *c = watch_open(
+            &s, 1, (struct ap_client_options){.concurrency = 1, .retries = 6, .backoff = 0.02});
+        watch_init(&w, 1, 0);
+        double begun = ap_clock_seconds();
+        assert_int_equal(watch_send(c, &w, &err), AP_IO);
+        assert_true(ap_clock_seconds() - begun > 0.03);
+        watch_free(&w);
+        ap_client_close(c);
+        fault_server_stop(s);
+    }
+}
+
 /* ---- pace and budget ---- */
 
 static double paced(double rpm, double tpm, int n_call, int64_t tokens)
@@ -309,6 +450,9 @@ int main(void)
         cmocka_unit_test(test_asked_elsewhere),
         cmocka_unit_test(test_stop),
         cmocka_unit_test(test_stop_of_stalled),
+        cmocka_unit_test(test_sent_and_then_nobody),
+        cmocka_unit_test(test_late_and_not_sent),
+        cmocka_unit_test(test_waits_for_nothing),
         cmocka_unit_test(test_pace),
         cmocka_unit_test(test_fewer_are_taken),
         cmocka_unit_test(test_events_that_fail),
