@@ -13,14 +13,17 @@ struct ap_run_remote {
     struct ap_remote *remote;
 };
 
+/* In its own run.db a run is ".": its folder may be moved, or be seen at another path, and what it
+ * has spent stays spent. In a ledger of several it is its path. */
 static ap_status open_ledger(struct ap_run *run, struct ap_error *err)
 {
     const char *path = run->s->ledger;
+    const char *name = path[0] ? run->dir.path : ".";
     char *own = path[0] ? NULL : ap_path_join(run->dir.path, "run.db");
     ap_status status = run->ledger ? AP_OK
                        : !path[0] && !own
                            ? ap_fail(err, AP_MEMORY, "ledger: no memory")
-                           : ap_ledger_open(&run->ledger, path[0] ? path : own, run->dir.path, err);
+                           : ap_ledger_open(&run->ledger, path[0] ? path : own, name, err);
     ap_free(own);
     return status;
 }

@@ -128,6 +128,10 @@ one_line "a budget that is too small"
 ledger "what a budget buys" "$tmp/small/run.db" "sum(sends * (who = 'target'))" 13
 run 1 "the same again" --set run.dir=small --set target.budget.requests=13
 ledger "what it buys again" "$tmp/small/run.db" "sum(sends * (who = 'target'))" 13
+mv "$tmp/small" "$tmp/moved"
+run 1 "in a folder that was moved" --set run.dir=moved --set target.budget.requests=13
+ledger "what it buys where it was moved" "$tmp/moved/run.db" "sum(sends * (who = 'target'))" 13
+mv "$tmp/moved" "$tmp/small"
 run 0 "a budget that is raised" --set run.dir=small --set target.budget.requests=1000
 is "requests of a run in two budgets" "$(count requests)" $((first + $(told)))
 is "and no answer twice" "$(count bought)" "$(count whole)"
