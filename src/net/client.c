@@ -11,6 +11,7 @@
 
 #include <math.h>
 #include <string.h>
+#include <strings.h>
 #include <sys/random.h>
 
 enum {
@@ -91,6 +92,16 @@ ap_status ap_client_check_url(const char *url, struct ap_error *err)
     return wrong ? ap_fail(err, AP_INVALID, "'%.200s' is no address, %s", url, wrong) : AP_OK;
 }
 
+bool ap_client_is_loopback(const char *url)
+{
+    static const char *const hosts[] = {"127.", "localhost:", "localhost/", "[::1]"};
+    const char *behind = strstr(url, "://"), *host = behind ? behind + 3 : url;
+    for (size_t i = 0; i < AP_LEN(hosts); i++)
+        if (strncasecmp(host, hosts[i], strlen(hosts[i])) == 0)
+            return true;
+    return strcasecmp(host, "localhost") == 0;
+}
+
 ap_status ap_client_probe(const char *url, struct ap_error *err)
 {
     enum { PROBE_MS = 5000 };
@@ -106,9 +117,11 @@ ap_status ap_client_probe(const char *url, struct ap_error *err)
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)PROBE_MS);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, words);
+    if (ap_client_is_loopback(url))
+        curl_easy_setopt(easy, CURLOPT_PROXY, "");
     CURLcode code = curl_easy_perform(easy);
     if (code != CURLE_OK)
-        status = ap_fail(err, AP_IO, "%s: %s", url, words[0] ? words : curl_easy_strerror(code));
+        status = ap_fail(err, AP_IO, "%s: %s", url, ap_wire_words(words, code));
 out:
     curl_easy_cleanup(easy);
     curl_global_cleanup();

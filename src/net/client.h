@@ -102,6 +102,8 @@ void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out);
 
 /* Whether text is an http:// or https:// address that can be a base; says why not. */
 ap_status ap_client_check_url(const char *url, struct ap_error *err);
+/* Whether such an address is this machine's own: no proxy of the environment stands between. */
+bool ap_client_is_loopback(const char *url);
 /* Whether somebody takes connections there, TLS included; nothing is sent. AP_IO with the reason.
  */
 ap_status ap_client_probe(const char *url, struct ap_error *err);

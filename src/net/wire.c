@@ -95,6 +95,8 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_easy_setopt(w->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     curl_easy_setopt(w->easy, CURLOPT_PIPEWAIT, 1L); /* one connection where HTTP/2 is offered */
     curl_easy_setopt(w->easy, CURLOPT_NOSIGNAL, 1L);
+    if (ap_client_is_loopback(url))
+        curl_easy_setopt(w->easy, CURLOPT_PROXY, "");
     curl_easy_setopt(w->easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(w->easy, CURLOPT_TIMEOUT_MS, timeout_ms < 1 ? 1L : timeout_ms);
     curl_easy_setopt(w->easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_MS);
@@ -151,6 +153,13 @@ static bool heals(long http_status, const char *code)
     return http_status == 408 || http_status == 409 || http_status == 425 || http_status >= 500;
 }
 
+/* A proxy's address that libcurl cannot read is repeated by it, name and password and all; ours
+ * have no @. */
+const char *ap_wire_words(const char *words, CURLcode code)
+{
+    return words[0] && !strchr(words, '@') ? words : curl_easy_strerror(code);
+}
+
 /* libcurl knows both of its forms, seconds and a date. */
 static double retry_after(const struct ap_wire *w)
 {
@@ -184,10 +193,9 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
         out->end = w->sent ? AP_WIRE_LOST : AP_WIRE_UNSENT;
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
-                 w->too_long   ? "the reply is longer than any answer"
-                 : w->resends  ? "the connection was closed before a reply came"
-                 : w->words[0] ? w->words
-                               : curl_easy_strerror(code));
+                 w->too_long  ? "the reply is longer than any answer"
+                 : w->resends ? "the connection was closed before a reply came"
+                              : ap_wire_words(w->words, code));
         ap_secret_hide(o->key, out->why);
         return;
     }

@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "net/client.h"
 
 #include <curl/curl.h>
 #include <math.h>
@@ -369,16 +370,6 @@ ap_status ap_upstream_check(const char *url, struct ap_error *err)
     return AP_OK;
 }
 
-static bool is_loopback(const char *url)
-{
-    static const char *const hosts[] = {"127.", "localhost:", "localhost/", "[::1]"};
-    const char *host = strstr(url, "://") + 3;
-    for (size_t i = 0; i < AP_LEN(hosts); i++)
-        if (strncmp(host, hosts[i], strlen(hosts[i])) == 0)
-            return true;
-    return strcmp(host, "localhost") == 0;
-}
-
 static ap_status open_multi(struct ap_upstream *u, struct ap_error *err)
 {
     curl_global_init(CURL_GLOBAL_DEFAULT);
@@ -421,7 +412,7 @@ ap_status ap_upstream_open(struct ap_upstream **out, const struct ap_upstream_op
         AP_TRY(ap_fail(err, AP_MEMORY, "upstream: no memory"));
     for (size_t n = strlen(u->url); n > 0 && u->url[n - 1] == '/'; n--)
         u->url[n - 1] = '\0';
-    u->direct = is_loopback(u->url);
+    u->direct = ap_client_is_loopback(u->url);
     AP_TRY(open_multi(u, err));
     if (pthread_create(&u->thread, NULL, loop, u) != 0)
         AP_TRY(ap_fail(err, AP_MEMORY, "upstream: no thread"));

@@ -322,6 +322,39 @@ static void test_waits_for_nothing(void **state)
     }
 }
 
+/* A server on this machine is asked without the proxy, and no password of one is repeated. */
+static void test_proxies(void **state)
+{
+    static const char *const proxies[] = {"bogus://joe:PASSWORD@127.0.0.1:1",
+                                          "http://joe:PASSWORD@@x:bad"};
+    struct ap_error err;
+    struct fault_config config = {0};
+    struct fault_server *s = fault_server_start(&config);
+    struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 1});
+    struct watch w;
+    (void)state;
+    unsetenv("no_proxy");
+    for (size_t i = 0; i < AP_LEN(proxies); i++) {
+        setenv("http_proxy", proxies[i], 1);
+        watch_init(&w, 1, (int)i);
+        check_ok(watch_send(c, &w, &err), err);
+        watch_free(&w);
+        struct ap_client *far = open_url((char[]){"http://a.invalid/v1"}, 20);
+        unsetenv("no_proxy");
+        watch_init(&w, 1, (int)i);
+        assert_int_equal(watch_send(far, &w, &err), AP_IO);
+        assert_null(strstr(err.text, "PASSWORD"));
+        assert_int_equal(ap_client_probe("http://a.invalid/v1", &err), AP_IO);
+        assert_null(strstr(err.text, "PASSWORD"));
+        watch_free(&w);
+        ap_client_close(far);
+    }
+    unsetenv("http_proxy");
+    check_ok(ap_client_probe(fault_server_url(s), &err), err);
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
 /* ---- pace and budget ---- */
 
 static double paced(double rpm, double tpm, int n_call, int64_t tokens)
@@ -453,6 +486,7 @@ int main(void)
         cmocka_unit_test(test_sent_and_then_nobody),
         cmocka_unit_test(test_late_and_not_sent),
         cmocka_unit_test(test_waits_for_nothing),
+        cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_pace),
         cmocka_unit_test(test_fewer_are_taken),
         cmocka_unit_test(test_events_that_fail),
