@@ -83,7 +83,7 @@ static void note_answered(struct fault_server *s, const char *path, int64_t at[N
 
 static void test_kills(void **state)
 {
-    struct fault_config config = {.seed = 11, .latency = 0.003, .drip = 0.0005};
+    struct fault_config config = {.seed = 11, .latency = 0.01, .drip = 0.0005};
     struct ap_random random;
     struct far_target f;
     int64_t at[N_KEY];

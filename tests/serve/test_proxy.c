@@ -308,23 +308,29 @@ static void check_falls_back(struct world *w, const char *reason)
 
 static void test_falls_back(void **state)
 {
-    struct world *w = calloc(1, sizeof(*w));
+    struct world *w = begin(serve_ok);
     (void)state;
-    w->options = ap_server_defaults;
-    w->options.budget = 0.05;
-    start(w, serve_ok);
     fake_set(&w->engine, &w->engine.failing, true);
     check_falls_back(w, "failed");
     fake_set(&w->engine, &w->engine.refusing, true);
     check_falls_back(w, "queue_full");
     fake_set(&w->engine, &w->engine.refusing, false);
-    fake_set(&w->engine, &w->engine.holding, true);
-    check_falls_back(w, "late");
-    fake_set(&w->engine, &w->engine.holding, false);
     fake_set(&w->engine, &w->engine.failing, false);
     fake_set(&w->engine, &w->engine.guarding, true);
     check_sent(w, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}",
                "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}", "unchanged");
+    end(w);
+}
+
+static void test_over_its_budget(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    (void)state;
+    w->options = ap_server_defaults;
+    w->options.budget = 0.05;
+    start(w, serve_ok);
+    fake_set(&w->engine, &w->engine.holding, true);
+    check_falls_back(w, "late");
     end(w);
 }
 
@@ -393,16 +399,12 @@ static void check_status(struct world *w, wire_serve serve, int status, const ch
 
 static void test_upstream_fails(void **state)
 {
-    struct world *w = calloc(1, sizeof(*w));
+    struct world *w = begin(serve_ok);
     (void)state;
-    w->options = ap_server_defaults;
-    w->options.request_timeout = 0.5;
-    start(w, serve_ok);
     check_status(w, serve_nothing, 502, "\"code\": \"upstream_failed\"");
     check_status(w, serve_garbage, 502, "upstream_failed");
     check_status(w, serve_redirect, 502, "upstream_redirects");
     check_status(w, serve_unauthorized, 502, "upstream_refuses_key");
-    check_status(w, serve_silence, 504, "\"type\": \"server_error\"");
     wire_stub_set(&w->stub, serve_busy);
     struct wire_reply r =
         wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
@@ -417,12 +419,21 @@ static void test_upstream_fails(void **state)
     end(w);
 }
 
+static void test_upstream_is_silent(void **state)
+{
+    struct world *w = calloc(1, sizeof(*w));
+    (void)state;
+    w->options = ap_server_defaults;
+    w->options.request_timeout = 0.3;
+    start(w, serve_silence);
+    check_status(w, serve_silence, 504, "\"type\": \"server_error\"");
+    end(w);
+}
+
 static void test_upstream_down(void **state)
 {
     struct world *w = begin(serve_ok);
-    int port = w->stub.port;
     (void)state;
-    (void)port;
     wire_stub_close(&w->stub);
     struct wire_reply r =
         wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
@@ -486,7 +497,9 @@ int main(void)
         cmocka_unit_test(test_events_as_they_arrive),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_falls_back),
+        cmocka_unit_test(test_over_its_budget),
         cmocka_unit_test(test_upstream_fails),
+        cmocka_unit_test(test_upstream_is_silent),
         cmocka_unit_test(test_upstream_down),
         cmocka_unit_test(test_client_goes_away),
     };

@@ -275,12 +275,6 @@ static void test_lengths(void **state)
     struct wire_reply r = wire_raw(w->port, HEAD "Content-Length: nine\r\n\r\n{}");
     assert_int_equal(r.status, 400);
     wire_free(&r);
-    int fd = wire_connect(w->port); /* less than it said, and gone */
-    wire_say(fd, HEAD "Content-Length: 50\r\n\r\n{\"prompt\":");
-    shutdown(fd, SHUT_WR);
-    r = wire_read(fd);
-    assert_true(r.status == 0 || r.status == 400);
-    wire_free(&r);
     r = wire_raw(w->port, "GET /healthz HTTP/1.1\r\n\r\n"); /* no Host */
     assert_int_equal(r.status, 400);
     wire_free(&r);
@@ -289,6 +283,24 @@ static void test_lengths(void **state)
     wire_free(&r);
     assert_int_equal(w->engine.n_submitted, 0);
     check_reply(wire_get(w->port, "/healthz"), 200, "ok");
+    world_end(w);
+}
+
+/* Less than it said, and gone. libmicrohttpd may not see an end that comes with the bytes before
+ * it: then the request is over its time. */
+static void test_cut_body(void **state)
+{
+    struct world *w = world_new(false, false);
+    (void)state;
+    w->options.receive_timeout = 0.3;
+    world_start(w);
+    int fd = wire_connect(w->port);
+    wire_say(fd, HEAD "Content-Length: 50\r\n\r\n{\"prompt\":");
+    shutdown(fd, SHUT_WR);
+    struct wire_reply r = wire_read(fd);
+    assert_true(r.status == 0 || r.status == 400);
+    wire_free(&r);
+    assert_int_equal(w->engine.n_submitted, 0);
     world_end(w);
 }
 
@@ -416,6 +428,7 @@ int main(void)
         cmocka_unit_test(test_refuses_to_open),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_cut_body),
         cmocka_unit_test(test_heads),
         cmocka_unit_test(test_long_head),
         cmocka_unit_test(test_slow),
