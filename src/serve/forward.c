@@ -67,6 +67,40 @@ static bool is_word_of(const char *words, const char *name, size_t n)
     return false;
 }
 
+struct naming { /* whether a Connection header names it */
+    const char *name;
+    size_t n;
+    bool named;
+};
+
+static enum MHD_Result look_at_connection(void *context, enum MHD_ValueKind kind, const char *name,
+                                          const char *value)
+{
+    struct naming *look = context;
+    (void)kind;
+    if (strcasecmp(name, "Connection") == 0 && is_word_of(value, look->name, look->n))
+        look->named = true;
+    return MHD_YES;
+}
+
+/* There may be several such headers, in a request as in a reply. */
+static bool is_named_by_client(struct ap_exchange *e, const char *name, size_t n)
+{
+    struct naming look = {name, n, false};
+    MHD_get_connection_values(e->connection, MHD_HEADER_KIND, look_at_connection, &look);
+    return look.named;
+}
+
+static bool is_named_by_upstream(const struct ap_transfer *t, const char *name, size_t n)
+{
+    static const char connection[] = "Connection:";
+    for (size_t i = 0; i < t->n_header; i++)
+        if (strncasecmp(t->headers[i], connection, sizeof(connection) - 1) == 0 &&
+            is_word_of(t->headers[i] + sizeof(connection) - 1, name, n))
+            return true;
+    return false;
+}
+
 static bool is_plain(const char *text)
 {
     for (; *text; text++)
@@ -78,7 +112,6 @@ static bool is_plain(const char *text)
 struct sending {
     struct ap_exchange *e;
     struct curl_slist *list;
-    const char *connection; /* the client's Connection header */
     bool failed;
 };
 
@@ -104,7 +137,7 @@ static enum MHD_Result add_sent(void *context, enum MHD_ValueKind kind, const ch
     size_t n = strlen(name);
     (void)kind;
     if (!is_one_of(name, n, hop_by_hop) && !is_one_of(name, n, never_sent) &&
-        !is_word_of(s->connection, name, n) && n > 0 && !strpbrk(name, " \t:;") && value &&
+        !is_named_by_client(s->e, name, n) && n > 0 && !strpbrk(name, " \t:;") && value &&
         is_plain(name) && is_plain(value))
         add_line(s, name, value);
     return MHD_YES;
@@ -130,7 +163,7 @@ static void add_authorization(struct sending *s)
 
 static struct curl_slist *sent_headers(struct ap_exchange *e, bool post, bool *failed)
 {
-    struct sending s = {e, NULL, ap_exchange_header(e, "Connection"), false};
+    struct sending s = {e, NULL, false};
     const char *encodings = ap_exchange_header(e, "Accept-Encoding");
     MHD_get_connection_values(e->connection, MHD_HEADER_KIND, add_sent, &s);
     if (encodings && !e->rewriting.show && is_plain(encodings))
@@ -207,14 +240,14 @@ static const char *returned_header(const struct ap_transfer *t, const char *name
 static void copy_headers(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
-    const char *connection = returned_header(t, "Connection");
     for (size_t i = 0; i < t->n_header; i++) {
         char name[128];
         size_t n = strcspn(t->headers[i], ":");
         const char *value = t->headers[i] + n;
         if (n == 0 || n >= sizeof(name) || *value != ':' ||
             is_one_of(t->headers[i], n, hop_by_hop) ||
-            is_one_of(t->headers[i], n, never_returned) || is_word_of(connection, t->headers[i], n))
+            is_one_of(t->headers[i], n, never_returned) ||
+            is_named_by_upstream(t, t->headers[i], n))
             continue;
         memcpy(name, t->headers[i], n);
         name[n] = '\0';

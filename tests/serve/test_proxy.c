@@ -45,6 +45,7 @@ static bool serve_ok(struct wire_stub *s, int fd)
     (void)s;
     return wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: abc\r\n"
                         "Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\n"
+                        "Connection: x-second\r\nX-Second: 2\r\n"
                         "Content-Length: 12\r\n\r\n{ \"ok\": 1 }\n");
 }
 
@@ -164,10 +165,12 @@ static void test_headers(void **state)
     struct wire_reply r = wire_post(
         w->port, CHAT,
         "Authorization: Bearer mine\r\nCookie: c=d\r\nOpenAI-Beta: yes\r\nUser-Agent: tester\r\n"
-        "Idempotency-Key: k1\r\nTE: trailers\r\nX-Empty:\r\n",
+        "Idempotency-Key: k1\r\nTE: trailers\r\nX-Empty:\r\n"
+        "Connection: x-third\r\nX-Third: 3\r\n",
         "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
     assert_string_equal(wire_header(&r, "X-Request-Id"), "abc");
     assert_null(wire_header(&r, "X-Hop"));
+    assert_null(wire_header(&r, "X-Second"));
     assert_null(wire_header(&r, "Set-Cookie"));
     assert_string_equal(wire_header(&r, "Content-Type"), "application/json");
     assert_string_equal(r.body, "{ \"ok\": 1 }\n");
@@ -180,6 +183,7 @@ static void test_headers(void **state)
     assert_null(strcasestr(sent, "mine"));
     assert_null(strcasestr(sent, "cookie"));
     assert_null(strcasestr(sent, "\r\nTE:"));
+    assert_null(strcasestr(sent, "X-Third"));
     free(sent);
     wire_free(&r);
     r = wire_get(w->port, "/v1/models");
