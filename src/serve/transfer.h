@@ -47,7 +47,7 @@ struct ap_transfer {
     bool post;               /* else GET */
     struct curl_slist *sent; /* its headers; owned */
     void *easy;              /* the curl handle while it is under way */
-    bool started;
+    bool started, asked;     /* asked: a connection has taken the request */
     struct ap_transfer *next_active;
 
     /* the head, fixed before reader->head is called */

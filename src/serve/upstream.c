@@ -162,6 +162,17 @@ static int on_timer(CURLM *multi, long ms, void *context)
 
 /* ---- one transfer ---- */
 
+/* libcurl by itself sends a request again whose kept connection ended without a byte of a reply:
+ * perhaps the upstream had read it, and the answer would be paid for twice. */
+static int ask_once(void *context, char *ip, char *local_ip, int port, int local_port)
+{
+    struct ap_transfer *t = context;
+    (void)ip, (void)local_ip, (void)port, (void)local_port;
+    bool again = t->post && t->asked;
+    t->asked = true;
+    return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
 static CURL *take_easy(struct ap_upstream *u)
 {
     return u->n_easy > 0 ? u->easies[--u->n_easy] : curl_easy_init();
@@ -191,6 +202,8 @@ static void set_options(const struct ap_upstream *u, struct ap_transfer *t, CURL
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, t);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_data);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, ask_once);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
     if (u->ca_file)
         curl_easy_setopt(easy, CURLOPT_CAINFO, u->ca_file);
@@ -305,7 +318,9 @@ static void finish_done(struct ap_upstream *u)
         if (message->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, &t);
-        finish(u, (struct ap_transfer *)t, end_of(code), curl_easy_strerror(code));
+        finish(u, (struct ap_transfer *)t, end_of(code),
+               code == CURLE_ABORTED_BY_CALLBACK ? "the connection was closed before a reply came"
+                                                 : curl_easy_strerror(code));
     }
 }
 

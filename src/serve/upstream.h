@@ -1,5 +1,5 @@
 /* The way to the one upstream: a thread of its own with libcurl's multi interface, connections that
- * are kept, HTTP/2 where https offers it. Never follows a redirect, never asks twice. Not here:
+ * are kept, HTTP/2 where https offers it. Never follows a redirect, never posts twice. Not here:
  * what is sent and what becomes of the reply (forward.c); a client for rollouts (net/client.h). */
 #ifndef AP_SERVE_UPSTREAM_H
 #define AP_SERVE_UPSTREAM_H
