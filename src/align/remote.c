@@ -234,6 +234,8 @@ static ap_status write_answers(struct asking *a, int call, const struct ap_clien
     ap_status status = write_on(a, err);
     for (int k = 0; k < q->n && status == AP_OK; k++) {
         q->out[k].seconds = reply->seconds;
+        ap_secret_hide(&a->r->key, q->out[k].text); /* JSON may have spelt it with escapes */
+        ap_secret_hide(&a->r->key, q->out[k].finish);
         status = ap_ledger_answer(a->r->o.ledger, q->keys[k], &q->out[k], err);
     }
     return status;
@@ -303,7 +305,10 @@ ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *req
                                            .tokens = q->n_prompt_most / BYTES_OF_TOKEN +
                                                      q->n * q->n_answer_most};
     }
-    if (!calls || !names || (n > 0 && !names[n - 1]))
+    bool named = names != NULL;
+    for (int i = 0; i < n && named; i++)
+        named = names[i] != NULL;
+    if (!calls || !named)
         status = ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", r->o.who, n);
     if (status == AP_OK)
         status = ap_client_send(r->client, calls, n, &events, err);

@@ -13,7 +13,7 @@
 #include "store/settings.h"
 
 struct ap_remote_options {
-    const char *who; /* "target", "reward.help": in messages and in the ledger; borrowed */
+    const char *who; /* "target", "rewards.help": in messages and in the ledger; borrowed */
     const struct ap_http_settings *http; /* borrowed */
     double timeout;
     struct ap_ledger *ledger; /* borrowed */

@@ -20,7 +20,7 @@
 #define AP_CLIENT_REPLY_MAX ((size_t)64 << 20) /* bytes of a reply; more of it is lost */
 
 struct ap_client_options {
-    const char *who;   /* "target", "reward.help": for messages */
+    const char *who;   /* "target", "rewards.help": for messages */
     char *const *urls; /* n_url ≥ 1 base addresses, "https://host/v1"; borrowed */
     int n_url;
     const struct ap_secret *key; /* sent as a bearer token; borrowed; NULL or empty: none */
@@ -44,7 +44,8 @@ struct ap_client_call {
 
 struct ap_client_reply {
     int http_status;
-    const char *body; /* NUL-terminated; the key is hidden in it */
+    const char
+        *body; /* NUL-terminated; the key is hidden in it, but where JSON spells it with escapes */
     size_t n_body;
     double seconds; /* of the attempt */
 };

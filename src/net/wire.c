@@ -123,7 +123,8 @@ static const char *text_of(const json_t *o, const char *key)
 
 /* What an error body says, as OpenAI, vLLM, llama.cpp and FastAPI write it; else its first words.
  */
-static void server_words(struct ap_wire *w, long http_status, char out[WORDS_MAX], char code[64])
+static void server_words(struct ap_wire *w, const struct ap_secret *key, long http_status,
+                         char out[WORDS_MAX], char code[64])
 {
     json_t *body = NULL;
     const char *words = NULL, *name = NULL;
@@ -135,6 +136,8 @@ static void server_words(struct ap_wire *w, long http_status, char out[WORDS_MAX
         words = words ? words : text_of(body, "detail");
         name = text_of(e, "code");
     }
+    if (words) /* JSON can spell a key so that it is not in the bytes that came */
+        ap_secret_hide(key, (char *)(uintptr_t)words);
     if (http_status / 100 == 3)
         words = "a redirect, which is not followed: give the address that it leads to";
     if (!words)
@@ -171,10 +174,11 @@ static double retry_after(const struct ap_wire *w)
     return seconds < 0 ? 0 : seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (double)seconds;
 }
 
-static void end_by_status(struct ap_wire *w, struct ap_wire_result *out)
+static void end_by_status(struct ap_wire *w, const struct ap_secret *key,
+                          struct ap_wire_result *out)
 {
     char words[WORDS_MAX], code[64];
-    server_words(w, out->http_status, words, code);
+    server_words(w, key, out->http_status, words, code);
     out->end = heals(out->http_status, code) ? AP_WIRE_REFUSED : AP_WIRE_REJECTED;
     out->sick = out->http_status >= 500;
     snprintf(out->why, sizeof(out->why), "%ld: %s", out->http_status, words);
@@ -201,5 +205,5 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
     }
     out->retry_after = retry_after(w);
     if (out->http_status / 100 != 2)
-        end_by_status(w, out);
+        end_by_status(w, o->key, out);
 }

@@ -414,6 +414,44 @@ static void test_no_utf8(void **state)
     far_stop(&f);
 }
 
+#define KEY "sk-ab/cd+ef0123"
+
+/* The key as JSON may spell it, so that it is not in the bytes that came. */
+static int tell_key(void *context, const struct local_request *r, struct ap_buffer *reply)
+{
+    (void)context;
+    ap_buffer_puts(reply,
+                   r->turn == 0
+                       ? "{\"choices\":[{\"index\":0,\"finish_reason\":\"stop\",\"message\":"
+                         "{\"content\":\"it is sk-ab\\/cd+ef0123.\"}}]}"
+                       : "{\"error\":{\"message\":\"no key: s\\u006b-ab\\/cd\\u002bef0123.\"}}",
+                   NULL);
+    return r->turn == 0 ? 200 : 400;
+}
+
+static void test_key_is_hidden(void **state)
+{
+    struct ap_target_request one = {.prompt = "which?"}, another = {.prompt = "and now?"};
+    struct ap_error err;
+    struct ap_answer out[1];
+    struct far f;
+    setenv("ALIGNPRO_TEST_TOLD_KEY", KEY, 1);
+    far_start(&f);
+    f.server.fn = tell_key;
+    f.settings.http.key_env = (char *)"ALIGNPRO_TEST_TOLD_KEY";
+    far_open(&f, state, "/a");
+    for (int k = 0; k < 2; k++) { /* from the server, from the ledger */
+        check_ok(f.target.answer(f.target.self, &one, 1, 1, out, &err), err);
+        assert_string_equal(out[0].text, "it is ***************.");
+        ap_answers_free(out, 1);
+    }
+    assert_int_equal(f.target.answer(f.target.self, &another, 1, 1, out, &err), AP_INVALID);
+    check_holds(err.text, "no key: ***************.");
+    assert_null(strstr(err.text, "ef0123"));
+    far_close(&f);
+    far_stop(&f);
+}
+
 #define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, scratch_setup, scratch_teardown)
 
 int main(void)
@@ -422,6 +460,7 @@ int main(void)
         WITH_FOLDER(test_what_is_sent), WITH_FOLDER(test_nothing_twice),
         WITH_FOLDER(test_together),     WITH_FOLDER(test_together_with_gaps),
         WITH_FOLDER(test_endings),      WITH_FOLDER(test_refusals),
-        WITH_FOLDER(test_body),         WITH_FOLDER(test_no_utf8)};
+        WITH_FOLDER(test_body),         WITH_FOLDER(test_no_utf8),
+        WITH_FOLDER(test_key_is_hidden)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
