@@ -146,12 +146,14 @@ static enum MHD_Result send_response(struct ap_exchange *e)
 static enum MHD_Result move_on(struct ap_exchange *e)
 {
     forget_work(e);
-    if (atomic_load(&e->gone))
+    if (atomic_load(&e->gone) || e->speechless)
         return MHD_NO;
     if (!e->response) {
         atomic_store(&e->n_holding, 1);
         e->step(e);
     }
+    if (e->speechless)
+        return MHD_NO;
     if (e->response)
         return send_response(e);
     ap_exchange_sleep(e);

@@ -99,6 +99,7 @@ struct ap_exchange {
     struct MHD_Response *response; /* of a step that replies; owned until it is sent */
     int status;
     bool sent;
+    bool speechless; /* no memory even for a refusal: nothing is done but closing the connection */
 
     pthread_mutex_t lock;  /* of the next three, which other threads give up */
     struct ap_task *tasks; /* those under way; borrowed */

@@ -16,6 +16,7 @@ static void set_response(struct ap_exchange *e, int status, const char *type,
         MHD_destroy_response(e->response);
     e->response = response;
     e->status = status;
+    e->speechless = !response;
     if (!response)
         return;
     MHD_add_response_header(response, "Content-Type", type);

@@ -69,9 +69,10 @@ static void log_text(struct ap_exchange *e, const struct ap_task *task, ap_text_
 {
     const struct ap_work *w = &task->work;
     if (e->server->options.log_prompts)
-        ap_server_note(e->server, "x: %s | y: %s | %s%s", w->messages[w->n_message - 1].content,
+        ap_server_note(e->server, "x: %s | y: %s | %s%s%s", w->messages[w->n_message - 1].content,
                        w->text ? w->text : "-",
-                       fate == AP_TEXT_REWRITTEN ? "rewritten" : "as it is", w->why);
+                       fate == AP_TEXT_REWRITTEN ? "rewritten" : "as it is", w->why[0] ? ": " : "",
+                       w->why);
 }
 
 static void step_rewritten(struct ap_exchange *e)

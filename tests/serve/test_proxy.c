@@ -326,6 +326,32 @@ static void test_falls_back(void **state)
     end(w);
 }
 
+static void keep_note(void *context, const struct ap_event *event)
+{
+    if (strncmp(event->text, "x: ", 3) == 0)
+        snprintf(context, 256, "%s", event->text);
+}
+
+/* One line a text, whatever stands in it. */
+static void test_logs_prompts(void **state)
+{
+    char note[256] = "";
+    struct ap_sink sink = {.fn = keep_note, .context = note};
+    struct world *w = calloc(1, sizeof(*w));
+    (void)state;
+    w->options = ap_server_defaults;
+    w->options.log_prompts = true;
+    w->options.sink = &sink;
+    start(w, serve_ok);
+    check_sent(w, COMPLETION, "", "{\"prompt\":\"a\\nbc\"}", "{\"prompt\":\"cb\\na\"}",
+               "rewritten");
+    assert_string_equal(note, "x: a?bc | y: cb?a | rewritten");
+    fake_set(&w->engine, &w->engine.guarding, true);
+    check_sent(w, COMPLETION, "", "{\"prompt\":\"abc\"}", "{\"prompt\":\"abc\"}", "unchanged");
+    assert_string_equal(note, "x: abc | y: abc | as it is: too long");
+    end(w);
+}
+
 static void test_over_its_budget(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
@@ -423,6 +449,28 @@ static void test_upstream_fails(void **state)
     end(w);
 }
 
+static bool serve_once(struct wire_stub *s, int fd)
+{
+    wire_stub_set(s, serve_nothing);
+    return serve_ok(s, fd);
+}
+
+/* A kept connection that ends without a reply: perhaps the answer was made, and is paid for. */
+static void test_posts_once(void **state)
+{
+    struct world *w = begin(serve_once);
+    (void)state;
+    struct wire_reply r =
+        wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
+    assert_int_equal(r.status, 200);
+    wire_free(&r);
+    check_status(w, serve_nothing, 502, "closed before a reply came");
+    pthread_mutex_lock(&w->stub.lock);
+    assert_int_equal(w->stub.n_request, 2);
+    pthread_mutex_unlock(&w->stub.lock);
+    end(w);
+}
+
 static void test_upstream_is_silent(void **state)
 {
     struct world *w = calloc(1, sizeof(*w));
@@ -501,8 +549,10 @@ int main(void)
         cmocka_unit_test(test_events_as_they_arrive),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_falls_back),
+        cmocka_unit_test(test_logs_prompts),
         cmocka_unit_test(test_over_its_budget),
         cmocka_unit_test(test_upstream_fails),
+        cmocka_unit_test(test_posts_once),
         cmocka_unit_test(test_upstream_is_silent),
         cmocka_unit_test(test_upstream_down),
         cmocka_unit_test(test_client_goes_away),
