@@ -52,6 +52,13 @@ static const char *const never_returned[] = {"Content-Length",
                                              "x-alignpro",
                                              "x-alignpro-rewrite",
                                              "Strict-Transport-Security",
+                                             "Access-Control-Allow-Origin",
+                                             "Access-Control-Allow-Credentials",
+                                             "Access-Control-Allow-Methods",
+                                             "Access-Control-Allow-Headers",
+                                             "Access-Control-Expose-Headers",
+                                             "Access-Control-Max-Age",
+                                             "Access-Control-Allow-Private-Network",
                                              NULL};
 
 /* Whether `name` is one of the words of a Connection header. */

@@ -44,7 +44,8 @@ static bool serve_ok(struct wire_stub *s, int fd)
 {
     (void)s;
     return wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: abc\r\n"
-                        "Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nSet-Cookie: a=b\r\n"
+                        "Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nSet-Cookie: "
+                        "a=b\r\nAccess-Control-Allow-Origin: *\r\n"
                         "Connection: x-second\r\nX-Second: 2\r\n"
                         "Content-Length: 12\r\n\r\n{ \"ok\": 1 }\n");
 }
@@ -172,6 +173,7 @@ static void test_headers(void **state)
     assert_null(wire_header(&r, "X-Hop"));
     assert_null(wire_header(&r, "X-Second"));
     assert_null(wire_header(&r, "Set-Cookie"));
+    assert_null(wire_header(&r, "Access-Control-Allow-Origin"));
     assert_string_equal(wire_header(&r, "Content-Type"), "application/json");
     assert_string_equal(r.body, "{ \"ok\": 1 }\n");
     char *sent = wire_stub_request(&w->stub);
