@@ -73,7 +73,7 @@ ap_status ap_client_check_url(const char *url, struct ap_error *err)
         wrong = "expected http://HOST[:PORT]/v1 or https://…";
     else if (curl_url_get(u, CURLUPART_SCHEME, &part, 0) == CURLUE_OK &&
              strcmp(part, "http") != 0 && strcmp(part, "https") != 0)
-        wrong = "expected http or https";
+        wrong = "expected http:// or https://";
     curl_free(part);
     part = NULL;
     if (!wrong && (curl_url_get(u, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK ||

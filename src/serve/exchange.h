@@ -162,7 +162,7 @@ void ap_reply_mark(struct ap_exchange *e);
 
 /* Of a route in the metrics; NULL: of what is none. */
 int ap_route_index(const struct ap_route *route);
-const char *const *ap_route_names(void); /* by index; the last is NULL */
+const char *ap_route_name(int index); /* "none" behind the last, then NULL */
 /* Looks at the head of the request: sets route and step, or replies that it is refused. */
 void ap_route_admit(struct ap_exchange *e, const char *path);
 

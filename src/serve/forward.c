@@ -52,13 +52,6 @@ static const char *const never_returned[] = {"Content-Length",
                                              "x-alignpro",
                                              "x-alignpro-rewrite",
                                              "Strict-Transport-Security",
-                                             "Access-Control-Allow-Origin",
-                                             "Access-Control-Allow-Credentials",
-                                             "Access-Control-Allow-Methods",
-                                             "Access-Control-Allow-Headers",
-                                             "Access-Control-Expose-Headers",
-                                             "Access-Control-Max-Age",
-                                             "Access-Control-Allow-Private-Network",
                                              NULL};
 
 /* Whether `name` is one of the words of a Connection header. */
@@ -244,6 +237,13 @@ static const char *returned_header(const struct ap_transfer *t, const char *name
     return NULL;
 }
 
+/* CORS is each server's own to say. */
+static bool is_cors(const char *name)
+{
+    static const char prefix[] = "Access-Control-";
+    return strncasecmp(name, prefix, sizeof(prefix) - 1) == 0;
+}
+
 static void copy_headers(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
@@ -253,7 +253,7 @@ static void copy_headers(struct ap_exchange *e)
         const char *value = t->headers[i] + n;
         if (n == 0 || n >= sizeof(name) || *value != ':' ||
             is_one_of(t->headers[i], n, hop_by_hop) ||
-            is_one_of(t->headers[i], n, never_returned) ||
+            is_one_of(t->headers[i], n, never_returned) || is_cors(t->headers[i]) ||
             is_named_by_upstream(t, t->headers[i], n))
             continue;
         memcpy(name, t->headers[i], n);

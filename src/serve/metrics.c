@@ -57,16 +57,17 @@ static void put_labelled(struct writer *w, const char *name, const char *help, c
             put(w, "alignpro_%s{%s=\"%s\"} %lld\n", name, label, names[i], atomic_load(&counts[i]));
 }
 
-static void put_requests(struct writer *w, struct ap_metrics *m, const char *const *routes)
+static void put_requests(struct writer *w, struct ap_metrics *m,
+                         const char *(*route_name)(int index))
 {
     static const char *const classes[AP_METRIC_CLASSES] = {"cut", "1xx", "2xx",
                                                            "3xx", "4xx", "5xx"};
     head(w, "requests_total", "counter", "Requests by route and status.");
-    for (int r = 0; routes[r]; r++)
+    for (int r = 0; route_name(r); r++)
         for (int c = 0; c < AP_METRIC_CLASSES; c++) {
             long long n = atomic_load(&m->requests[r][c]);
             if (n > 0 || c == 2)
-                put(w, "alignpro_requests_total{route=\"%s\",status=\"%s\"} %lld\n", routes[r],
+                put(w, "alignpro_requests_total{route=\"%s\",status=\"%s\"} %lld\n", route_name(r),
                     classes[c], n);
         }
 }
@@ -119,7 +120,7 @@ ap_status ap_metrics_write(struct ap_metrics *m, const struct ap_metrics_now *no
     static const char *const ends[AP_METRIC_ENDS] = {"whole", "unreached", "late", "broken",
                                                      "dropped"};
     struct writer w = {out, err, AP_OK};
-    put_requests(&w, m, now->routes);
+    put_requests(&w, m, now->route_name);
     put_seconds(&w, m);
     put_texts(&w, m);
     put_labelled(&w, "upstream_total", "Replies of the upstream, by how they ended.", "end", ends,

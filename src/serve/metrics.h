@@ -35,8 +35,8 @@ struct ap_metrics {
 /* What is not counted but known. */
 struct ap_metrics_now {
     int n_connection, n_exchange, n_upstream;
-    double seconds;            /* since the server was opened */
-    const char *const *routes; /* names, as many as there are; the last is NULL */
+    double seconds;                       /* since the server was opened */
+    const char *(*route_name)(int index); /* NULL behind the last */
     bool has_engine;
     struct ap_serve_counts engine;
 };

@@ -40,7 +40,7 @@ static void step_metrics(struct ap_exchange *e)
                                  .n_exchange = atomic_load(&s->n_exchange),
                                  .n_upstream = s->upstream ? ap_upstream_n_active(s->upstream) : 0,
                                  .seconds = ap_clock_seconds() - s->began,
-                                 .routes = ap_route_names()};
+                                 .route_name = ap_route_name};
     pthread_mutex_lock(&s->engine_lock);
     now.has_engine = s->engine != NULL;
     if (now.has_engine)
@@ -87,23 +87,11 @@ int ap_route_index(const struct ap_route *route)
     return route ? (int)(route - routes) : (int)AP_LEN(routes);
 }
 
-const char *const *ap_route_names(void)
+const char *ap_route_name(int index)
 {
-    static const char *const names[] = {"/",
-                                        "/page.css",
-                                        "/page.js",
-                                        "/healthz",
-                                        "/metrics",
-                                        "/v1/models",
-                                        "/v1/chat/completions",
-                                        "/v1/completions",
-                                        "/v1/rewrite",
-                                        "/v1/score",
-                                        "none",
-                                        NULL};
-    _Static_assert(AP_LEN(names) == AP_LEN(routes) + 2, "a name for each route");
     _Static_assert(AP_LEN(routes) < AP_METRIC_ROUTES, "counters for each route");
-    return names;
+    const int n = (int)AP_LEN(routes);
+    return index < n ? routes[index].path : index == n ? "none" : NULL;
 }
 
 static const struct ap_route *find_route(const char *path)

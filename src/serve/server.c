@@ -10,12 +10,19 @@
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, FILES_SPARE = 64, REPLY_HEAD_BYTES = 32768, PEM_MAX = 1 << 20 };
+enum {
+    BACKLOG = 1024,
+    FILES_SPARE = 64,
+    REPLY_HEAD_BYTES = 32768,
+    PEM_MAX = 1 << 20,
+    PORT_MAX = 65535
+};
 
 const struct ap_server_options ap_server_defaults = {
     .listen = "127.0.0.1:8080",
@@ -75,7 +82,7 @@ static ap_status split_address(const char *text, char host[256], char port[16],
         to--;
     }
     if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        strlen(colon + 1) > 5 || to - from > 255)
+        strlen(colon + 1) > 5 || atoi(colon + 1) > PORT_MAX || to - from > 255)
         return ap_fail(err, AP_INVALID,
                        "serve: '%s' is no address to listen on, expected HOST:PORT", text);
     memcpy(host, from, (size_t)(to - from));

@@ -3,6 +3,7 @@
 #include "serve/upstream.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "net/client.h"
 
@@ -369,19 +370,18 @@ static void *loop(void *context)
 
 /* ---- open and close ---- */
 
-ap_status ap_upstream_check(const char *url, struct ap_error *err)
+/* Who it trusts is found out now, not at the first request. */
+static ap_status check_options(const struct ap_upstream_options *o, struct ap_error *err)
 {
-    size_t scheme = strncmp(url, "http://", 7) == 0 ? 7 : strncmp(url, "https://", 8) == 0 ? 8 : 0;
-    if (scheme == 0 || !url[scheme] || strchr("/?#", url[scheme]))
-        return ap_fail(err, AP_INVALID,
-                       "upstream: '%s' is no address, expected http:// or https:// and a host",
-                       url);
-    for (const char *c = url; *c; c++)
-        if ((unsigned char)*c <= ' ' || strchr("?#@", *c))
-            return ap_fail(err, AP_INVALID,
-                           "upstream: '%s' has a '%c', expected an address without a query or a "
-                           "name; a key goes into a file or the environment",
-                           url, *c);
+    int fd;
+    if (ap_client_check_url(o->url, err) != AP_OK)
+        return ap_fail_prefix(err, AP_INVALID, "upstream");
+    if (!o->ca_file)
+        return AP_OK;
+    ap_status status = ap_file_open(&fd, o->ca_file, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "upstream: certificates to trust");
+    close(fd);
     return AP_OK;
 }
 
@@ -410,7 +410,7 @@ static ap_status open_multi(struct ap_upstream *u, struct ap_error *err)
 ap_status ap_upstream_open(struct ap_upstream **out, const struct ap_upstream_options *options,
                            struct ap_error *err)
 {
-    ap_status status = ap_upstream_check(options->url, err);
+    ap_status status = check_options(options, err);
     *out = NULL;
     if (status != AP_OK)
         return status;

@@ -32,7 +32,4 @@ char *ap_upstream_url(const struct ap_upstream *u, const char *path);
 /* Transfers under way now. */
 int ap_upstream_n_active(const struct ap_upstream *u);
 
-/* Whether url can be a base address; says why not. */
-ap_status ap_upstream_check(const char *url, struct ap_error *err);
-
 #endif

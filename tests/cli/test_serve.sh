@@ -47,6 +47,11 @@ run: {dir: run, batch: 8}
 END
 try "$alignpro" align "$tmp/recipe.yaml"; exits 0 "a run"
 try "$alignpro" serve --run "$tmp/run" --listen 0.0.0.0:0; refused 1 "there are no keys" "an open address without keys"
+try "$alignpro" serve --run "$tmp/run" --listen 127.0.0.1:65536; refused 1 "no address to listen on" "a port that is none"
+try "$alignpro" serve --run "$tmp/run" --upstream http://me:secretpw@h/v1; refused 1 "no name and no password" "an upstream with a password"
+grep -q secretpw "$tmp/err"; [ $? != 0 ]; note $? "an upstream's password is repeated"
+try "$alignpro" serve --run "$tmp/run" --upstream https://h/v1 --upstream-ca "$tmp/none"
+refused 1 "certificates to trust" "certificates that are not there"
 try "$alignpro" serve --run "$tmp/run" --upstream ftp://x; refused 1 "http://" "an upstream that is none"
 try "$alignpro" serve --run "$tmp/run" --upstream http://127.0.0.1:1 --upstream-key-env NOT_SET_HERE
 exits 1 "a key that is not there"; err_has NOT_SET_HERE "a key that is not there"
