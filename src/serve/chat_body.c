@@ -298,9 +298,7 @@ static void choose_texts(struct reading *r, ap_body_kind kind, int last_user)
         if (wanted && !is_blank(b->messages[text.message].content))
             b->texts[n++] = text;
     }
-    size_t n_over = n > AP_BODY_TEXTS_MAX ? n - AP_BODY_TEXTS_MAX : 0;
-    memmove(b->texts, b->texts + n_over, (n - n_over) * sizeof(*b->texts));
-    b->n_text = b->pass == AP_PASS_NOT ? n - n_over : 0;
+    b->n_text = b->pass == AP_PASS_NOT ? n : 0;
     if (b->pass == AP_PASS_NOT && b->n_text == 0)
         b->pass = AP_PASS_NO_TEXT;
 }

@@ -24,8 +24,6 @@ typedef enum ap_body_pass {
     AP_PASS_NO_TEXT,
 } ap_body_pass;
 
-#define AP_BODY_TEXTS_MAX 64 /* of one request; those before the last ones stay as they are */
-
 struct ap_body_text {
     uint32_t start, end; /* bytes of its string in the body, with the quotes */
     size_t message;      /* messages[message] is it; a chat's context are those before it */

@@ -38,6 +38,7 @@ struct ap_task {
 typedef enum ap_exchange_mark { /* the header x-alignpro of the answer */
                                 AP_MARK_NONE,
                                 AP_MARK_REWRITTEN,
+                                AP_MARK_PARTLY, /* other texts of it fell back */
                                 AP_MARK_UNCHANGED,
                                 AP_MARK_BYPASSED,
                                 AP_MARK_FELL_BACK,
@@ -46,8 +47,9 @@ typedef enum ap_exchange_mark { /* the header x-alignpro of the answer */
 struct ap_rewriting { /* rewrites.c */
     ap_body_kind kind;
     struct ap_chat_body body;
-    bool off, show;        /* as header or field asks */
-    struct ap_task *tasks; /* one for each text of the body; owned */
+    bool off, show; /* as header or field asks */
+    size_t n_over;  /* the body's first so many texts are over the limit, and not asked for */
+    struct ap_task *tasks; /* one for each text behind those; owned */
     char **rewrites;       /* where one takes its text's place: borrowed of the tasks; owned list */
     ap_exchange_mark mark;
 };
@@ -169,7 +171,7 @@ void ap_route_admit(struct ap_exchange *e, const char *path);
 void ap_rewriting_chat(struct ap_exchange *e);
 void ap_rewriting_completion(struct ap_exchange *e);
 void ap_rewriting_free(struct ap_exchange *e);
-/* {"outcome", "rewrites"}: what "show" shows; NULL: no memory. */
+/* {"rewrites"}: what "show" shows; NULL: no memory. */
 json_t *ap_rewriting_json(const struct ap_exchange *e);
 
 void ap_forward_models(struct ap_exchange *e);

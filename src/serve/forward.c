@@ -386,7 +386,8 @@ void ap_forward_body(struct ap_exchange *e)
     struct ap_buffer spliced = {0};
     struct ap_error err;
     const char *path = r->kind == AP_BODY_CHAT ? "/chat/completions" : "/completions";
-    if (r->mark != AP_MARK_REWRITTEN && r->body.mark_end == 0) {
+    bool exchanged = r->mark == AP_MARK_REWRITTEN || r->mark == AP_MARK_PARTLY;
+    if (!exchanged && r->body.mark_end == 0) {
         send_on(e, path, &e->body);
         return;
     }

@@ -90,7 +90,7 @@ static void put_texts(struct writer *w, struct ap_metrics *m)
 {
     static const char *const fates[AP_TEXT_LATE] = {"rewritten", "guarded"};
     static const char *const reasons[AP_TEXT_N - AP_TEXT_LATE] = {"late", "failed", "queue_full",
-                                                                  "dropped"};
+                                                                  "over_limit", "dropped"};
     static const char *const passes[AP_METRIC_PASSES] = {NULL, "off", "tools", "json", "no_text"};
     put_labelled(w, "texts_total", "Texts that the prompter answered for.", "fate", fates, m->texts,
                  AP_TEXT_LATE);

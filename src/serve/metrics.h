@@ -16,6 +16,7 @@ typedef enum ap_text_fate {
     AP_TEXT_LATE,    /* from here on: fell back */
     AP_TEXT_FAILED,
     AP_TEXT_QUEUE_FULL,
+    AP_TEXT_OVER_LIMIT, /* its request has more texts than are rewritten */
     AP_TEXT_DROPPED,
     AP_TEXT_N,
 } ap_text_fate;

@@ -174,9 +174,8 @@ static const char *last_rewrite(const struct ap_rewriting *r)
 void ap_reply_mark(struct ap_exchange *e)
 {
     static const char *const marks[] = {
-        [AP_MARK_REWRITTEN] = "rewritten",
-        [AP_MARK_UNCHANGED] = "unchanged",
-        [AP_MARK_BYPASSED] = "bypassed",
+        [AP_MARK_REWRITTEN] = "rewritten", [AP_MARK_PARTLY] = "partly-rewritten",
+        [AP_MARK_UNCHANGED] = "unchanged", [AP_MARK_BYPASSED] = "bypassed",
         [AP_MARK_FELL_BACK] = "fell-back",
     };
     char encoded[MARK_BYTES_MAX];

@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+enum { TEXTS_MAX = 64 }; /* of one request that are rewritten: the last ones */
+
 /* ---- what the request asks for ---- */
 
 /* The header x-alignpro; false: it is none that is known. */
@@ -49,8 +51,11 @@ static void go_on(struct ap_exchange *e)
         ap_answering_begin(e);
 }
 
-static ap_text_fate fate_of(const struct ap_task *task)
+static ap_text_fate fate_of(const struct ap_rewriting *r, size_t i)
 {
+    if (i < r->n_over)
+        return AP_TEXT_OVER_LIMIT;
+    const struct ap_task *task = &r->tasks[i - r->n_over];
     if (task->refused)
         return AP_TEXT_QUEUE_FULL;
     switch (task->work.end) {
@@ -81,18 +86,20 @@ static void step_rewritten(struct ap_exchange *e)
     r->mark = AP_MARK_UNCHANGED;
     bool fell_back = false;
     for (size_t i = 0; i < r->body.n_text; i++) {
-        struct ap_task *task = &r->tasks[i];
-        ap_text_fate fate = fate_of(task);
+        ap_text_fate fate = fate_of(r, i);
         atomic_fetch_add(&e->server->metrics.texts[fate], 1);
-        log_text(e, task, fate);
         fell_back = fell_back || fate >= AP_TEXT_LATE;
+        if (fate == AP_TEXT_OVER_LIMIT)
+            continue;
+        struct ap_task *task = &r->tasks[i - r->n_over];
+        log_text(e, task, fate);
         if (fate != AP_TEXT_REWRITTEN)
             continue;
         r->rewrites[i] = task->work.text;
         r->mark = AP_MARK_REWRITTEN;
     }
-    if (fell_back && r->mark != AP_MARK_REWRITTEN)
-        r->mark = AP_MARK_FELL_BACK;
+    if (fell_back)
+        r->mark = r->mark == AP_MARK_REWRITTEN ? AP_MARK_PARTLY : AP_MARK_FELL_BACK;
     go_on(e);
 }
 
@@ -102,7 +109,7 @@ static void fill_task(struct ap_exchange *e, size_t i)
 {
     struct ap_server *s = e->server;
     const struct ap_rewriting *r = &e->rewriting;
-    const struct ap_body_text *text = &r->body.texts[i];
+    const struct ap_body_text *text = &r->body.texts[r->n_over + i];
     bool chat = r->kind == AP_BODY_CHAT;
     r->tasks[i].work = (struct ap_work){
         .kind = AP_WORK_REWRITE,
@@ -120,9 +127,10 @@ static void fill_task(struct ap_exchange *e, size_t i)
 static void begin_rewrites(struct ap_exchange *e)
 {
     struct ap_rewriting *r = &e->rewriting;
-    size_t n = r->body.n_text;
+    r->n_over = r->body.n_text > TEXTS_MAX ? r->body.n_text - TEXTS_MAX : 0;
+    size_t n = r->body.n_text - r->n_over;
     r->tasks = ap_calloc(n, sizeof(*r->tasks));
-    r->rewrites = ap_calloc(n, sizeof(*r->rewrites));
+    r->rewrites = ap_calloc(r->body.n_text, sizeof(*r->rewrites));
     if (!r->tasks || !r->rewrites) {
         ap_reply_error(e, 500, NULL, "no memory");
         return;
@@ -170,13 +178,14 @@ void ap_rewriting_completion(struct ap_exchange *e)
 
 static json_t *text_json(const struct ap_exchange *e, size_t i)
 {
-    static const char *const fates[] = {"rewritten", "guarded",    "late",
-                                        "failed",    "queue_full", "dropped"};
+    static const char *const fates[] = {"rewritten",  "guarded",    "late",   "failed",
+                                        "queue_full", "over_limit", "dropped"};
     const struct ap_rewriting *r = &e->rewriting;
-    const struct ap_work *w = &r->tasks[i].work;
+    static const struct ap_work none = {.guard = NULL};
+    const struct ap_work *w = i < r->n_over ? &none : &r->tasks[i - r->n_over].work;
     return json_pack("{s:i, s:s, s:s?, s:s?, s:s, s:b}", "index", r->body.texts[i].at, "fate",
-                     fates[fate_of(&r->tasks[i])], "rewrite", r->rewrites[i], "guard", w->guard,
-                     "why", w->why, "cached", w->cached);
+                     fates[fate_of(r, i)], "rewrite", r->rewrites[i], "guard", w->guard, "why",
+                     w->why, "cached", w->cached);
 }
 
 json_t *ap_rewriting_json(const struct ap_exchange *e)
@@ -191,7 +200,7 @@ json_t *ap_rewriting_json(const struct ap_exchange *e)
 void ap_rewriting_free(struct ap_exchange *e)
 {
     struct ap_rewriting *r = &e->rewriting;
-    for (size_t i = 0; i < r->body.n_text && r->tasks; i++) {
+    for (size_t i = 0; i + r->n_over < r->body.n_text && r->tasks; i++) {
         ap_free(r->tasks[i].work.text);
         ap_free(r->tasks[i].work.logp);
     }

@@ -24,11 +24,13 @@ static json_t *parse(const char *text, size_t n)
 static void check_spliced(const struct ap_chat_body *b, const char *text, size_t n,
                           ap_body_kind kind)
 {
-    char *rewrites[AP_BODY_TEXTS_MAX];
+    char **rewrites = calloc(b->n_text ? b->n_text : 1, sizeof(*rewrites));
     struct ap_error err = {0};
     struct ap_buffer out = {0};
     struct ap_chat_body again;
     json_t *before = parse(text, n);
+    if (!rewrites)
+        abort();
     for (size_t i = 0; i < b->n_text; i++)
         rewrites[i] = "re\"written\\ \n\x01 \xc3\xa9";
     if (ap_chat_body_splice(b, text, n, rewrites, &out, &err) != AP_OK)
@@ -49,6 +51,7 @@ static void check_spliced(const struct ap_chat_body *b, const char *text, size_t
     }
     json_decref(before);
     json_decref(after);
+    free(rewrites);
     ap_buffer_free(&out);
 }
 

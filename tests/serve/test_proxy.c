@@ -328,6 +328,32 @@ static void test_falls_back(void **state)
     end(w);
 }
 
+/* Of more texts than are rewritten the last ones are, and every word about them says so. */
+static void test_too_many_texts(void **state)
+{
+    struct world *w = begin(serve_ok);
+    struct ap_buffer plain = {0}, sent = {0};
+    (void)state;
+    for (int i = 0; i < 70; i++) {
+        ap_buffer_printf(&plain, NULL, "%s\"ab%d\"", i ? "," : "{\"prompt\":[", i);
+        ap_buffer_printf(&sent, NULL,
+                         i < 6    ? "%s\"ab%d\""
+                         : i < 10 ? "%s\"%dba\""
+                                  : "%s\"%d%dba\"",
+                         i ? "," : "{\"prompt\":[", i < 10 ? i : i % 10, i / 10);
+    }
+    ap_buffer_puts(&plain, "]}", NULL);
+    ap_buffer_puts(&sent, "]}", NULL);
+    check_sent(w, COMPLETION, "", plain.data, sent.data, "partly-rewritten");
+    struct wire_reply r = wire_get(w->port, "/metrics");
+    check_holds(r.body, "alignpro_fell_back_total{reason=\"over_limit\"} 6\n");
+    check_holds(r.body, "alignpro_texts_total{fate=\"rewritten\"} 64\n");
+    wire_free(&r);
+    ap_buffer_free(&plain);
+    ap_buffer_free(&sent);
+    end(w);
+}
+
 static void keep_note(void *context, const struct ap_event *event)
 {
     if (strncmp(event->text, "x: ", 3) == 0)
@@ -551,6 +577,7 @@ int main(void)
         cmocka_unit_test(test_events_as_they_arrive),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_falls_back),
+        cmocka_unit_test(test_too_many_texts),
         cmocka_unit_test(test_logs_prompts),
         cmocka_unit_test(test_over_its_budget),
         cmocka_unit_test(test_upstream_fails),
