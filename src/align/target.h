@@ -53,9 +53,10 @@ ap_status ap_target_local(struct ap_target *out, const struct ap_lm *lm, const s
                           const struct ap_target_options *options, struct ap_error *err);
 
 /* What the local target is made of, for who decodes many of its answers himself. The prompt as its
- * model sees it, cut at its front where it leaves no room for max_new_tokens: */
+ * model sees it; cut at its front where it leaves no room for max_new_tokens, or AP_LIMIT: */
 ap_status ap_target_prompt(const struct ap_lm *lm, const struct ap_target_request *request,
-                           int max_new_tokens, struct ap_sequence *out, struct ap_error *err);
+                           int max_new_tokens, ap_too_long too_long, struct ap_sequence *out,
+                           struct ap_error *err);
 /* and the answer of what was decoded. It is freed by the caller, also after an error. */
 ap_status ap_answer_take(struct ap_answer *out, const struct ap_lm *lm,
                          const struct ap_generated *g, struct ap_error *err);

@@ -81,18 +81,20 @@ static ap_status on_generated(void *context, int request, int sample, const stru
 }
 
 ap_status ap_target_prompt(const struct ap_lm *lm, const struct ap_target_request *request,
-                           int max_new_tokens, struct ap_sequence *out, struct ap_error *err)
+                           int max_new_tokens, ap_too_long too_long, struct ap_sequence *out,
+                           struct ap_error *err)
 {
     int room = lm->context - max_new_tokens;
     bool fits;
     return ap_sequence_make(out, lm->chat, request->context, request->n_context, request->prompt,
-                            NULL, room > 1 ? room : 1, AP_TOO_LONG_TRUNCATE, &fits, err);
+                            NULL, room > 1 ? room : 1, too_long, &fits, err);
 }
 
 static ap_status make_prompt(const struct local *l, const struct ap_target_request *request,
                              struct ap_sequence *out, struct ap_error *err)
 {
-    return ap_target_prompt(l->lm, request, l->options.max_new_tokens, out, err);
+    return ap_target_prompt(l->lm, request, l->options.max_new_tokens, AP_TOO_LONG_TRUNCATE, out,
+                            err);
 }
 
 static ap_status local_answer(void *self, const struct ap_target_request *requests, int n,

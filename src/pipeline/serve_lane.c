@@ -99,7 +99,14 @@ static ap_status ask_target(struct ap_serve_lane *lane, struct ap_serve_job *job
                                         .n_context = w->n_message - 1,
                                         .prompt = w->messages[w->n_message - 1].content,
                                         .stream = w->stream};
-    ap_status status = ap_target_prompt(lane->lm, &request, n, &job->sequence, err);
+    ap_status status =
+        ap_target_prompt(lane->lm, &request, n, w->cuts ? AP_TOO_LONG_TRUNCATE : AP_TOO_LONG_ERROR,
+                         &job->sequence, err);
+    if (status == AP_LIMIT)
+        ap_fail(err, AP_LIMIT,
+                "the prompt is too long: with %d new tokens it takes more than the %d positions of "
+                "the target's context; shorten it",
+                n, lane->lm->context);
     *out = (struct ap_gen_work){
         .request = {job->sequence.ids, job->sequence.n, 1, n, w->stream},
         .sampling = {w->temperature, w->top_k, w->top_p, w->min_p, w->repetition_penalty},

@@ -147,11 +147,12 @@ static bool read_stream_header(const char *text, struct ap_stream *stream)
 }
 
 static ap_status read_stream(const struct ap_exchange *e, const json_t *request,
-                             struct ap_stream *stream, struct ap_error *err)
+                             struct ap_stream *stream, bool *cuts, struct ap_error *err)
 {
     const char *header = ap_exchange_header(e, "x-alignpro-stream");
     int64_t seed;
     if (header) {
+        *cuts = true; /* it is a run that asks: it gets what it would get in its own process */
         if (read_stream_header(header, stream))
             return AP_OK;
         return ap_fail(err, AP_FORMAT,
@@ -202,7 +203,7 @@ ap_status ap_answer_request_read(struct ap_exchange *e, struct ap_work *like, st
     AP_TRY(read_shape(e, request, err));
     AP_TRY(read_sampling(request, like, err));
     AP_TRY(read_stop(&e->answering, request, err));
-    AP_TRY(read_stream(e, request, &like->stream, err));
+    AP_TRY(read_stream(e, request, &like->stream, &like->cuts, err));
 out:
     json_decref(request);
     return status;

@@ -40,6 +40,8 @@ struct ap_work {
     double top_p, min_p, repetition_penalty; /* ANSWER */
     int top_k, max_new_tokens;               /* ANSWER; max_new_tokens 0: the target's own */
     char *const *stop;                       /* ANSWER: n_stop, none empty */
+    bool cuts; /* ANSWER: a prompt that does not fit is cut at its front, as the target of a run
+                  does; else it FAILED */
     int n_stop;
     void (*done)(struct ap_work *w); /* once, on the engine's thread; takes what it owns */
     void *context;                   /* the caller's */

@@ -313,6 +313,7 @@ static void test_answers_are_the_targets(void **state)
             a.work.messages = talk;
             a.work.n_message = TALK;
         }
+        a.work.cuts = true;
         a.work.temperature = i % 2;
         a.work.max_new_tokens = i % 4 == 3 ? 5 : 0;
         a.work.repetition_penalty = i % 8 == 5 ? 1.4 : 0;
@@ -323,6 +324,11 @@ static void test_answers_are_the_targets(void **state)
         check_answer(e, &p, &a);
         asked_free(&a);
     }
+    struct asked whole; /* who does not ask for it gets no answer to a part */
+    asked_init(&whole, AP_WORK_ANSWER, long_x);
+    asked_go(e, &whole);
+    check_end(&whole, AP_WORK_FAILED, "the prompt is too long");
+    asked_free(&whole);
     ap_prompters_close(&p);
     e->close(e->self);
 }

@@ -90,6 +90,11 @@ static void test_stream_header(void **state)
         wire_post(w->port, CHAT, "x-alignpro-stream: ffffffffffffffff-a-b-c0de-fffffffe\r\n",
                   "{\"seed\":1,\"n\":2,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"),
         200, "to a: ffffffffffffffff-a-b-c0de-ffffffff\"");
+    assert_true(w->engine.last_of.cuts); /* as the run's own target does */
+    check_reply(wire_post(w->port, CHAT, "",
+                          "{\"seed\":1,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}]}"),
+                200, "to a");
+    assert_false(w->engine.last_of.cuts);
     for (size_t i = 0; i + 1 < AP_LEN(wrong); i++) {
         snprintf(header, sizeof(header), "x-alignpro-stream: %s\r\n", wrong[i]);
         check_reply(wire_post(w->port, CHAT, header,
