@@ -41,6 +41,7 @@ struct task {
     int n_attempt;
     int avoid;         /* the endpoint that failed last; −1 */
     double not_before; /* of the next attempt */
+    bool sick;         /* its endpoint failed it: one that is well again is worth an attempt */
 };
 
 struct sending { /* one call of ap_client_send */
@@ -49,13 +50,14 @@ struct sending { /* one call of ap_client_send */
     const struct ap_client_events *events;
     struct task *tasks;
     int n, n_open, n_fly;
-    int first;         /* no task before it waits */
-    bool held;         /* `sending` took fewer: wait until something is over */
-    bool ending;       /* nothing is begun any more */
-    bool unsettled;    /* something came in that is not written down */
-    double give_up_at; /* after a stop */
-    double wake;       /* the earliest moment at which something may begin */
-    ap_status status;  /* why it ends */
+    int first;          /* no task before it waits */
+    bool held;          /* `sending` took fewer: wait until something is over */
+    bool ending;        /* nothing is begun any more */
+    bool unsettled;     /* something came in that is not written down */
+    double give_up_at;  /* after a stop */
+    double wake;        /* the earliest moment at which something may begin */
+    double quiet_since; /* nothing arrived since, and nobody was told */
+    ap_status status;   /* why it ends */
     struct ap_error *err;
     struct ap_error later; /* what goes wrong when it ends already */
 };
@@ -284,6 +286,27 @@ static ap_status fly(struct sending *s, int call, int endpoint)
     return AP_OK;
 }
 
+static void miss(struct sending *s, int call, ap_client_miss kind)
+{
+    struct ap_client_counts *n = &s->c->counts;
+    n->n_refused += kind == AP_MISS_REFUSED;
+    n->n_lost += kind == AP_MISS_LOST;
+    n->n_unsent += kind == AP_MISS_UNSENT;
+    ap_status status =
+        s->events->missed ? s->events->missed(s->events->context, call, kind, words(s)) : AP_OK;
+    if (status != AP_OK)
+        end_with(s, status);
+}
+
+/* It was announced, and never got to the wire. */
+static void never_sent(struct sending *s, int call, ap_status status)
+{
+    end_with(s, status);
+    s->c->counts.n_sent++;
+    miss(s, call, AP_MISS_UNSENT);
+    s->unsettled = true;
+}
+
 static void begin_some(struct sending *s)
 {
     int calls[BEGIN_AT_ONCE], at[BEGIN_AT_ONCE];
@@ -297,10 +320,11 @@ static void begin_some(struct sending *s)
         n_go = 0;
     s->held = n_go < n;
     for (int i = 0; i < n; i++) {
-        if (i < n_go && status == AP_OK)
-            status = fly(s, calls[i], at[i]);
-        if (i >= n_go || status != AP_OK)
-            give_back(s, calls[i], at[i]);
+        if (i < n_go && status == AP_OK && (status = fly(s, calls[i], at[i])) == AP_OK)
+            continue;
+        give_back(s, calls[i], at[i]);
+        if (i < n_go)
+            never_sent(s, calls[i], status);
     }
     if (status != AP_OK)
         end_with(s, status);
@@ -320,16 +344,26 @@ static double jitter(struct ap_client *c, int n_attempt)
     return ap_random_uniform(&c->random) * fmin(BACKOFF_MAX_S, ldexp(c->o.backoff, k));
 }
 
-static void miss(struct sending *s, int call, ap_client_miss kind)
+/* Those that wait for an endpoint that is well again wait no longer than after a first failure. */
+static void rush(struct sending *s)
 {
-    struct ap_client_counts *n = &s->c->counts;
-    n->n_refused += kind == AP_MISS_REFUSED;
-    n->n_lost += kind == AP_MISS_LOST;
-    n->n_unsent += kind == AP_MISS_UNSENT;
-    ap_status status =
-        s->events->missed ? s->events->missed(s->events->context, call, kind, words(s)) : AP_OK;
-    if (status != AP_OK)
-        end_with(s, status);
+    double now = ap_clock_seconds();
+    for (int i = s->first; i < s->n; i++)
+        if (s->tasks[i].state == WAITS && s->tasks[i].sick)
+            s->tasks[i].not_before = fmin(s->tasks[i].not_before, now + jitter(s->c, 1));
+}
+
+/* A run that stands still says why. */
+static void tell(struct sending *s, const struct task *t, const char *url, const char *why)
+{
+    enum { QUIET_BACKOFFS = 20 };
+    double now = ap_clock_seconds();
+    if (now - s->quiet_since < QUIET_BACKOFFS * s->c->o.backoff)
+        return;
+    s->quiet_since = now;
+    ap_sink_warn(s->c->o.sink, s->c->o.who,
+                 "%d requests wait for %s: %s; attempt %d of %d follows in %.0f s", s->n_open, url,
+                 why, t->n_attempt + 1, s->c->o.retries + 1, fmax(0, t->not_before - now));
 }
 
 static void try_again(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r)
@@ -340,6 +374,7 @@ static void try_again(struct sending *s, const struct ap_wire *w, const struct a
     double now = ap_clock_seconds();
     t->state = WAITS;
     t->avoid = w->endpoint;
+    t->sick = r->sick;
     t->not_before = now + (r->retry_after > 0 ? r->retry_after : jitter(c, t->n_attempt));
     if (r->retry_after > 0)
         ap_endpoint_pause(&c->endpoints, w->endpoint, now + r->retry_after);
@@ -347,8 +382,10 @@ static void try_again(struct sending *s, const struct ap_wire *w, const struct a
         ap_sink_note(c->o.sink, c->o.who, "%s asks to wait for %.0f s", url, r->retry_after);
     if (r->sick && ap_endpoint_fault(&c->endpoints, w->endpoint, now))
         ap_sink_warn(c->o.sink, c->o.who, "%s is dropped for a while: %s", url, r->why);
-    if (t->n_attempt <= c->o.retries || s->ending)
+    if (t->n_attempt <= c->o.retries || s->ending) {
+        tell(s, t, url, r->why);
         return;
+    }
     end_with(s, ap_fail(words(s), AP_IO,
                         "%s: %s: no answer in %d attempts, the last: %s; see whether the "
                         "server is up, then run again: what was answered is kept",
@@ -392,6 +429,9 @@ static void arrive(struct sending *s, const struct ap_wire *w, struct ap_wire_re
         return;
     }
     c->counts.n_arrived++;
+    s->quiet_since = ap_clock_seconds();
+    if (c->endpoints.items[w->endpoint].n_fault > 0)
+        rush(s);
     if (ap_endpoint_good(&c->endpoints, w->endpoint))
         ap_sink_note(c->o.sink, c->o.who, "%s answers again", c->endpoints.items[w->endpoint].url);
     close_task(s, w->call);
@@ -493,7 +533,13 @@ static void wait_for_something(struct sending *s)
 ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls, int n,
                          const struct ap_client_events *events, struct ap_error *err)
 {
-    struct sending s = {.c = c, .calls = calls, .events = events, .n = n, .n_open = n, .err = err};
+    struct sending s = {.c = c,
+                        .calls = calls,
+                        .events = events,
+                        .n = n,
+                        .n_open = n,
+                        .err = err,
+                        .quiet_since = ap_clock_seconds()};
     if (!(s.tasks = ap_calloc((size_t)n, sizeof(*s.tasks))))
         return ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", c->o.who, n);
     for (int i = 0; i < n; i++)

@@ -322,6 +322,39 @@ static void test_waits_for_nothing(void **state)
     }
 }
 
+static void keep_warning(void *context, const struct ap_event *event)
+{
+    if (event->kind == AP_EVENT_WARN)
+        snprintf(context, 256, "%s", event->text);
+}
+
+/* A run that stands still says so, and for what it waits; one that goes on says nothing. */
+static void test_tells_of_waiting(void **state)
+{
+    char said[256] = "";
+    const struct ap_sink sink = {.fn = keep_warning, .context = said};
+    struct ap_error err;
+    struct fault_config config = {.latency = 0.05};
+    (void)state;
+    for (int fails = 0; fails < 2; fails++) {
+        struct watch w;
+        if (fails)
+            watch_only(&config, FAULT_E503);
+        struct fault_server *s = fault_server_start(&config);
+        struct ap_client *c = watch_open(
+            &s, 1, (struct ap_client_options){.concurrency = 2, .retries = 9, .sink = &sink});
+        watch_init(&w, 4, 0);
+        assert_int_equal(watch_send(c, &w, &err), fails ? AP_IO : AP_OK);
+        watch_free(&w);
+        ap_client_close(c);
+        fault_server_stop(s);
+        if (!fails)
+            assert_string_equal(said, "");
+    }
+    check_holds(said, "4 requests wait for http://127.0.0.1:");
+    check_holds(said, "503");
+}
+
 /* A server on this machine is asked without the proxy, and no password of one is repeated. */
 static void test_proxies(void **state)
 {
@@ -486,6 +519,7 @@ int main(void)
         cmocka_unit_test(test_sent_and_then_nobody),
         cmocka_unit_test(test_late_and_not_sent),
         cmocka_unit_test(test_waits_for_nothing),
+        cmocka_unit_test(test_tells_of_waiting),
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_pace),
         cmocka_unit_test(test_fewer_are_taken),
