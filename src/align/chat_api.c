@@ -75,7 +75,7 @@ static ap_status put_sampling(json_t *body, const struct ap_api_request *r, stru
     return fine ? AP_OK : no_memory(err);
 }
 
-static void merge(json_t *body, const json_t *extra)
+static ap_status merge(json_t *body, const json_t *extra, struct ap_error *err)
 {
     const char *key;
     json_t *value;
@@ -83,9 +83,10 @@ static void merge(json_t *body, const json_t *extra)
     {
         if (json_is_null(value))
             json_object_del(body, key);
-        else
-            json_object_set(body, key, value);
+        else if (json_object_set(body, key, value) != 0)
+            return no_memory(err);
     }
+    return AP_OK;
 }
 
 ap_status ap_api_body(const struct ap_api_request *r, json_t **out, struct ap_error *err)
@@ -104,7 +105,7 @@ ap_status ap_api_body(const struct ap_api_request *r, json_t **out, struct ap_er
     if (status == AP_OK)
         status = put_sampling(body, r, err);
     if (status == AP_OK && r->extra)
-        merge(body, r->extra);
+        status = merge(body, r->extra, err);
     if (status == AP_OK)
         *out = json_incref(body);
     json_decref(body);
@@ -249,9 +250,10 @@ static const char *read_choices(const json_t *root, bool completions, int n,
 {
     const json_t *choices = json_object_get(root, "choices");
     const char *why = NULL;
-    if (!json_is_array(choices) || json_array_size(choices) < (size_t)n ||
-        json_array_size(choices) > CHOICES_MAX)
-        return "it has not as many choices as were asked for";
+    size_t n_choice = json_array_size(choices);
+    if (n_choice < 1 || n_choice > CHOICES_MAX)
+        return "it has no choices";
+    n = n_choice < (size_t)n ? (int)n_choice : n;
     for (int i = 0; i < n && !why; i++) {
         const json_t *choice = choice_at(choices, i);
         why = choice ? read_choice(choice, completions, &out[i]) : "a choice is missing";

@@ -16,9 +16,21 @@
 
 /* ---- replies ---- */
 
+static const char no_logprobs[] = "it has no log-probabilities of what it read";
+
 static const json_t *first_choice(const json_t *root)
 {
     return json_array_get(json_object_get(root, "choices"), 0);
+}
+
+/* Of a reply without them: a whole answer comes from a server that has none, anything else is
+ * broken and may be whole the next time. */
+static const char *why_none(const json_t *root)
+{
+    const json_t *choice = first_choice(root);
+    const json_t *content = json_object_get(json_object_get(choice, "message"), "content");
+    bool whole = json_is_string(content) || json_is_string(json_object_get(choice, "text"));
+    return whole ? no_logprobs : "it holds no answer";
 }
 
 /* The first token of all has no log-probability: null. */
@@ -83,15 +95,16 @@ static bool is_spelt(const struct spelling *s)
     return strlen(rest) <= (size_t)(s->n_part * CHARACTER_MAX) || !rest[strspn(rest, " ")];
 }
 
-static const char *sum_echo(const json_t *logprobs, const char *text, size_t first, double *out)
+static const char *sum_echo(const json_t *root, const char *text, size_t first, double *out)
 {
+    const json_t *logprobs = json_object_get(first_choice(root), "logprobs");
     const json_t *values = json_object_get(logprobs, "token_logprobs");
     const json_t *tokens = json_object_get(logprobs, "tokens");
     struct spelling s = {.text = text};
     const char *why = NULL;
     *out = 0;
     if (!json_is_array(values) || json_array_size(values) != json_array_size(tokens))
-        return "it has no log-probabilities of what it read";
+        return why_none(root);
     for (size_t i = 0; i < json_array_size(values) && text[s.at] && !why; i++) {
         const char *token = json_string_value(json_array_get(tokens, i));
         if (!token || !spell(&s, token))
@@ -108,7 +121,7 @@ const char *ap_logp_read_echo(const char *body, size_t n_body, const char *text,
     json_t *root = NULL;
     if (ap_json_parse(body, n_body, "reply", &root, NULL) != AP_OK)
         return "it is no JSON";
-    const char *why = sum_echo(json_object_get(first_choice(root), "logprobs"), text, first, out);
+    const char *why = sum_echo(root, text, first, out);
     json_decref(root);
     return why ? why : isfinite(*out) ? NULL : "its sum is not finite";
 }
@@ -131,8 +144,10 @@ const char *ap_logp_read_prompt(const char *body, size_t n_body, int64_t n_skip,
     list = json_is_array(list) ? list : json_object_get(first_choice(root), "prompt_logprobs");
     *out = 0;
     *n_token = (int64_t)json_array_size(list);
-    if (!json_is_array(list) || *n_token < n_skip)
-        why = "it has no log-probabilities of what it read";
+    if (!json_is_array(list))
+        why = why_none(root);
+    else if (*n_token < n_skip)
+        why = "it has fewer tokens than the prompt alone";
     for (int64_t i = n_skip; i < *n_token && !why; i++)
         why = add_number(entry_logp(json_array_get(list, (size_t)i)), out);
     json_decref(root);
@@ -237,7 +252,11 @@ static const char *read_reply(void *context, int request, const struct ap_client
 static ap_status weigh(struct weighing *w, struct ap_remote *remote, double *out,
                        struct ap_error *err)
 {
-    const struct ap_remote_reader reader = {w, read_reply, NULL};
+    const struct ap_remote_reader reader = {
+        .context = w,
+        .read = read_reply,
+        .hopeless = no_logprobs,
+        .remedy = "set target.logprobs: false, or ask a server that has them"};
     struct ap_remote_batch to;
     ap_status status = ap_remote_batch_open(&to, w->n, "target", err);
     for (int i = 0; i < w->n && status == AP_OK; i++) {

@@ -88,6 +88,11 @@ ap_status ap_remote_find(struct ap_remote *r, const char *key, struct ap_ledger_
     return ap_ledger_find(r->o.ledger, key, out, found, err);
 }
 
+const struct ap_sink *ap_remote_sink(const struct ap_remote *r)
+{
+    return r->o.sink;
+}
+
 void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out)
 {
     ap_client_counts(r->client, out);
@@ -209,10 +214,13 @@ static ap_status sending(void *context, const int *calls, int *n, struct ap_erro
 static void account(struct ap_remote *r, const struct ap_remote_request *q)
 {
     const struct ap_budget_settings *b = &r->o.http->budget;
-    struct spending most = most_of(r, q), real = {.requests = q->n};
+    struct spending most = most_of(r, q), real = {0};
     bool told = true;
     add(&r->held, &most, -1);
     for (int k = 0; k < q->n; k++) {
+        if (!q->out[k].text)
+            continue;
+        real.requests++;
         told = told && q->out[k].n_prompt >= 0;
         real.tokens += q->out[k].n_prompt + q->out[k].n_token;
         q->out[k].usd = told ? price(r, q->out[k].n_prompt, q->out[k].n_token) : 0;
@@ -233,30 +241,16 @@ static ap_status write_answers(struct asking *a, int call, const struct ap_clien
     account(a->r, q);
     ap_status status = write_on(a, err);
     for (int k = 0; k < q->n && status == AP_OK; k++) {
+        if (!q->out[k].text) { /* the server gave fewer */
+            status = ap_ledger_miss(a->r->o.ledger, q->keys[k], true, err);
+            continue;
+        }
         q->out[k].seconds = reply->seconds;
         ap_secret_hide(&a->r->key, q->out[k].text); /* JSON may have spelt it with escapes */
         ap_secret_hide(&a->r->key, q->out[k].finish);
         status = ap_ledger_answer(a->r->o.ledger, q->keys[k], &q->out[k], err);
     }
     return status;
-}
-
-static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
-                         struct ap_error *err)
-{
-    struct asking *a = context;
-    const char *why = a->reader->read(a->reader->context, call, reply, a->requests[call].out);
-    *again = why != NULL;
-    return why ? AP_OK : write_answers(a, call, reply, err);
-}
-
-static ap_status rejected(void *context, int call, const struct ap_client_reply *reply, bool *taken,
-                          struct ap_error *err)
-{
-    struct asking *a = context;
-    *taken = a->reader->rejected &&
-             a->reader->rejected(a->reader->context, call, reply, a->requests[call].out);
-    return *taken ? write_answers(a, call, reply, err) : AP_OK;
 }
 
 static ap_status missed(void *context, int call, ap_client_miss kind, struct ap_error *err)
@@ -271,6 +265,30 @@ static ap_status missed(void *context, int call, ap_client_miss kind, struct ap_
     for (int k = 0; k < q->n && status == AP_OK; k++)
         status = ap_ledger_miss(a->r->o.ledger, q->keys[k], kind != AP_MISS_LOST, err);
     return status;
+}
+
+static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
+                         struct ap_error *err)
+{
+    struct asking *a = context;
+    const char *why = a->reader->read(a->reader->context, call, reply, a->requests[call].out);
+    *again = why != NULL;
+    if (!why || why != a->reader->hopeless)
+        return why ? AP_OK : write_answers(a, call, reply, err);
+    ap_status status = missed(a, call, AP_MISS_LOST, err);
+    return status != AP_OK
+               ? status
+               : ap_fail(err, AP_UNSUPPORTED, "%s: the server's reply is of no use: %s; %s",
+                         a->r->o.who, why, a->reader->remedy);
+}
+
+static ap_status rejected(void *context, int call, const struct ap_client_reply *reply, bool *taken,
+                          struct ap_error *err)
+{
+    struct asking *a = context;
+    *taken = a->reader->rejected &&
+             a->reader->rejected(a->reader->context, call, reply, a->requests[call].out);
+    return *taken ? write_answers(a, call, reply, err) : AP_OK;
 }
 
 /* ---- asking ---- */
@@ -397,7 +415,11 @@ ap_status ap_remote_fetch(struct ap_remote *r, const struct ap_remote_request *r
 {
     struct rest rest = {reader, ap_calloc((size_t)n, sizeof(*rest.requests)),
                         ap_calloc((size_t)n, sizeof(*rest.at)), 0};
-    const struct ap_remote_reader through = {&rest, read_rest, rejected_rest};
+    const struct ap_remote_reader through = {.context = &rest,
+                                             .read = read_rest,
+                                             .rejected = rejected_rest,
+                                             .hopeless = reader->hopeless,
+                                             .remedy = reader->remedy};
     int *order = ap_calloc((size_t)n, sizeof(*order));
     ap_status status = AP_OK;
     if (!rest.requests || !rest.at || !order)

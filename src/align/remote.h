@@ -34,12 +34,16 @@ struct ap_remote_request {
 
 struct ap_remote_reader {
     void *context;
-    /* Fills out[n] of the request; NULL, or a static clause of why the body holds no n answers. */
+    /* Fills out[n] of the request, or its first ones where the body has no more: the others were
+     * not bought. NULL, or a static clause of why the body holds no answer. */
     const char *(*read)(void *context, int request, const struct ap_client_reply *reply,
                         struct ap_ledger_answer *out);
     /* Whether a rejection is an answer of its kind, out[n]; NULL: never. */
     bool (*rejected)(void *context, int request, const struct ap_client_reply *reply,
                      struct ap_ledger_answer *out);
+    /* The clause of `read`, by its address, that asking again will not heal, and what to do; NULL:
+     * there is none. */
+    const char *hopeless, *remedy;
 };
 
 struct ap_remote;
@@ -79,6 +83,7 @@ void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY]);
 /* What the ledger's run has bought of `who` so far, in one line for the user. */
 ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_buffer *out,
                          struct ap_error *err);
+const struct ap_sink *ap_remote_sink(const struct ap_remote *r);
 void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out);
 
 #endif

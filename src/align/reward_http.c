@@ -135,7 +135,7 @@ static ap_status score_all(void *self, const struct ap_scored *items, int n, dou
                            struct ap_error *err)
 {
     struct reward *r = self;
-    const struct ap_remote_reader reader = {r, read_reply, NULL};
+    const struct ap_remote_reader reader = {.context = r, .read = read_reply};
     struct ap_remote_batch to;
     ap_status status = ap_remote_batch_open(&to, n, "reward", err);
     for (int i = 0; i < n && status == AP_OK; i++)

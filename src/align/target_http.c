@@ -21,17 +21,17 @@ struct target_http {
     struct ap_remote *remote;
     const struct ap_target_settings *s;
     json_t *extra; /* of every body; NULL: nothing */
+    int together;  /* of s, until the server gave fewer */
 };
 
 /* A request of the client and what it owns. */
 struct post {
     char *body;
     char header[HEADER_MAX];
-    int first; /* of its answers: they lie behind one another in all that are asked for */
 };
 
 struct asked { /* one call of answer */
-    const struct target_http *t;
+    struct target_http *t;
     const struct ap_target_request *requests;
     int n, n_samples;
     char (*keys)[AP_LEDGER_KEY]; /* of all n · n_samples */
@@ -125,7 +125,6 @@ static ap_status add_post(struct asked *a, const json_t *body, int first, int n,
         return ap_fail(err, AP_MEMORY, "target: no memory for a request");
     }
     free(text);
-    p->first = first;
     snprintf(p->header, HEADER_MAX,
              "x-alignpro-stream: %" PRIx64 "-%" PRIx32 "-%" PRIx32 "-%" PRIx64 "-%" PRIx32, s.seed,
              s.stage, s.step, s.record, s.sample);
@@ -149,10 +148,11 @@ static ap_status plan_request(struct asked *a, int request, const json_t *body,
     const int end = (request + 1) * a->n_samples;
     ap_status status = make_keys(a, request, body, err);
     for (int i = request * a->n_samples; i < end && status == AP_OK; i++)
-        status = ap_remote_find(a->t->remote, a->keys[i], &a->answers[i], &a->there[i], err);
+        if (!(a->there[i] = a->answers[i].text != NULL))
+            status = ap_remote_find(a->t->remote, a->keys[i], &a->answers[i], &a->there[i], err);
     for (int i = request * a->n_samples; i < end && status == AP_OK;) {
         int n = 0;
-        while (i + n < end && n < a->t->s->together && !a->there[i + n])
+        while (i + n < end && n < a->t->together && !a->there[i + n])
             n++;
         if (n > 0)
             status = add_post(a, body, i, n, err);
@@ -229,18 +229,40 @@ static void asked_free(struct asked *a)
     ap_free(a->asks);
 }
 
+/* Whether the server gave fewer than it was asked for: the rest one by one from now on. */
+static bool lacks(struct asked *a)
+{
+    int n_missing = 0;
+    for (int i = 0; i < a->n * a->n_samples; i++)
+        n_missing += !a->answers[i].text;
+    for (int i = 0; i < a->n_post; i++)
+        ap_free(a->posts[i].body);
+    a->n_post = 0;
+    if (n_missing == 0)
+        return false;
+    ap_sink_warn(ap_remote_sink(a->t->remote), "target",
+                 "the server gives fewer answers than the %d that it is asked for together; the "
+                 "others are asked for one by one; set target.together: 1",
+                 a->t->together);
+    a->t->together = 1;
+    return true;
+}
+
 static ap_status http_answer(void *self, const struct ap_target_request *requests, int n,
                              int n_samples, struct ap_answer *out, struct ap_error *err)
 {
     struct target_http *t = self;
     struct asked a = {.t = t, .requests = requests, .n = n, .n_samples = n_samples};
-    const struct ap_remote_reader reader = {&a, read_reply, read_rejection};
+    const struct ap_remote_reader reader = {
+        .context = &a, .read = read_reply, .rejected = read_rejection};
     ap_status status;
     memset(out, 0, (size_t)n * (size_t)n_samples * sizeof(*out));
     AP_TRY(asked_open(&a, err));
-    AP_TRY(plan(&a, err));
-    if (a.n_post > 0)
-        AP_TRY(ap_remote_ask(t->remote, a.asks, a.n_post, &reader, err));
+    do {
+        AP_TRY(plan(&a, err));
+        if (a.n_post > 0)
+            AP_TRY(ap_remote_ask(t->remote, a.asks, a.n_post, &reader, err));
+    } while (lacks(&a));
     for (int i = 0; i < n * n_samples; i++)
         take(t, &a.answers[i], &out[i]);
 out:
@@ -284,6 +306,7 @@ ap_status ap_target_http(struct ap_target *out, struct ap_remote *remote,
         return ap_fail(err, AP_MEMORY, "target: no memory");
     t->remote = remote;
     t->s = settings;
+    t->together = settings->together;
     if (settings->body[0])
         status =
             ap_json_parse(settings->body, strlen(settings->body), "target.body", &t->extra, err);

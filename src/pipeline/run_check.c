@@ -286,6 +286,13 @@ static ap_status check_bound(struct ap_run *run, struct ap_error *err)
     ap_split split = path[0] ? AP_SPLIT_ALL : AP_SPLIT_TEST;
     ap_status status =
         need(run, path, split, any, "a test prompt; set data.split.test or eval.path", err);
+    const char *no_logp = ap_run_no_logp(run);
+    if (status == AP_OK && no_logp && run->s->target.logprobs && !run->plan_only)
+        ap_sink_warn(
+            run->sink, "bound",
+            "target.logprobs is true, and yet there will be none: %s; what needs them will "
+            "not be available",
+            no_logp);
     if (status == AP_OK && run->s->n_prompters > 1)
         status =
             ap_fail(err, AP_UNSUPPORTED,

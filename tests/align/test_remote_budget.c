@@ -86,7 +86,7 @@ static ap_status buy(struct shop *s, void **state, const char *run, int first, i
                      int together, struct ap_ledger_sums *sums, struct ap_error *err)
 {
     struct ap_remote_request requests[N_CALL] = {0};
-    const struct ap_remote_reader reader = {requests, read_answers, NULL};
+    const struct ap_remote_reader reader = {.context = requests, .read = read_answers};
     s->calls = ap_calloc(N_CALL, sizeof(*s->calls));
     assert_non_null(s->calls);
     for (int i = 0; i < n_call; i++) {

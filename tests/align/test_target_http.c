@@ -9,7 +9,7 @@
 
 #include <inttypes.h>
 
-enum { N_SEEN = 64 };
+enum { N_LOGP = 6, N_SEEN = 64 };
 
 struct seen { /* of a request, as the server saw it */
     char stream[96], key[128], path[64];
@@ -25,6 +25,7 @@ struct far { /* a server, what it saw, and a target before it */
     struct ap_ledger *ledger;
     struct ap_remote *remote;
     struct ap_target target;
+    bool gives_one; /* whatever n asks for */
 };
 
 static void copy_header(const char *head, const char *name, char *out, size_t n_out)
@@ -62,7 +63,7 @@ static int answer(void *context, const struct local_request *r, struct ap_buffer
                        NULL);
         return 400;
     }
-    int n = s->n ? (int)s->n : 1;
+    int n = s->n && !f->gives_one ? (int)s->n : 1;
     json_t *choices = json_array();
     for (int k = n - 1; k >= 0; k--) {
         json_t *text = json_sprintf(" %s %lld %d\n", prompt, (long long)s->seed, k);
@@ -255,6 +256,56 @@ static void test_together(void **state)
     check_ok(ap_ledger_sum(f.ledger, "target", &sums, &err), err);
     assert_true(sums.n_key == 5 && sums.n_answer == 5 && sums.n_unknown == 0);
     assert_true(sums.n_prompt == 15 && sums.n_token == 35); /* a prompt is paid once a request */
+    far_close(&f);
+    far_stop(&f);
+}
+
+/* A server that does not know n: what it gave is kept, the rest is asked for one by one. */
+static void test_together_ignored(void **state)
+{
+    static const int each[] = {0, 1, 2, 3};
+    struct ap_error err;
+    struct ap_ledger_sums sums;
+    struct far f;
+    far_start(&f);
+    f.settings.together = 4;
+    f.gives_one = true;
+    far_open(&f, state, "/a");
+    ask(&f, 1, 4, each);
+    assert_int_equal(local_count(&f.server), 1 + 3);
+    ask(&f, 2, 4, (const int[]){0, 1, 2, 3, 0, 1, 2, 3}); /* the first four are there */
+    assert_int_equal(local_count(&f.server), 1 + 3 + 4);
+    check_ok(ap_ledger_sum(f.ledger, "target", &sums, &err), err);
+    assert_true(sums.n_key == 8 && sums.n_answer == 8 && sums.n_lost == 0 && sums.n_unknown == 0);
+    assert_true(sums.n_send == 11 && sums.n_refused == 3);
+    far_close(&f);
+    far_stop(&f);
+}
+
+/* A server without log-probabilities is not asked again and again for them. */
+static void test_no_logprobs(void **state)
+{
+    struct ap_error err;
+    struct ap_ledger_sums sums;
+    struct far f;
+    double out[N_LOGP];
+    struct ap_target_request asked[N_LOGP];
+    struct ap_answer answers[N_LOGP] = {0};
+    far_start(&f);
+    f.settings.logprobs = true;
+    f.settings.http.retries = 8;
+    far_open(&f, state, "/a");
+    for (int i = 0; i < N_LOGP; i++) {
+        asked[i] = requests[0];
+        answers[i] = (struct ap_answer){.text = (char *)(i % 2 ? "b" : "c"), .ended = true};
+    }
+    assert_non_null(f.target.logp);
+    assert_int_equal(f.target.logp(f.target.self, asked, answers, N_LOGP, out, &err),
+                     AP_UNSUPPORTED);
+    assert_non_null(strstr(err.text, "set target.logprobs: false"));
+    assert_true(local_count(&f.server) <= f.settings.http.concurrency);
+    check_ok(ap_ledger_sum(f.ledger, "target", &sums, &err), err);
+    assert_true(sums.n_answer == 0 && sums.n_lost == sums.n_send && sums.n_unknown == 0);
     far_close(&f);
     far_stop(&f);
 }
@@ -458,7 +509,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_what_is_sent), WITH_FOLDER(test_nothing_twice),
-        WITH_FOLDER(test_together),     WITH_FOLDER(test_together_with_gaps),
+        WITH_FOLDER(test_together),     WITH_FOLDER(test_together_ignored),
+        WITH_FOLDER(test_no_logprobs),  WITH_FOLDER(test_together_with_gaps),
         WITH_FOLDER(test_endings),      WITH_FOLDER(test_refusals),
         WITH_FOLDER(test_body),         WITH_FOLDER(test_no_utf8),
         WITH_FOLDER(test_key_is_hidden)};
