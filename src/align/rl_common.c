@@ -349,6 +349,14 @@ static void sums_to_means(struct ap_rl_metrics *m)
     m->value_loss /= n;
 }
 
+ap_status ap_rl_score(struct ap_stage *stage, struct ap_policy *policy, struct ap_environment *env,
+                      int64_t step, struct ap_rollout *r, struct ap_error *err)
+{
+    ap_status status = env->score(env->self, step, r, err);
+    return status == AP_OK ? AP_OK
+                           : ap_stage_cut(stage, status, step, policy->save, policy->self, err);
+}
+
 ap_status ap_rl_record(struct ap_stage *stage, const struct ap_environment *env,
                        const struct ap_rollout *r, int64_t step, struct ap_rl_metrics *m,
                        struct ap_error *err)

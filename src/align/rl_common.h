@@ -55,6 +55,10 @@ struct ap_rl_metrics {
     int n_update;                                      /* made, not skipped */
     double monitors[AP_MONITOR_COUNT]; /* of the rollout's texts; NaN where there are none */
 };
+/* The environment's scores. Where they fail (a server is down, a budget ends, Ctrl-C while it is
+ * waited for) the steps before are saved. */
+ap_status ap_rl_score(struct ap_stage *stage, struct ap_policy *policy, struct ap_environment *env,
+                      int64_t step, struct ap_rollout *r, struct ap_error *err);
 /* Fills the means over the rollout and the monitors, and zeroes or NaN for the rest. */
 ap_status ap_rl_measure(const struct ap_environment *env, const struct ap_rollout *r,
                         struct ap_rl_metrics *m, struct ap_error *err);

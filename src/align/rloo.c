@@ -31,7 +31,7 @@ ap_status ap_rloo(struct ap_stage *stage, struct ap_policy *policy, struct ap_en
         AP_TRY(policy->sample(policy->self, w.prompts, w.n_prompt, s->rewrites, step, r, err));
         AP_TRY(ap_rl_logprobs(policy, r, w.rows, err));
         AP_TRY(ap_rl_check_kl(stage, policy, r, step, err));
-        AP_TRY(env->score(env->self, step, r, err));
+        AP_TRY(ap_rl_score(stage, policy, env, step, r, err));
         AP_TRY(ap_rl_measure(env, r, &m, err));
         m.lambda = s->kl_target > 0 ? stage->kl : NAN;
         if (ap_rl_too_far(stage, s, step, &m)) {

@@ -179,6 +179,31 @@ ap_status ap_stage_step(struct ap_stage *s, int64_t step, double loss, double re
     return stop ? interrupted(s, n_done, err) : AP_OK;
 }
 
+/* Whether the newest checkpoint is that of so many steps. */
+static bool is_saved(const struct ap_stage *s, int64_t n_done)
+{
+    char *folder = NULL;
+    int64_t newest = -1;
+    ap_status status = ap_checkpoint_newest(s->dir, s->name, &folder, &newest, NULL);
+    bool saved = status == AP_OK && folder && newest == n_done;
+    ap_free(folder);
+    return saved;
+}
+
+ap_status ap_stage_cut(struct ap_stage *s, ap_status why, int64_t step, ap_state_fn save,
+                       void *self, struct ap_error *err)
+{
+    struct ap_error lost;
+    if (!s->dir || step == 0 || why == AP_NUMERIC) /* what is not finite is not worth keeping */
+        return why;
+    if (!is_saved(s, step) && write_checkpoint(s, step, save, self, &lost) != AP_OK) {
+        ap_sink_warn(s->sink, s->name, "step %lld could not be saved: %s", (long long)step,
+                     lost.text);
+        return why;
+    }
+    return why == AP_INTERRUPTED ? interrupted(s, step, err) : why;
+}
+
 ap_status ap_stage_metric(struct ap_stage *s, int64_t step, const char *name, double value,
                           struct ap_error *err)
 {

@@ -49,6 +49,10 @@ ap_status ap_stage_begin(struct ap_stage *s, int64_t n_steps, ap_state_fn load, 
  * AP_INTERRUPTED, after saving, when asked to stop. */
 ap_status ap_stage_step(struct ap_stage *s, int64_t step, double loss, double reward, double kl,
                         int64_t n_tokens, ap_state_fn save, void *self, struct ap_error *err);
+/* Step `step` ended with `why` before it changed anything: what was done before it is saved, unless
+ * it is. Returns why; err as it was, or what ap_stage_step says of AP_INTERRUPTED. */
+ap_status ap_stage_cut(struct ap_stage *s, ap_status why, int64_t step, ap_state_fn save,
+                       void *self, struct ap_error *err);
 /* Into run.db, and into the events, where it waits for the step's end; a value that is not finite
  * is left out. What fails of the events is a warning and the end of the stage's copy: a run of days
  * does not stop for what run.db has anyway, and a full disk stops it at run.db or a checkpoint. */

@@ -117,8 +117,10 @@ ap_status ap_rl_validate(struct ap_rl_work *w, struct ap_stage *stage, struct ap
     ap_status status = AP_OK;
     if (settings->valid_every < 1 || (step % settings->valid_every != 0 && step < settings->steps))
         return AP_OK;
-    for (int32_t first = 0, n = 0; first < env->n_valid; first += n)
-        AP_TRY(validate_some(w, policy, env, first, &n, &v, err));
+    for (int32_t first = 0, n = 0; first < env->n_valid && status == AP_OK; first += n)
+        status = validate_some(w, policy, env, first, &n, &v, err);
+    if (status != AP_OK)
+        return ap_stage_cut(stage, status, step, policy->save, policy->self, err);
     for (int k = 0; k < env->n_judge; k++)
         if (!isfinite(v.mean[k])) {
             status = ap_fail(err, AP_NUMERIC,

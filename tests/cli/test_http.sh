@@ -136,8 +136,26 @@ run 0 "a budget that is raised" --set run.dir=small --set target.budget.requests
 is "requests of a run in two budgets" "$(count requests)" $((first + $(told)))
 is "and no answer twice" "$(count bought)" "$(count whole)"
 
+# -- what ends in a step leaves the steps before it: a budget, Ctrl-C --
+run 1 "a budget that ends in the second step" --set run.dir=short --set target.budget.requests=6
+[ -d "$tmp/short/align/ckpt/step-00000001" ]; note $? "a budget's end leaves no checkpoint"
+run 0 "a budget that is raised then" --set run.dir=short --set target.budget.requests=1000
+cmp -s "$tmp/run/align/final/adapter_model.safetensors" "$tmp/short/align/final/adapter_model.safetensors"
+note $? "after a budget's end the weights are others"
+serve patient key=$key latency=0.1
+recipe
+"$alignpro" run "$tmp/recipe.yaml" --set run.dir=asked --set align.steps=30 >"$tmp/out" 2>"$tmp/err" &
+pid=$!
+until [ "$(count requests)" -gt 14 ] || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
+kill -INT $pid
+code=0
+wait $pid || code=$?
+exits 130 "Ctrl-C"
+err_has "as asked, and saved in" "Ctrl-C"
+ls -d "$tmp/asked/align/ckpt/"step-* >/dev/null 2>&1; note $? "Ctrl-C leaves no checkpoint"
+
 # -- killed while it asks: what is bought twice was in flight --
-serve slow key=$key latency=0.04
+serve slow key=$key latency=0.1
 recipe
 kills=0
 while [ $kills -lt 2 ]; do
