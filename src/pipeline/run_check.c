@@ -118,12 +118,10 @@ static ap_status check_models(struct ap_run *run, struct ap_error *err)
         AP_TRY(check_model(run, s->target.model, "target", s->target.max_new_tokens,
                            &s->target.adapter, err));
     for (int i = 0; i < n_rewards; i++) {
-        char key[64];
-        snprintf(key, sizeof(key), "%s%s", r[i].name ? "rewards." : "reward",
-                 r[i].name ? r[i].name : "");
+        const struct ap_section section = ap_reward_section(&r[i]);
         if (ap_recipe_has_reward(run->recipe) && ap_reward_is_model(&r[i]))
-            AP_TRY(check_model(run, r[i].model, key, 0, &r[i].adapter, err));
-        AP_TRY(check_command(r[i].n_command, r[i].command, r[i].folder, key, err));
+            AP_TRY(check_model(run, r[i].model, section.name, 0, &r[i].adapter, err));
+        AP_TRY(check_command(r[i].n_command, r[i].command, r[i].folder, section.name, err));
     }
     for (int i = 0; i < s->n_judges; i++) {
         char key[64];

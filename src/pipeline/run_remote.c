@@ -77,99 +77,67 @@ void ap_run_remotes_close(struct ap_run *run)
     run->ledger = NULL;
 }
 
+/* The i-th server that the run may ask; false past the last. */
+static bool server_at(const struct ap_run *run, int *i, struct ap_server *out)
+{
+    for (; ap_settings_server(run->s, *i, out); ++*i)
+        if (out->http->n_url > 0 && (out->judge < 0 || ap_run_asks_judge(run->s, out->judge)))
+            return true;
+    return false;
+}
+
 /* A plan sends nothing: its keys may be elsewhere. */
-static ap_status check_server(void *context, const char *who, const struct ap_http_settings *http,
+static ap_status check_server(const struct ap_run *run, const struct ap_server *server,
                               struct ap_error *err)
 {
-    const struct ap_run *run = context;
+    const struct ap_http_settings *http = server->http;
     struct ap_secret key = {0};
     ap_status status = AP_OK;
     for (int i = 0; i < http->n_url && status == AP_OK; i++)
         status = ap_client_check_url(http->url[i], err);
     if (status != AP_OK)
-        return ap_fail_prefix(err, status, "%s.url", who);
+        return ap_fail_prefix(err, status, "%s.url", server->section.name);
     if (!run->plan_only)
-        status = ap_secret_open(&key, http->key_env, http->key_file, who, err);
+        status = ap_secret_open(&key, http->key_env, http->key_file, server->section.name, err);
     ap_secret_free(&key);
-    return status;
-}
-
-/* Every server of the recipe, with its section's name. */
-typedef ap_status (*server_fn)(void *context, const char *who, const struct ap_http_settings *http,
-                               struct ap_error *err);
-
-static ap_status each_server(const struct ap_run *run, server_fn fn, void *context,
-                             struct ap_error *err)
-{
-    const struct ap_settings *s = run->s;
-    int n;
-    const struct ap_reward_settings *r = ap_settings_rewards(s, &n);
-    ap_status status = fn(context, "target", &s->target.http, err);
-    for (int i = 0; i < n && status == AP_OK; i++) {
-        char who[64];
-        snprintf(who, sizeof(who), "%s%s", r[i].name ? "rewards." : "reward",
-                 r[i].name ? r[i].name : "");
-        status = fn(context, who, &r[i].http, err);
-    }
-    for (int i = 0; i < s->n_judges && status == AP_OK; i++) {
-        char who[64];
-        snprintf(who, sizeof(who), "judges.%s", s->judges[i].name);
-        if (ap_run_asks_judge(s, i))
-            status = fn(context, who, &s->judges[i].http, err);
-    }
     return status;
 }
 
 ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err)
 {
-    return each_server(run, check_server, (void *)(uintptr_t)run, err);
-}
-
-static ap_status probe_server(void *context, const char *who, const struct ap_http_settings *http,
-                              struct ap_error *err)
-{
-    const struct ap_run *run = context;
-    (void)err;
-    for (int i = 0; i < http->n_url; i++) {
-        struct ap_error why;
-        if (ap_client_probe(http->url[i], &why) != AP_OK)
-            ap_sink_warn(run->sink, who, "nobody answers there yet: %s", why.text);
-    }
-    return AP_OK;
+    struct ap_server server;
+    ap_status status = AP_OK;
+    for (int i = 0; status == AP_OK && server_at(run, &i, &server); i++)
+        status = check_server(run, &server, err);
+    return status;
 }
 
 void ap_run_probe_http(const struct ap_run *run, const char *wanted)
 {
+    struct ap_server server;
     bool asks =
         ap_run_includes(run, wanted, "eval") || ap_run_includes(run, wanted, "bound") ||
         (strcmp(run->s->sft.source, "best-of-n") == 0 && ap_run_includes(run, wanted, "sft"));
     for (int pass = 0; pass < ap_run_n_passes(run); pass++)
         asks = asks || ap_run_includes(run, wanted, ap_run_pass_stage(pass));
-    if (asks)
-        each_server(run, probe_server, (void *)(uintptr_t)run, NULL);
-}
-
-struct bought {
-    struct ap_run *run;
-    struct ap_buffer *out;
-};
-
-static ap_status tell_bought(void *context, const char *who, const struct ap_http_settings *http,
-                             struct ap_error *err)
-{
-    struct bought *b = context;
-    ap_status status = AP_OK;
-    if (http->n_url == 0)
-        return AP_OK;
-    AP_TRY(open_ledger(b->run, err));
-    AP_TRY(ap_buffer_printf(b->out, err, "%s%s: ", b->out->len ? "; " : "", who));
-    AP_TRY(ap_remote_tell(b->run->ledger, who, b->out, err));
-out:
-    return status;
+    for (int i = 0; asks && server_at(run, &i, &server); i++)
+        for (int k = 0; k < server.http->n_url; k++) {
+            struct ap_error why;
+            if (ap_client_probe(server.http->url[k], &why) != AP_OK)
+                ap_sink_warn(run->sink, server.section.name, "nobody answers there yet: %s",
+                             why.text);
+        }
 }
 
 ap_status ap_run_bought(struct ap_run *run, struct ap_buffer *out, struct ap_error *err)
 {
-    struct bought b = {run, out};
-    return each_server(run, tell_bought, &b, err);
+    struct ap_server server;
+    ap_status status = AP_OK;
+    for (int i = 0; server_at(run, &i, &server); i++) {
+        AP_TRY(open_ledger(run, err));
+        AP_TRY(ap_buffer_printf(out, err, "%s%s: ", out->len ? "; " : "", server.section.name));
+        AP_TRY(ap_remote_tell(run->ledger, server.section.name, out, err));
+    }
+out:
+    return status;
 }

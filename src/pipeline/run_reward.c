@@ -78,9 +78,8 @@ static ap_status open_http_reward(struct ap_run *run, struct ap_run_member *out,
 {
     const struct ap_reward_settings *r = out->settings;
     struct ap_remote *remote;
-    char who[64]; /* its section, where its budget stands */
-    snprintf(who, sizeof(who), "%s%s", r->name ? "rewards." : "reward", r->name ? r->name : "");
-    ap_status status = ap_run_remote(run, who, &r->http, r->timeout, &remote, err);
+    ap_status status =
+        ap_run_remote(run, ap_reward_section(r).name, &r->http, r->timeout, &remote, err);
     return status == AP_OK ? ap_reward_http(&out->reward, remote, r, err) : status;
 }
 

@@ -231,8 +231,7 @@ static ap_status gather_reward(struct gather *g, const struct ap_reward_settings
 {
     ap_status status;
     char section[80];
-    snprintf(section, sizeof(section), "%s%s.", r->name ? "rewards." : "reward",
-             r->name ? r->name : "");
+    snprintf(section, sizeof(section), "%s.", ap_reward_section(r).name);
     AP_TRY(add_keys(g, trains ? section : "",
                     trains ? "model kind beta adapter. trained pairs" : section, err));
     AP_TRY(gather_trained_model(g, ap_reward_is_model(r) ? r->model : "", err));

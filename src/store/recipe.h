@@ -67,6 +67,19 @@ const char *ap_settings_target(const struct ap_settings *s);
 const char *ap_judge_model(const struct ap_judge_settings *j);
 /* What a refusal is worth; NaN: its text is scored. */
 double ap_target_refusal(const struct ap_target_settings *t);
+/* "reward", or "rewards.NAME". */
+struct ap_section {
+    char name[64];
+};
+struct ap_section ap_reward_section(const struct ap_reward_settings *r);
+/* Who may be asked over HTTP: the i-th of the target, the rewards and the judges; false past the
+ * last. http->n_url is 0 where nobody is. */
+struct ap_server {
+    struct ap_section section;
+    const struct ap_http_settings *http;
+    int judge; /* of s->judges; −1 for the others */
+};
+bool ap_settings_server(const struct ap_settings *s, int i, struct ap_server *out);
 /* Whether the recipe has a reward at all. */
 bool ap_recipe_has_reward(const struct ap_recipe *recipe);
 /* Whether a model gives it: a classifier, or an implicit reward. */

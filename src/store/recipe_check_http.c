@@ -1,6 +1,6 @@
 /* What the keys of servers say together: addresses, keys, budgets, what goes into a request. Not
  * here: whether an address is one (net/client.h). Entry points: ap_recipe_check_http,
- * ap_settings_remote, ap_settings_target, ap_judge_model, ap_target_refusal. */
+ * ap_settings_remote, ap_settings_target, ap_settings_server, ap_judge_model, ap_target_refusal. */
 #include "store/recipe_inner.h"
 
 #include "base/json.h"
@@ -132,27 +132,38 @@ static ap_status check_target(const struct ap_recipe *recipe, struct ap_error *e
                 t->refusal);
         return ap_recipe_refuse(recipe, "target.refusal", err);
     }
-    ap_status status = check_server(recipe, "target", &t->http, err);
-    return status == AP_OK ? check_body(recipe, err) : status;
+    return check_body(recipe, err);
+}
+
+struct ap_section ap_reward_section(const struct ap_reward_settings *r)
+{
+    struct ap_section out;
+    snprintf(out.name, sizeof(out.name), "%s%s", r->name ? "rewards." : "reward",
+             r->name ? r->name : "");
+    return out;
+}
+
+bool ap_settings_server(const struct ap_settings *s, int i, struct ap_server *out)
+{
+    int n;
+    const struct ap_reward_settings *r = ap_settings_rewards(s, &n);
+    const int judge = i - 1 - n;
+    if (i == 0)
+        *out = (struct ap_server){{"target"}, &s->target.http, -1};
+    else if (judge < 0)
+        *out = (struct ap_server){ap_reward_section(&r[i - 1]), &r[i - 1].http, -1};
+    else if (judge < s->n_judges) {
+        *out = (struct ap_server){.http = &s->judges[judge].http, .judge = judge};
+        snprintf(out->section.name, sizeof(out->section.name), "judges.%s", s->judges[judge].name);
+    }
+    return judge < s->n_judges;
 }
 
 ap_status ap_recipe_check_http(const struct ap_recipe *recipe, struct ap_error *err)
 {
-    const struct ap_settings *s = &recipe->settings;
-    char section[AP_KEY_MAX];
-    int n;
-    const struct ap_reward_settings *r = ap_settings_rewards(s, &n);
-    ap_status status;
-    AP_TRY(check_target(recipe, err));
-    for (int i = 0; i < n; i++) {
-        snprintf(section, sizeof(section), "%s%s", r[i].name ? "rewards." : "reward",
-                 r[i].name ? r[i].name : "");
-        AP_TRY(check_server(recipe, section, &r[i].http, err));
-    }
-    for (int i = 0; i < s->n_judges; i++) {
-        snprintf(section, sizeof(section), "judges.%s", s->judges[i].name);
-        AP_TRY(check_server(recipe, section, &s->judges[i].http, err));
-    }
-out:
+    struct ap_server server;
+    ap_status status = check_target(recipe, err);
+    for (int i = 0; status == AP_OK && ap_settings_server(&recipe->settings, i, &server); i++)
+        status = check_server(recipe, server.section.name, server.http, err);
     return status;
 }
