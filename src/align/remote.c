@@ -492,8 +492,15 @@ ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_bu
     ap_status status = ap_ledger_sum(ledger, who, &s, err);
     if (status != AP_OK)
         return status;
-    AP_TRY(ap_buffer_printf(out, err, "%lld answers bought, %lld tokens read, %lld written",
-                            (long long)s.n_answer, (long long)s.n_prompt, (long long)s.n_token));
+    AP_TRY(ap_buffer_printf(out, err, "%lld answers bought, ", (long long)s.n_answer));
+    if (s.n_filtered > 0)
+        AP_TRY(ap_buffer_printf(out, err, "%lld of them refusals by a content filter, ",
+                                (long long)s.n_filtered));
+    if (s.n_uncounted > 0)
+        AP_TRY(ap_buffer_printf(out, err, "%lld of which the server does not say the tokens, ",
+                                (long long)s.n_uncounted));
+    AP_TRY(ap_buffer_printf(out, err, "%lld tokens read, %lld written", (long long)s.n_prompt,
+                            (long long)s.n_token));
     if (s.usd + s.reserved_usd > 0)
         AP_TRY(ap_buffer_printf(out, err, ", %.6g usd", s.usd));
     if (s.n_lost + s.n_unknown > 0)

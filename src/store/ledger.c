@@ -41,7 +41,8 @@ static const char *const texts[COUNT] = {
                "WHERE key = ?1 AND run = ?2",
     [SUM] = "SELECT count(*), total(sends), total(answered IS NOT NULL), total(refused), "
             "total(lost), total(prompt_tokens), total(answer_tokens), total(usd), "
-            "total(reserved_tokens * " UNSURE "), total(reserved_usd * " UNSURE ") "
+            "total(reserved_tokens * " UNSURE "), total(reserved_usd * " UNSURE "), "
+            "total(filtered), total(answered IS NOT NULL AND prompt_tokens IS NULL) "
             "FROM ledger WHERE run = ?1 AND who = ?2",
 };
 
@@ -325,7 +326,9 @@ ap_status ap_ledger_sum(struct ap_ledger *l, const char *who, struct ap_ledger_s
                                        .n_token = sqlite3_column_int64(s, 6),
                                        .usd = sqlite3_column_double(s, 7),
                                        .reserved_tokens = sqlite3_column_int64(s, 8),
-                                       .reserved_usd = sqlite3_column_double(s, 9)};
+                                       .reserved_usd = sqlite3_column_double(s, 9),
+                                       .n_filtered = sqlite3_column_int64(s, 10),
+                                       .n_uncounted = sqlite3_column_int64(s, 11)};
     else
         status = fail(l, "cannot be read", err);
     out->n_unknown = out->n_send - out->n_answer - out->n_refused - out->n_lost;

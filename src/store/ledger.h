@@ -31,9 +31,11 @@ struct ap_ledger_sums { /* of one `run` and `who` */
     int64_t n_key;      /* distinct requests intended */
     int64_t n_send, n_answer, n_refused, n_lost;
     int64_t n_unknown;         /* sends − answers − refused − lost: in flight, or at a kill */
+    int64_t n_filtered;        /* answers that are refusals of a content filter */
+    int64_t n_uncounted;       /* answers whose server does not say how many tokens they took */
     int64_t n_prompt, n_token; /* of the answers */
     double usd;
-    int64_t reserved_tokens; /* of what is lost or unknown: it may have been bought */
+    int64_t reserved_tokens; /* of what is lost, unknown or uncounted: it may have been bought */
     double reserved_usd;
 };
 

@@ -226,6 +226,7 @@ static void test_no_usage(void **state)
         assert_int_equal(buy(&s, state, "/a", 0, N_CALL, 1, &sums, &err), AP_LIMIT);
         assert_int_equal(s.n_bought, N);
         assert_true(sums.n_answer == N && sums.reserved_tokens == N * MOST && sums.n_unknown == 0);
+        assert_int_equal(sums.n_uncounted, N);
         assert_int_equal(s.n_warning, 1);
     }
     budget(&s)->tokens = 0; /* no such budget: it is not told of */

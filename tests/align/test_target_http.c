@@ -397,6 +397,10 @@ static void test_refusals(void **state)
         check_ok(ap_reward_score(&reward, items, 2, scores, &err), err);
         assert_true(scores[0] == 0 && scores[1] == (worth ? -2.5 : 1));
         ap_answers_free(out, 2);
+        struct ap_buffer told = {0};
+        check_ok(ap_remote_tell(f.ledger, "target", &told, &err), err);
+        assert_non_null(strstr(told.data, "2 answers bought, 1 of them refusals by a content"));
+        ap_buffer_free(&told);
         far_close(&f);
         assert_int_equal(local_count(&f.server), 2);
     }
