@@ -275,6 +275,8 @@ static void finish(struct loop *l, struct connection *c)
 static void send_on(struct loop *l, struct connection *c)
 {
     struct fault_reply *r = &c->reply;
+    const int together = r->after == FAULT_CLOSE; /* its end comes with the last bytes, not later */
+    setsockopt(c->fd, IPPROTO_TCP, TCP_CORK, &together, sizeof(together));
     while (c->sent < r->n_send) {
         size_t n = r->n_send - c->sent;
         if (r->piece && n > r->piece)
