@@ -30,20 +30,18 @@ static ap_status put_question(const struct asker *a, const char *question,
     return status;
 }
 
-static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
-                              struct ap_ledger_answer *out)
+static const char *read_reply(void *context, const struct ap_remote_request *q,
+                              const struct ap_client_reply *reply)
 {
     (void)context;
-    (void)request;
-    return ap_api_read(reply->body, reply->n_body, false, 1, out);
+    return ap_api_read(reply->body, reply->n_body, false, 1, q->out);
 }
 
-static bool read_rejection(void *context, int request, const struct ap_client_reply *reply,
-                           struct ap_ledger_answer *out)
+static bool read_rejection(void *context, const struct ap_remote_request *q,
+                           const struct ap_client_reply *reply)
 {
     (void)context;
-    (void)request;
-    return ap_api_refused(reply->body, reply->n_body, 1, out);
+    return ap_api_refused(reply->body, reply->n_body, 1, q->out);
 }
 
 static ap_status ask(void *self, char *const *questions, int n, char **replies,

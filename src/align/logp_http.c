@@ -225,18 +225,19 @@ static ap_status make_body(const struct weighing *w, int i, char **text, struct 
 }
 
 /* In the ledger: the sum, or of a prompt alone its tokens. */
-static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
-                              struct ap_ledger_answer *out)
+static const char *read_reply(void *context, const struct ap_remote_request *q,
+                              const struct ap_client_reply *reply)
 {
     const struct weighing *w = context;
+    struct ap_ledger_answer *out = q->out;
     double sum = 0;
     int64_t n_token = 0;
     char text[40];
     const char *why =
         is_echo(w->s)
-            ? ap_logp_read_echo(reply->body, reply->n_body, json_string_value(w->texts[request]),
-                                (size_t)w->n_skip[request], &sum)
-            : ap_logp_read_prompt(reply->body, reply->n_body, w->alone ? 1 : w->n_skip[request],
+            ? ap_logp_read_echo(reply->body, reply->n_body, json_string_value(w->texts[q->index]),
+                                (size_t)w->n_skip[q->index], &sum)
+            : ap_logp_read_prompt(reply->body, reply->n_body, w->alone ? 1 : w->n_skip[q->index],
                                   &sum, &n_token);
     if (why)
         return why;

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* What is spent and what is held back for what is in flight. */
 struct spending {
@@ -24,7 +25,7 @@ struct ap_remote {
 
 struct asking { /* one call of ap_remote_ask */
     struct ap_remote *r;
-    const struct ap_remote_request *requests;
+    const struct ap_remote_request *requests; /* those that are sent */
     const struct ap_remote_reader *reader;
     bool writing; /* a transaction of the ledger is open */
 };
@@ -271,7 +272,7 @@ static ap_status arrived(void *context, int call, const struct ap_client_reply *
                          struct ap_error *err)
 {
     struct asking *a = context;
-    const char *why = a->reader->read(a->reader->context, call, reply, a->requests[call].out);
+    const char *why = a->reader->read(a->reader->context, &a->requests[call], reply);
     *again = why != NULL;
     if (!why || why != a->reader->hopeless)
         return why ? AP_OK : write_answers(a, call, reply, err);
@@ -286,8 +287,8 @@ static ap_status rejected(void *context, int call, const struct ap_client_reply 
                           struct ap_error *err)
 {
     struct asking *a = context;
-    *taken = a->reader->rejected &&
-             a->reader->rejected(a->reader->context, call, reply, a->requests[call].out);
+    *taken =
+        a->reader->rejected && a->reader->rejected(a->reader->context, &a->requests[call], reply);
     return *taken ? write_answers(a, call, reply, err) : AP_OK;
 }
 
@@ -303,8 +304,8 @@ static char *idempotency_key(const struct ap_remote_request *q)
     return ap_strdup(text);
 }
 
-ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *requests, int n,
-                        const struct ap_remote_reader *reader, struct ap_error *err)
+static ap_status send_all(struct ap_remote *r, const struct ap_remote_request *requests, int n,
+                          const struct ap_remote_reader *reader, struct ap_error *err)
 {
     struct asking a = {.r = r, .requests = requests, .reader = reader};
     const struct ap_client_events events = {&a, sending, arrived, missed, rejected, settle};
@@ -339,7 +340,117 @@ ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *req
     return status;
 }
 
-/* ---- what the ledger has ---- */
+/* ---- what the ledger has, and what others ask for ---- */
+
+typedef enum owner { MINE, OTHERS, HERE } owner; /* HERE: nothing is left that it can ask for */
+
+static ap_status find_all(struct ap_remote *r, const struct ap_remote_request *q, int *n_found,
+                          struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    *n_found = 0;
+    for (int k = 0; k < q->n && status == AP_OK; k++) {
+        bool found = q->out[k].text != NULL;
+        if (!found)
+            status = ap_remote_find(r, q->keys[k], &q->out[k], &found, err);
+        *n_found += found;
+    }
+    return status;
+}
+
+static ap_status claim_all(struct ap_remote *r, const struct ap_remote_request *q, bool *mine,
+                           struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    *mine = true;
+    for (int k = 0; k < q->n && status == AP_OK; k++) {
+        status = ap_ledger_claim(r->o.ledger, q->keys[k], mine, err);
+        if (status == AP_OK && *mine)
+            continue;
+        while (k-- > 0)
+            ap_ledger_release(r->o.ledger, q->keys[k]);
+        break;
+    }
+    return status;
+}
+
+/* Looks again once it is claimed: whoever had the claim has written what came. */
+static ap_status claim(struct ap_remote *r, const struct ap_remote_request *q, owner *out,
+                       struct ap_error *err)
+{
+    int n_found;
+    bool mine = false;
+    ap_status status = find_all(r, q, &n_found, err);
+    if (status == AP_OK && n_found == 0)
+        status = claim_all(r, q, &mine, err);
+    if (status == AP_OK && mine)
+        status = find_all(r, q, &n_found, err);
+    *out = n_found > 0 ? HERE : mine ? MINE : OTHERS;
+    return status;
+}
+
+/* A pause, and a line for whoever looks. */
+static ap_status wait_for_others(const struct ap_remote *r, int n, int turn, struct ap_error *err)
+{
+    enum { PAUSE_MS = 50, QUIET_TURNS = 100 };
+    if (ap_sink_stopped(r->o.sink))
+        return ap_fail(err, AP_INTERRUPTED,
+                       "%s: interrupted; run the same again to go on: what was answered is kept",
+                       r->o.who);
+    if (turn == QUIET_TURNS)
+        ap_sink_note(r->o.sink, r->o.who,
+                     "another run that shares the ledger is asking for %d of the same answers; "
+                     "waiting for them",
+                     n);
+    nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
+    return AP_OK;
+}
+
+/* One turn: left[*n_left] are the requests whose answers are not here; those that others ask for
+ * stay. */
+static ap_status ask_some(struct ap_remote *r, struct ap_remote_request *left, int *n_left,
+                          struct ap_remote_request *mine, int *n_mine,
+                          const struct ap_remote_reader *reader, struct ap_error *err)
+{
+    int n = *n_left;
+    ap_status status = AP_OK;
+    *n_left = *n_mine = 0;
+    for (int i = 0; i < n && status == AP_OK; i++) {
+        owner whose;
+        status = claim(r, &left[i], &whose, err);
+        if (status == AP_OK && whose == MINE)
+            mine[(*n_mine)++] = left[i];
+        else if (status == AP_OK && whose == OTHERS)
+            left[(*n_left)++] = left[i];
+    }
+    if (status == AP_OK && *n_mine > 0)
+        status = send_all(r, mine, *n_mine, reader, err);
+    ap_ledger_release(r->o.ledger, NULL);
+    return status;
+}
+
+ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *requests, int n,
+                        const struct ap_remote_reader *reader, struct ap_error *err)
+{
+    struct ap_remote_request *left = ap_calloc((size_t)n, sizeof(*left));
+    struct ap_remote_request *mine = ap_calloc((size_t)n, sizeof(*mine));
+    ap_status status = AP_OK;
+    int n_left = n, n_mine = 0;
+    if (!left || !mine)
+        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", r->o.who, n));
+    memcpy(left, requests, (size_t)n * sizeof(*left));
+    for (int turn = 0; n_left > 0; turn++) {
+        AP_TRY(ask_some(r, left, &n_left, mine, &n_mine, reader, err));
+        if (n_left > 0 && n_mine == 0)
+            AP_TRY(wait_for_others(r, n_left, turn, err));
+    }
+out:
+    ap_free(left);
+    ap_free(mine);
+    return status;
+}
+
+/* ---- requests of one answer each ---- */
 
 void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY])
 {
@@ -352,34 +463,11 @@ void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY])
     ap_sha256_hex(digest, out);
 }
 
-struct rest { /* of the requests of a fetch, those to be asked */
-    const struct ap_remote_reader *reader;
-    struct ap_remote_request *requests;
-    int *at; /* of each its place among all */
-    int n;
-};
-
-static const char *read_rest(void *context, int request, const struct ap_client_reply *reply,
-                             struct ap_ledger_answer *out)
+static int by_key(const void *a, const void *b)
 {
-    const struct rest *rest = context;
-    return rest->reader->read(rest->reader->context, rest->at[request], reply, out);
-}
-
-static bool rejected_rest(void *context, int request, const struct ap_client_reply *reply,
-                          struct ap_ledger_answer *out)
-{
-    const struct rest *rest = context;
-    return rest->reader->rejected &&
-           rest->reader->rejected(rest->reader->context, rest->at[request], reply, out);
-}
-
-static int by_key(const void *a, const void *b, void *context)
-{
-    const struct ap_remote_request *requests = context;
-    int i = *(const int *)a, k = *(const int *)b;
-    int order = memcmp(requests[i].keys[0], requests[k].keys[0], AP_LEDGER_KEY);
-    return order ? order : i - k;
+    const struct ap_remote_request *p = a, *q = b;
+    int order = memcmp(p->keys[0], q->keys[0], AP_LEDGER_KEY);
+    return order ? order : p->index - q->index;
 }
 
 static ap_status copy_answer(const struct ap_ledger_answer *from, struct ap_ledger_answer *to,
@@ -391,58 +479,29 @@ static ap_status copy_answer(const struct ap_ledger_answer *from, struct ap_ledg
     return to->text && to->finish ? AP_OK : ap_fail(err, AP_MEMORY, "no memory for an answer");
 }
 
-/* order: requests sorted by key; of equal ones the first is asked, and the others are its copies.
- */
-static ap_status find_rest(struct ap_remote *r, const struct ap_remote_request *requests,
-                           const int *order, int n, struct rest *rest, struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    for (int i = 0; i < n && status == AP_OK; i++) {
-        const struct ap_remote_request *q = &requests[order[i]];
-        bool found = i > 0 && strcmp(requests[order[i - 1]].keys[0], q->keys[0]) == 0;
-        if (!found)
-            status = ap_remote_find(r, q->keys[0], q->out, &found, err);
-        if (status != AP_OK || found)
-            continue;
-        rest->at[rest->n] = order[i];
-        rest->requests[rest->n++] = *q;
-    }
-    return status;
-}
-
 ap_status ap_remote_fetch(struct ap_remote *r, const struct ap_remote_request *requests, int n,
                           const struct ap_remote_reader *reader, struct ap_error *err)
 {
-    struct rest rest = {reader, ap_calloc((size_t)n, sizeof(*rest.requests)),
-                        ap_calloc((size_t)n, sizeof(*rest.at)), 0};
-    const struct ap_remote_reader through = {.context = &rest,
-                                             .read = read_rest,
-                                             .rejected = rejected_rest,
-                                             .hopeless = reader->hopeless,
-                                             .remedy = reader->remedy};
-    int *order = ap_calloc((size_t)n, sizeof(*order));
+    struct ap_remote_request *sorted = ap_calloc((size_t)n, sizeof(*sorted));
+    struct ap_remote_request *distinct = ap_calloc((size_t)n, sizeof(*distinct));
     ap_status status = AP_OK;
-    if (!rest.requests || !rest.at || !order)
+    int n_distinct = 0;
+    if (!sorted || !distinct)
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", r->o.who, n));
+    memcpy(sorted, requests, (size_t)n * sizeof(*sorted));
+    qsort(sorted, (size_t)n, sizeof(*sorted), by_key);
     for (int i = 0; i < n; i++)
-        order[i] = i;
-    qsort_r(order, (size_t)n, sizeof(*order), by_key, (void *)(uintptr_t)requests);
-    AP_TRY(find_rest(r, requests, order, n, &rest, err));
-    if (rest.n > 0)
-        AP_TRY(ap_remote_ask(r, rest.requests, rest.n, &through, err));
-    for (int i = 1; i < n; i++) {
-        const struct ap_remote_request *q = &requests[order[i]], *before = &requests[order[i - 1]];
-        if (!q->out->text)
-            AP_TRY(copy_answer(before->out, q->out, err));
-    }
+        if (i == 0 || strcmp(sorted[i - 1].keys[0], sorted[i].keys[0]) != 0)
+            distinct[n_distinct++] = sorted[i];
+    AP_TRY(ap_remote_ask(r, distinct, n_distinct, reader, err));
+    for (int i = 1; i < n; i++)
+        if (!sorted[i].out->text)
+            AP_TRY(copy_answer(sorted[i - 1].out, sorted[i].out, err));
 out:
-    ap_free(rest.requests);
-    ap_free(rest.at);
-    ap_free(order);
+    ap_free(sorted);
+    ap_free(distinct);
     return status;
 }
-
-/* ---- requests of one answer each ---- */
 
 ap_status ap_remote_batch_open(struct ap_remote_batch *b, int n, const char *who,
                                struct ap_error *err)
@@ -462,7 +521,8 @@ void ap_remote_batch_put(struct ap_remote_batch *b, int i, char *body, const cha
     const char *const parts[] = {kind, name, path, body};
     ap_remote_key(parts, AP_LEN(parts), b->keys[i]);
     b->bodies[i] = body;
-    b->requests[i] = (struct ap_remote_request){.path = path,
+    b->requests[i] = (struct ap_remote_request){.index = i,
+                                                .path = path,
                                                 .body = body,
                                                 .n_body = strlen(body),
                                                 .keys = &b->keys[i],

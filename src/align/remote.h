@@ -1,8 +1,8 @@
 /* A paid server: the client, the ledger and the budget in one. What is asked has keys; what the
  * ledger holds under a key is never asked for again. Knows no bodies: who reads them says so.
  *
- *     ask ─► ledger has it ────────────────────────────────► the answer
- *         └► budget ─► intent on disk ─► client ─► read ─► answer on disk ─┘
+ *     ask ─► ledger has it ──────────────────────────────────────────► the answer
+ *         └► claim ─► budget ─► intent on disk ─► client ─► read ─► answer on disk ─┘
  */
 #ifndef AP_ALIGN_REMOTE_H
 #define AP_ALIGN_REMOTE_H
@@ -23,6 +23,7 @@ struct ap_remote_options {
 
 /* A POST that buys n answers. The caller's. */
 struct ap_remote_request {
+    int index; /* the caller's own number of it, for the reader */
     const char *path, *body;
     size_t n_body;
     const char *header;           /* one more header line; NULL: none */
@@ -34,13 +35,13 @@ struct ap_remote_request {
 
 struct ap_remote_reader {
     void *context;
-    /* Fills out[n] of the request, or its first ones where the body has no more: the others were
-     * not bought. NULL, or a static clause of why the body holds no answer. */
-    const char *(*read)(void *context, int request, const struct ap_client_reply *reply,
-                        struct ap_ledger_answer *out);
-    /* Whether a rejection is an answer of its kind, out[n]; NULL: never. */
-    bool (*rejected)(void *context, int request, const struct ap_client_reply *reply,
-                     struct ap_ledger_answer *out);
+    /* Fills q->out[q->n], or its first ones where the body has no more: the others were not bought.
+     * NULL, or a static clause of why the body holds no answer. */
+    const char *(*read)(void *context, const struct ap_remote_request *q,
+                        const struct ap_client_reply *reply);
+    /* Whether a rejection is an answer of its kind, q->out[q->n]; NULL: never. */
+    bool (*rejected)(void *context, const struct ap_remote_request *q,
+                     const struct ap_client_reply *reply);
     /* The clause of `read`, by its address, that asking again will not heal, and what to do; NULL:
      * there is none. */
     const char *hopeless, *remedy;
@@ -54,11 +55,14 @@ void ap_remote_close(struct ap_remote *r); /* NULL is fine */
 /* Whether the ledger has the answer to key. */
 ap_status ap_remote_find(struct ap_remote *r, const char *key, struct ap_ledger_answer *out,
                          bool *found, struct ap_error *err);
-/* Asks all n, whatever the ledger holds. AP_LIMIT when the budget ends it; as ap_client_send
- * otherwise. What was answered by then is in the ledger. */
+/* Gets what the ledger holds from there, asks for the others, and waits for what another process is
+ * asking for at the same moment: no key is asked for by two. Of a request of several answers some
+ * may stay empty: the server gave fewer, or some had come to the ledger meanwhile and the body asks
+ * for too many; the caller puts the others into requests anew. AP_LIMIT when the budget ends it; as
+ * ap_client_send otherwise. What was answered by then is in the ledger. */
 ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *requests, int n,
                         const struct ap_remote_reader *reader, struct ap_error *err);
-/* The same for requests of one answer each, but what the ledger holds is not asked for. */
+/* The same for requests of one answer each, of which several may have the same key. */
 ap_status ap_remote_fetch(struct ap_remote *r, const struct ap_remote_request *requests, int n,
                           const struct ap_remote_reader *reader, struct ap_error *err);
 

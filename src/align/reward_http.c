@@ -109,13 +109,13 @@ const char *ap_reward_http_read(const char *body, size_t n_body, const char *sha
 }
 
 /* In the ledger a score is its text. */
-static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
-                              struct ap_ledger_answer *out)
+static const char *read_reply(void *context, const struct ap_remote_request *q,
+                              const struct ap_client_reply *reply)
 {
     const struct reward *r = context;
+    struct ap_ledger_answer *out = q->out;
     double score;
     char text[32];
-    (void)request;
     const char *why = ap_reward_http_read(reply->body, reply->n_body, r->s->shape, &score);
     if (why)
         return why;

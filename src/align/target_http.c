@@ -40,6 +40,7 @@ struct asked { /* one call of answer */
     struct post *posts;
     struct ap_remote_request *asks; /* n_post */
     int n_post;
+    bool fewer; /* the server gave fewer answers than it was asked for together */
 };
 
 static struct ap_stream stream_of(const struct asked *a, int i)
@@ -176,20 +177,22 @@ static ap_status plan(struct asked *a, struct ap_error *err)
 
 /* ---- answers ---- */
 
-static const char *read_reply(void *context, int request, const struct ap_client_reply *reply,
-                              struct ap_ledger_answer *out)
+static const char *read_reply(void *context, const struct ap_remote_request *q,
+                              const struct ap_client_reply *reply)
 {
-    const struct asked *a = context;
-    return ap_api_read(reply->body, reply->n_body, strcmp(a->t->s->api, "completions") == 0,
-                       a->asks[request].n, out);
+    struct asked *a = context;
+    const char *why = ap_api_read(reply->body, reply->n_body,
+                                  strcmp(a->t->s->api, "completions") == 0, q->n, q->out);
+    a->fewer = a->fewer || (!why && !q->out[q->n - 1].text);
+    return why;
 }
 
-static bool read_rejection(void *context, int request, const struct ap_client_reply *reply,
-                           struct ap_ledger_answer *out)
+static bool read_rejection(void *context, const struct ap_remote_request *q,
+                           const struct ap_client_reply *reply)
 {
-    const struct asked *a = context;
+    (void)context;
     return (reply->http_status == 400 || reply->http_status == 403) &&
-           ap_api_refused(reply->body, reply->n_body, a->asks[request].n, out);
+           ap_api_refused(reply->body, reply->n_body, q->n, q->out);
 }
 
 static void take(const struct target_http *t, struct ap_ledger_answer *from, struct ap_answer *to)
@@ -229,7 +232,8 @@ static void asked_free(struct asked *a)
     ap_free(a->asks);
 }
 
-/* Whether the server gave fewer than it was asked for: the rest one by one from now on. */
+/* Whether some are not there yet: from a server that gave fewer than it was asked for the rest is
+ * asked for one by one from now on; of others that share the ledger a part came meanwhile. */
 static bool lacks(struct asked *a)
 {
     int n_missing = 0;
@@ -240,11 +244,14 @@ static bool lacks(struct asked *a)
     a->n_post = 0;
     if (n_missing == 0)
         return false;
+    if (!a->fewer)
+        return true;
     ap_sink_warn(ap_remote_sink(a->t->remote), "target",
                  "the server gives fewer answers than the %d that it is asked for together; the "
                  "others are asked for one by one; set target.together: 1",
                  a->t->together);
     a->t->together = 1;
+    a->fewer = false;
     return true;
 }
 

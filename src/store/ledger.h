@@ -57,6 +57,14 @@ ap_status ap_ledger_intend(struct ap_ledger *l, const char *key, const char *who
 ap_status ap_ledger_miss(struct ap_ledger *l, const char *key, bool refused, struct ap_error *err);
 ap_status ap_ledger_answer(struct ap_ledger *l, const char *key, const struct ap_ledger_answer *a,
                            struct ap_error *err);
+
+/* Makes the key this handle's alone among all processes that have the ledger open, until it is
+ * released or the process ends, however it ends; *mine is false where another has it. Who asks for
+ * an answer claims its key first, then looks whether the answer has come meanwhile. A lock in an
+ * empty file beside the ledger, "PATH-asking"; key: of hex digits. */
+ap_status ap_ledger_claim(struct ap_ledger *l, const char *key, bool *mine, struct ap_error *err);
+void ap_ledger_release(struct ap_ledger *l, const char *key); /* NULL: all that it claimed */
+
 ap_status ap_ledger_sum(struct ap_ledger *l, const char *who, struct ap_ledger_sums *out,
                         struct ap_error *err);
 

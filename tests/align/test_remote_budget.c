@@ -74,11 +74,11 @@ static struct ap_budget_settings *budget(struct shop *s)
     return &s->far.http.budget;
 }
 
-static const char *read_answers(void *context, int request, const struct ap_client_reply *reply,
-                                struct ap_ledger_answer *out)
+static const char *read_answers(void *context, const struct ap_remote_request *q,
+                                const struct ap_client_reply *reply)
 {
-    const struct ap_remote_request *requests = context;
-    return ap_api_read(reply->body, reply->n_body, true, requests[request].n, out);
+    (void)context;
+    return ap_api_read(reply->body, reply->n_body, true, q->n, q->out);
 }
 
 /* Opens, fetches calls first … first + n_call − 1 of `together` answers each, closes. */
@@ -86,7 +86,7 @@ static ap_status buy(struct shop *s, void **state, const char *run, int first, i
                      int together, struct ap_ledger_sums *sums, struct ap_error *err)
 {
     struct ap_remote_request requests[N_CALL] = {0};
-    const struct ap_remote_reader reader = {.context = requests, .read = read_answers};
+    const struct ap_remote_reader reader = {.read = read_answers};
     s->calls = ap_calloc(N_CALL, sizeof(*s->calls));
     assert_non_null(s->calls);
     for (int i = 0; i < n_call; i++) {
