@@ -55,7 +55,8 @@ struct ap_ledger {
     sqlite3 *handle;
     char *path, *run;
     sqlite3_stmt *statement[COUNT];
-    int claims; /* the file whose bytes are locked, one for a key that is claimed; −1: not open */
+    int claims; /* the file whose bytes are locked, one for a key that is claimed; −1: nothing was,
+                   yet */
 };
 
 static ap_status fail(const struct ap_ledger *l, const char *action, struct ap_error *err)
@@ -162,20 +163,6 @@ out:
     return status;
 }
 
-/* A file of its own: closing any descriptor of the database would drop SQLite's locks on it. */
-static ap_status open_claims(struct ap_ledger *l, struct ap_error *err)
-{
-    struct ap_buffer path = {0};
-    ap_status status = ap_buffer_printf(&path, err, "%s-asking", l->path);
-    if (status == AP_OK) {
-        l->claims = open(path.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-        if (l->claims < 0)
-            status = ap_fail_errno(err, errno, "%s: cannot be opened", path.data);
-    }
-    ap_buffer_free(&path);
-    return status;
-}
-
 ap_status ap_ledger_open(struct ap_ledger **out, const char *path, const char *run,
                          struct ap_error *err)
 {
@@ -187,7 +174,6 @@ ap_status ap_ledger_open(struct ap_ledger **out, const char *path, const char *r
     if (!l || !(l->path = ap_strdup(path)) || !(l->run = ap_strdup(run)))
         AP_TRY(ap_fail(err, AP_MEMORY, "ledger %s: no memory; free some", path));
     AP_TRY(open_file(l, err));
-    AP_TRY(open_claims(l, err));
     *out = l;
     l = NULL;
 out:
@@ -233,9 +219,27 @@ static struct flock lock_of(const char *key, short type)
     return lock;
 }
 
+/* A file of its own: closing any descriptor of the database would drop SQLite's locks on it. */
+static ap_status open_claims(struct ap_ledger *l, struct ap_error *err)
+{
+    struct ap_buffer path = {0};
+    ap_status status = ap_buffer_printf(&path, err, "%s-asking", l->path);
+    if (status == AP_OK) {
+        l->claims = open(path.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
+        if (l->claims < 0)
+            status = ap_fail_errno(err, errno, "%s: cannot be opened", path.data);
+    }
+    ap_buffer_free(&path);
+    return status;
+}
+
 ap_status ap_ledger_claim(struct ap_ledger *l, const char *key, bool *mine, struct ap_error *err)
 {
     struct flock lock = lock_of(key, F_WRLCK);
+    ap_status status = l->claims < 0 ? open_claims(l, err) : AP_OK;
+    *mine = false;
+    if (status != AP_OK)
+        return status;
     int code = TEMP_FAILURE_RETRY(fcntl(l->claims, F_OFD_SETLK, &lock)) == 0 ? 0 : errno;
     *mine = code == 0;
     if (code == 0 || code == EAGAIN || code == EACCES)
@@ -246,7 +250,8 @@ ap_status ap_ledger_claim(struct ap_ledger *l, const char *key, bool *mine, stru
 void ap_ledger_release(struct ap_ledger *l, const char *key)
 {
     struct flock lock = lock_of(key, F_UNLCK);
-    (void)fcntl(l->claims, F_OFD_SETLK, &lock); /* what is not locked is none the worse */
+    if (l->claims >= 0)
+        (void)fcntl(l->claims, F_OFD_SETLK, &lock); /* what is not locked is none the worse */
 }
 
 /* ---- writing ---- */
