@@ -219,11 +219,13 @@ static struct flock lock_of(const char *key, short type)
     return lock;
 }
 
-/* A file of its own: closing any descriptor of the database would drop SQLite's locks on it. */
+/* A file of its own, as closing any descriptor of the database would drop SQLite's locks on it;
+ * beside what a link of that name points to. */
 static ap_status open_claims(struct ap_ledger *l, struct ap_error *err)
 {
     struct ap_buffer path = {0};
-    ap_status status = ap_buffer_printf(&path, err, "%s-asking", l->path);
+    ap_status status =
+        ap_buffer_printf(&path, err, "%s-asking", sqlite3_db_filename(l->handle, "main"));
     if (status == AP_OK) {
         l->claims = open(path.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
         if (l->claims < 0)

@@ -177,9 +177,11 @@ static void ask_beside(void **state, struct fault_server *s, int together, bool 
     pthread_t thread;
     bool mine;
     char *path = scratch_path(state, "before.db"), *shared = scratch_path(state, "shared.db");
+    char *link = scratch_path(state, "link.db");
     find_key(s, path, h.key);
     h.n_wait = n_request(s) + (together == 1 ? 2 * N - 1 : N - 1);
-    check_ok(ap_ledger_open(&h.ledger, shared, "/run/other", &err), err);
+    assert_int_equal(symlink(shared, link), 0);
+    check_ok(ap_ledger_open(&h.ledger, link, "/run/other", &err), err); /* by another name */
     check_ok(ap_ledger_claim(h.ledger, h.key, &mine, &err), err);
     assert_true(mine);
     far_init(&f);
@@ -198,6 +200,7 @@ static void ask_beside(void **state, struct fault_server *s, int together, bool 
     ap_answers_free(out, N * 2);
     far_close(&f);
     ap_ledger_close(h.ledger);
+    ap_free(link);
     ap_free(path);
     ap_free(shared);
 }
