@@ -56,6 +56,7 @@ ap_status ap_remote_open(struct ap_remote **out, const struct ap_remote_options 
     const struct ap_client_options client = {.who = options->who,
                                              .urls = h->url,
                                              .n_url = h->n_url,
+                                             .ca_file = h->ca_file,
                                              .key = &r->key,
                                              .concurrency = h->concurrency,
                                              .rpm = h->rpm,

@@ -4,6 +4,7 @@
 #include "net/client.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "net/endpoint.h"
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 enum {
     BACKOFF_MAX_S = 60,
@@ -104,7 +106,19 @@ bool ap_client_is_loopback(const char *url)
     return strcasecmp(host, "localhost") == 0;
 }
 
-ap_status ap_client_probe(const char *url, struct ap_error *err)
+ap_status ap_client_check_ca(const char *ca_file, struct ap_error *err)
+{
+    int fd;
+    if (!ca_file || !ca_file[0])
+        return AP_OK;
+    ap_status status = ap_file_open(&fd, ca_file, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "certificates to trust");
+    close(fd);
+    return AP_OK;
+}
+
+ap_status ap_client_probe(const char *url, const char *ca_file, struct ap_error *err)
 {
     enum { PROBE_MS = 5000 };
     char words[CURL_ERROR_SIZE] = "";
@@ -119,6 +133,7 @@ ap_status ap_client_probe(const char *url, struct ap_error *err)
     curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)PROBE_MS);
     curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, words);
+    ap_wire_trust(easy, ca_file);
     if (ap_client_is_loopback(url))
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     CURLcode code = curl_easy_perform(easy);
@@ -164,6 +179,9 @@ ap_status ap_client_open(struct ap_client **out, const struct ap_client_options 
     for (int i = 0; i < options->n_url; i++)
         if (ap_client_check_url(options->urls[i], err) != AP_OK)
             return ap_fail_prefix(err, AP_INVALID, "%s", options->who);
+    status = ap_client_check_ca(options->ca_file, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "%s", options->who);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     if (!(c = ap_calloc(1, sizeof(*c)))) {
         curl_global_cleanup();

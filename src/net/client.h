@@ -23,6 +23,7 @@ struct ap_client_options {
     const char *who;   /* "target", "rewards.help": for messages */
     char *const *urls; /* n_url ≥ 1 base addresses, "https://host/v1"; borrowed */
     int n_url;
+    const char *ca_file;         /* certificates to trust; borrowed; NULL or "": the system's */
     const struct ap_secret *key; /* sent as a bearer token; borrowed; NULL or empty: none */
     int concurrency;             /* requests in flight at each endpoint; ≥ 1 */
     double rpm, tpm;            /* requests and reserved tokens a minute; 0: as many as there are */
@@ -105,8 +106,10 @@ void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out);
 ap_status ap_client_check_url(const char *url, struct ap_error *err);
 /* Whether such an address is this machine's own: no proxy of the environment stands between. */
 bool ap_client_is_loopback(const char *url);
+/* Whether a file of certificates to trust is there; NULL or "" is fine. */
+ap_status ap_client_check_ca(const char *ca_file, struct ap_error *err);
 /* Whether somebody takes connections there, TLS included; nothing is sent. AP_IO with the reason.
  */
-ap_status ap_client_probe(const char *url, struct ap_error *err);
+ap_status ap_client_probe(const char *url, const char *ca_file, struct ap_error *err);
 
 #endif

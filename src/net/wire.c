@@ -49,6 +49,12 @@ void ap_wire_close(struct ap_wire *w)
 
 /* ---- beginning ---- */
 
+void ap_wire_trust(CURL *easy, const char *ca_file)
+{
+    if (ca_file && ca_file[0])
+        curl_easy_setopt(easy, CURLOPT_CAINFO, ca_file);
+}
+
 static bool add_header(struct ap_wire *w, const char *name, const char *value)
 {
     char line[8192];
@@ -95,6 +101,7 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_easy_setopt(w->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
     curl_easy_setopt(w->easy, CURLOPT_PIPEWAIT, 1L); /* one connection where HTTP/2 is offered */
     curl_easy_setopt(w->easy, CURLOPT_NOSIGNAL, 1L);
+    ap_wire_trust(w->easy, o->ca_file);
     if (ap_client_is_loopback(url))
         curl_easy_setopt(w->easy, CURLOPT_PROXY, "");
     curl_easy_setopt(w->easy, CURLOPT_TCP_KEEPALIVE, 1L);

@@ -39,6 +39,8 @@ struct ap_wire_result {
 
 /* libcurl's words of an error, or the code's where they may hold the password of a proxy. */
 const char *ap_wire_words(const char *words, CURLcode code);
+/* Checks https against these certificates; NULL or "": the system's. */
+void ap_wire_trust(CURL *easy, const char *ca_file);
 ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err);
 void ap_wire_close(struct ap_wire *w);
 /* Fills the handle; adding it to the multi handle is the caller's. */

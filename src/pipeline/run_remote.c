@@ -86,7 +86,7 @@ static bool server_at(const struct ap_run *run, int *i, struct ap_server *out)
     return false;
 }
 
-/* A plan sends nothing: its keys may be elsewhere. */
+/* A plan sends nothing: its keys and certificates may be elsewhere. */
 static ap_status check_server(const struct ap_run *run, const struct ap_server *server,
                               struct ap_error *err)
 {
@@ -97,8 +97,12 @@ static ap_status check_server(const struct ap_run *run, const struct ap_server *
         status = ap_client_check_url(http->url[i], err);
     if (status != AP_OK)
         return ap_fail_prefix(err, status, "%s.url", server->section.name);
-    if (!run->plan_only)
-        status = ap_secret_open(&key, http->key_env, http->key_file, server->section.name, err);
+    if (run->plan_only)
+        return AP_OK;
+    status = ap_client_check_ca(http->ca_file, err);
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "%s.ca_file", server->section.name);
+    status = ap_secret_open(&key, http->key_env, http->key_file, server->section.name, err);
     ap_secret_free(&key);
     return status;
 }
@@ -123,7 +127,7 @@ void ap_run_probe_http(const struct ap_run *run, const char *wanted)
     for (int i = 0; asks && server_at(run, &i, &server); i++)
         for (int k = 0; k < server.http->n_url; k++) {
             struct ap_error why;
-            if (ap_client_probe(server.http->url[k], &why) != AP_OK)
+            if (ap_client_probe(server.http->url[k], server.http->ca_file, &why) != AP_OK)
                 ap_sink_warn(run->sink, server.section.name, "nobody answers there yet: %s",
                              why.text);
         }

@@ -3,7 +3,6 @@
 #include "serve/upstream.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "net/client.h"
 
@@ -373,16 +372,10 @@ static void *loop(void *context)
 /* Who it trusts is found out now, not at the first request. */
 static ap_status check_options(const struct ap_upstream_options *o, struct ap_error *err)
 {
-    int fd;
-    if (ap_client_check_url(o->url, err) != AP_OK)
-        return ap_fail_prefix(err, AP_INVALID, "upstream");
-    if (!o->ca_file)
-        return AP_OK;
-    ap_status status = ap_file_open(&fd, o->ca_file, err);
-    if (status != AP_OK)
-        return ap_fail_prefix(err, status, "upstream: certificates to trust");
-    close(fd);
-    return AP_OK;
+    ap_status status = ap_client_check_url(o->url, err);
+    if (status == AP_OK)
+        status = ap_client_check_ca(o->ca_file, err);
+    return status == AP_OK ? AP_OK : ap_fail_prefix(err, status, "upstream");
 }
 
 static ap_status open_multi(struct ap_upstream *u, struct ap_error *err)

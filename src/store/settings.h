@@ -61,6 +61,7 @@ struct ap_http_settings {
     char *url[AP_LIST_MAX]; /* base addresses of the same model */
     int n_url;              /* 0: nobody is asked over HTTP */
     char *key_env, *key_file;
+    char *ca_file;   /* certificates to trust; "": the system's */
     int concurrency; /* requests in flight at each address */
     double rpm, tpm; /* 0: no limit */
     int retries;

@@ -90,6 +90,9 @@ static const struct ap_setting prompter_rows[] = {
             HELP("environment variable that holds its key")),                                      \
         ROW("key_file", PATH, http.key_file, "", FLAGS(AP_SETTING_HARMLESS),                       \
             HELP("in its place a file that only you may read (0600)")),                            \
+        ROW("ca_file", PATH, http.ca_file, "", FLAGS(AP_SETTING_HARMLESS),                         \
+            HELP("certificates (PEM) that an https address is checked against; empty: the "        \
+                 "system's")),                                                                     \
         ROW("concurrency", INT, http.concurrency, "8", RANGE(1, 1024), FLAGS(AP_SETTING_HARMLESS), \
             HELP("requests in flight at each address")),                                           \
         ROW("rpm", REAL, http.rpm, "0", RANGE(0, 1e9), FLAGS(AP_SETTING_HARMLESS),                 \

@@ -19,6 +19,7 @@ static inline void far_remote_init(struct far_remote *f, struct ap_http_settings
                                       .n_url = 1,
                                       .key_env = (char *)"",
                                       .key_file = (char *)"",
+                                      .ca_file = (char *)"",
                                       .concurrency = 4,
                                       .retries = 3};
     *f = (struct far_remote){.http = *http};

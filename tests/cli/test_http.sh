@@ -81,6 +81,8 @@ run 1 "a key that others may read" --set target.key_env= --set target.key_file=k
 err_has "0600" "a key that others may read"; one_line "a key that others may read"
 run 1 "a key file that is not there" --set target.key_env= --set target.key_file=nokey
 err_has "$tmp/nokey" "a key file that is not there"; one_line "a key file that is not there"
+run 1 "certificates that are not there" --set target.ca_file=noca
+err_has "target.ca_file" "certificates that are not there"; err_has "$tmp/noca" "certificates that are not there"
 for bad in ftp://h/v1 127.0.0.1:80 http:// 'http://me:secret@h/v1' 'http://h/v1?key=1'; do
     run 1 "the address $bad" --set "target.url=$bad"
     err_has "target.url" "the address $bad"; one_line "the address $bad"

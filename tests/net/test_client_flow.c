@@ -377,13 +377,13 @@ static void test_proxies(void **state)
         watch_init(&w, 1, (int)i);
         assert_int_equal(watch_send(far, &w, &err), AP_IO);
         assert_null(strstr(err.text, "PASSWORD"));
-        assert_int_equal(ap_client_probe("http://a.invalid/v1", &err), AP_IO);
+        assert_int_equal(ap_client_probe("http://a.invalid/v1", NULL, &err), AP_IO);
         assert_null(strstr(err.text, "PASSWORD"));
         watch_free(&w);
         ap_client_close(far);
     }
     unsetenv("http_proxy");
-    check_ok(ap_client_probe(fault_server_url(s), &err), err);
+    check_ok(ap_client_probe(fault_server_url(s), NULL, &err), err);
     ap_client_close(c);
     fault_server_stop(s);
 }

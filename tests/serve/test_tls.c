@@ -3,6 +3,8 @@
  * is skipped, visibly. */
 #include "world.h"
 
+#include "net/client.h"
+
 #define CHAT "/v1/chat/completions"
 #define ASK "{\"messages\":[{\"role\":\"user\",\"content\":\"ab\"}],\"seed\":1}"
 
@@ -92,6 +94,52 @@ static void test_who_is_not_trusted(void **state)
     world_end(target);
 }
 
+/* ---- a run's client before it ---- */
+
+static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
+                         struct ap_error *err)
+{
+    (void)call, (void)again, (void)err;
+    *(int *)context = reply->http_status;
+    return AP_OK;
+}
+
+/* One question by the client of a run that trusts that; *http_status is 0 without an answer. */
+static ap_status ask_trusting(char *ca, int *http_status, struct ap_error *err)
+{
+    char *urls[] = {upstream};
+    struct ap_client *c;
+    const struct ap_client_options options = {
+        .who = "target", .urls = urls, .n_url = 1, .ca_file = ca, .concurrency = 1, .timeout = 20};
+    const struct ap_client_call call = {
+        .path = "/chat/completions", .body = ASK, .n_body = strlen(ASK)};
+    const struct ap_client_events events = {.context = http_status, .arrived = arrived};
+    *http_status = 0;
+    ap_status status = ap_client_open(&c, &options, err);
+    if (status == AP_OK)
+        status = ap_client_send(c, &call, 1, &events, err);
+    ap_client_close(c);
+    return status;
+}
+
+static void test_client_of_a_run(void **state)
+{
+    struct ap_error err;
+    int http_status;
+    (void)state;
+    if (!has_certificate())
+        skip();
+    struct world *target = begin_target();
+    check_ok(ask_trusting(cert, &http_status, &err), err);
+    assert_int_equal(http_status, 200);
+    check_ok(ap_client_probe(upstream, cert, &err), err);
+    assert_int_equal(ask_trusting((char[]){""}, &http_status, &err), AP_IO);
+    assert_int_equal(ap_client_probe(upstream, NULL, &err), AP_IO);
+    assert_int_equal(ask_trusting((char[]){"no.pem"}, &http_status, &err), AP_NOT_FOUND);
+    check_holds(err.text, "target: certificates to trust: no.pem");
+    world_end(target);
+}
+
 static void test_refuses(void **state)
 {
     struct ap_error err;
@@ -116,6 +164,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_sides),
         cmocka_unit_test(test_who_is_not_trusted),
+        cmocka_unit_test(test_client_of_a_run),
         cmocka_unit_test(test_refuses),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);

@@ -170,6 +170,7 @@ static void harmless(void **state)
                 {"target.rpm=60", true},
                 {"target.key_env=K", true},
                 {"target.key_file=k", true},
+                {"target.ca_file=k", true},
                 {"target.retries=1", true},
                 {"target.timeout=3", true},
                 {"target.budget.requests=5", true},
