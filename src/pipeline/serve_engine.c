@@ -28,8 +28,7 @@ static bool turn(struct ap_serve *s)
         ap_serve_lane_step(&s->lanes[i], &busy);
         any = any || busy;
     }
-    ap_serve_score(s, &busy);
-    return any || busy;
+    return any;
 }
 
 static void *serve(void *self)
@@ -45,10 +44,12 @@ static void *serve(void *self)
             ap_serve_sort(s, job);
         for (int i = 0; closing && i < s->n_lane; i++)
             drop_begun_not(s, &s->lanes[i].waiting);
-        if (closing)
-            drop_begun_not(s, &s->scores);
         busy = turn(s);
     }
+    pthread_mutex_lock(&s->lock);
+    s->ended = true;
+    pthread_cond_signal(&s->wake_scorer);
+    pthread_mutex_unlock(&s->lock);
     return NULL;
 }
 
@@ -173,6 +174,9 @@ static ap_status open_serve(struct ap_serve *s, const struct ap_serve_engine_opt
     if (pthread_create(&s->thread, NULL, serve, s) != 0)
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no thread can be started", o->run_dir));
     s->started = true;
+    if (s->has_reward && pthread_create(&s->scorer, NULL, ap_serve_scorer, s) != 0)
+        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no second thread can be started", o->run_dir));
+    s->scorer_started = s->has_reward;
 out:
     return status;
 }
@@ -186,6 +190,8 @@ static void close_serve(void *self)
     pthread_mutex_unlock(&s->lock);
     if (s->started)
         pthread_join(s->thread, NULL);
+    if (s->scorer_started)
+        pthread_join(s->scorer, NULL);
     for (int i = 0; i < s->n_lane; i++)
         ap_generator_close(s->lanes[i].generator);
     ap_serve_cache_close(s->cache);
@@ -194,6 +200,7 @@ static void close_serve(void *self)
     ap_free(s->jobs);
     ap_free(s->model);
     pthread_cond_destroy(&s->wake);
+    pthread_cond_destroy(&s->wake_scorer);
     pthread_mutex_destroy(&s->lock);
     ap_free(s);
 }
@@ -207,6 +214,7 @@ ap_status ap_serve_engine_open(struct ap_serve_engine **out,
         return ap_fail(err, AP_MEMORY, "%s: out of memory", o->run_dir);
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->wake, NULL);
+    pthread_cond_init(&s->wake_scorer, NULL);
     s->threads = o->threads;
     s->batch = o->batch;
     s->queue = o->queue;

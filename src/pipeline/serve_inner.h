@@ -1,8 +1,11 @@
 /* Inside of the engine behind `alignpro serve` (serve_engine.h).
  *
- *   serve_engine.c  opening, closing, the thread    serve_lane.c    what is decoded, role by role
+ *   serve_engine.c  opening, closing, the threads   serve_lane.c    what is decoded, role by role
  *   serve_jobs.c    what is asked for, from any     serve_cache.c   rewrites made before
- *                   thread
+ *                   thread                          serve_score.c   the scorer's thread
+ *
+ * Two threads: the engine's decodes and has all jobs but those that are scored; the scorer's asks
+ * the reward, which may be a program of the user's and take its time.
  */
 #ifndef AP_PIPELINE_SERVE_INNER_H
 #define AP_PIPELINE_SERVE_INNER_H
@@ -17,7 +20,7 @@
 struct ap_serve_lane;
 
 /* A work that the engine took. All but `cancelled`, and `work` and `next` while nobody has it, is
- * the engine's thread's. */
+ * its thread's: the engine's, or the scorer's once it was pushed there. */
 struct ap_serve_job {
     struct ap_work *work; /* NULL: the job is free */
     atomic_bool cancelled;
@@ -56,18 +59,17 @@ struct ap_serve {
     struct ap_serve_lane lanes[AP_PROMPTERS_MAX + 1]; /* the passes', then the target's */
     int n_lane;
     struct ap_serve_lane *target; /* NULL: there is none */
-    struct ap_serve_list scores;
     struct ap_serve_cache *cache;
-    pthread_t thread;
-    bool started;
+    pthread_t thread, scorer;
+    bool started, scorer_started;
 
     pthread_mutex_t lock; /* of what follows */
-    pthread_cond_t wake;
+    pthread_cond_t wake, wake_scorer;
     struct ap_serve_job *jobs; /* n_job: as many as can wait and be decoded */
     int n_job;
-    struct ap_serve_list unused, arrived;
+    struct ap_serve_list unused, arrived, scores;
     int n_alive, n_running;
-    bool closing;
+    bool closing, ended; /* the engine's thread has: no score follows */
     struct ap_serve_counts counts;
 };
 
@@ -93,7 +95,11 @@ void ap_serve_fail(struct ap_serve *s, struct ap_serve_job *job, const struct ap
 void ap_serve_sort(struct ap_serve *s, struct ap_serve_job *job);
 /* One step of a lane. *busy: it had something to do. */
 void ap_serve_lane_step(struct ap_serve_lane *lane, bool *busy);
-/* As many scores as stand in a batch. */
-void ap_serve_score(struct ap_serve *s, bool *busy);
+
+/* ---- serve_score.c ---- */
+
+void ap_serve_push_score(struct ap_serve *s, struct ap_serve_job *job);
+/* The scorer's thread: scores until `ended`. */
+void *ap_serve_scorer(void *self);
 
 #endif

@@ -137,7 +137,8 @@ void ap_serve_finish(struct ap_serve *s, struct ap_serve_job *job, ap_work_end e
     job->begun = false;
     pthread_mutex_lock(&s->lock);
     count(&s->counts, w);
-    ap_serve_cache_counts(s->cache, &s->counts.n_cache, &s->counts.cache_bytes);
+    if (w->kind == AP_WORK_REWRITE) /* the cache is the engine's thread's */
+        ap_serve_cache_counts(s->cache, &s->counts.n_cache, &s->counts.cache_bytes);
     job->work = NULL;
     ap_serve_push(&s->unused, job);
     s->n_alive--;

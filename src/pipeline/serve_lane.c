@@ -8,8 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SCORES_AT_ONCE = 16 };
-
 /* ---- arriving ---- */
 
 static void init_results(struct ap_work *w)
@@ -69,7 +67,10 @@ static ap_status sort_other(struct ap_serve *s, struct ap_serve_job *job, struct
         return ap_fail(err, AP_INVALID,
                        "the conversation does not end in a message of the user's, as one that is "
                        "answered does");
-    ap_serve_push(score ? &s->scores : &s->target->waiting, job);
+    if (score)
+        ap_serve_push_score(s, job);
+    else
+        ap_serve_push(&s->target->waiting, job);
     return AP_OK;
 }
 
@@ -261,43 +262,4 @@ void ap_serve_lane_step(struct ap_serve_lane *lane, bool *busy)
     if (ap_generate_step(lane->generator, &lane->role, &feed, busy, &err) != AP_OK)
         fail_running(lane, &err);
     *busy = true;
-}
-
-/* One by one where a score of all failed: whose fault it is. */
-static void score_jobs(struct ap_serve *s, struct ap_serve_job **jobs, int n)
-{
-    struct ap_scored items[SCORES_AT_ONCE] = {0};
-    double scores[SCORES_AT_ONCE];
-    struct ap_error err;
-    for (int i = 0; i < n; i++) {
-        const struct ap_work *w = jobs[i]->work;
-        items[i] = (struct ap_scored){.context = w->messages,
-                                      .n_context = w->n_message - 1,
-                                      .x = w->messages[w->n_message - 1].content,
-                                      .y = w->answer,
-                                      .ended = w->ended};
-    }
-    ap_status status = ap_reward_score(&s->reward.reward, items, n, scores, &err);
-    for (int i = 0; i < n; i++) {
-        if (status != AP_OK && n > 1) {
-            score_jobs(s, &jobs[i], 1);
-        } else if (status != AP_OK) {
-            ap_serve_fail(s, jobs[i], &err);
-        } else {
-            jobs[i]->work->score = scores[i];
-            ap_serve_finish(s, jobs[i], AP_WORK_DONE);
-        }
-    }
-}
-
-void ap_serve_score(struct ap_serve *s, bool *busy)
-{
-    struct ap_serve_job *jobs[SCORES_AT_ONCE], *job;
-    int n = 0;
-    *busy = s->scores.first != NULL;
-    while (n < SCORES_AT_ONCE && (job = ap_serve_pop(&s->scores)))
-        if (!ap_serve_unwanted(s, job))
-            jobs[n++] = job;
-    if (n > 0)
-        score_jobs(s, jobs, n);
 }

@@ -43,7 +43,7 @@ struct ap_work {
     bool cuts; /* ANSWER: a prompt that does not fit is cut at its front, as the target of a run
                   does; else it FAILED */
     int n_stop;
-    void (*done)(struct ap_work *w); /* once, on the engine's thread; takes what it owns */
+    void (*done)(struct ap_work *w); /* once, on a thread of the engine's; takes what it owns */
     void *context;                   /* the caller's */
 
     /* the engine's, filled when `done` is called */

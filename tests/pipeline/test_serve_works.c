@@ -273,10 +273,10 @@ static void test_no_role_waits_for_another(void **state)
 {
     enum { BEFORE = 12 };
     struct ap_serve_engine_options options = served_options(*state);
-    const ap_work_kind kinds[] = {AP_WORK_REWRITE, AP_WORK_ANSWER, AP_WORK_SCORE};
+    const ap_work_kind kinds[] = {AP_WORK_REWRITE, AP_WORK_ANSWER};
     options.batch = 1;
     for (int before = 0; before < 2; before++)
-        for (int after = 0; after < 3; after++) {
+        for (int after = 0; after < 2; after++) {
             struct ap_serve_engine *e = served_open(&options);
             struct asked a[BEFORE + 1];
             struct held held;
@@ -288,7 +288,6 @@ static void test_no_role_waits_for_another(void **state)
             hold_engine(e, &held);
             for (int i = 0; i <= BEFORE; i++) {
                 asked_init(&a[i], kinds[i < BEFORE ? before : after], long_prompt);
-                a[i].work.answer = "An otter.";
                 a[i].clock = &clock;
                 asked_submit(e, &a[i]);
             }
@@ -301,6 +300,54 @@ static void test_no_role_waits_for_another(void **state)
             assert_in_range(a[BEFORE].order, 1, BEFORE / 2);
             e->close(e->self);
         }
+}
+
+/* A reward that takes its time: its thread stands still in the first score. At the end what waits
+ * for it is dropped. */
+static void test_a_score_holds_nothing_up(void **state)
+{
+    enum { SCORES = 40 };
+    struct ap_serve_engine_options options = served_options(*state);
+    struct ap_serve_engine *e = served_open(&options);
+    struct asked scores[SCORES], other, refused;
+    struct held h;
+    pthread_t thread;
+    bool taken;
+    for (int i = 0; i < SCORES; i++) {
+        asked_init(&scores[i], AP_WORK_SCORE, "wolf");
+        scores[i].work.answer = "A wolf.";
+    }
+    sem_init(&h.holds, 0, 0);
+    sem_init(&h.goes, 0, 0);
+    scores[0].then = hold_then;
+    scores[0].context = &h;
+    asked_submit(e, &scores[0]);
+    while (sem_wait(&h.holds) != 0)
+        ;
+    for (int i = 1; i < SCORES; i++)
+        asked_submit(e, &scores[i]);
+    for (int k = 0; k < 2; k++) {
+        asked_init(&other, k ? AP_WORK_REWRITE : AP_WORK_ANSWER, "wolf");
+        asked_go(e, &other);
+        check_end(&other, AP_WORK_DONE, "");
+        asked_free(&other);
+    }
+    assert_int_equal(pthread_create(&thread, NULL, closer, e), 0);
+    do {
+        asked_init(&refused, AP_WORK_REWRITE, " "); /* over at once */
+        if ((taken = e->submit(e->self, &refused.work)))
+            asked_wait(&refused);
+        asked_free(&refused);
+    } while (taken);
+    sem_post(&h.goes);
+    pthread_join(thread, NULL);
+    for (int i = 0; i < SCORES; i++) {
+        asked_wait(&scores[i]);
+        check_end(&scores[i], i ? AP_WORK_DROPPED : AP_WORK_DONE, "");
+        asked_free(&scores[i]);
+    }
+    sem_destroy(&h.holds);
+    sem_destroy(&h.goes);
 }
 
 /* -- what is asked for wrongly -- */
@@ -445,6 +492,7 @@ int main(void)
         cmocka_unit_test(test_close_with_works_waiting),
         cmocka_unit_test(test_what_is_decoded_at_the_end_is_finished),
         cmocka_unit_test(test_no_role_waits_for_another),
+        cmocka_unit_test(test_a_score_holds_nothing_up),
         cmocka_unit_test(test_conversations_that_cannot_be_rewritten),
         cmocka_unit_test(test_a_guard_gives_x_back),
         cmocka_unit_test(test_the_cache_knows_whole_conversations),
