@@ -151,7 +151,7 @@ static void test_keys(void **state)
     check_reply(
         wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
         200, "rewrite");
-    check_ok(ap_server_reload(w->server, &err), err);
+    check_ok(ap_server_reload_keys(w->server, &err), err);
     check_reply(
         wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
         401, "invalid_api_key");
