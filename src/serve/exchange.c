@@ -109,17 +109,39 @@ const char *ap_exchange_header(const struct ap_exchange *e, const char *name)
     return MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, name);
 }
 
-static struct ap_exchange *open_exchange(struct ap_server *s, struct MHD_Connection *connection,
-                                         const char *method)
+struct ap_peer *ap_exchange_peer(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct ap_exchange *e = info && info->socket_context ? ap_calloc(1, sizeof(*e)) : NULL;
+    return info ? info->socket_context : NULL;
+}
+
+/* Called first of all, while the query is still there as it came. */
+void *ap_exchange_uri(void *server, const char *uri, struct MHD_Connection *connection)
+{
+    struct ap_peer *peer = ap_exchange_peer(connection);
+    const char *mark = strchr(uri, '?');
+    (void)server;
+    if (!peer)
+        return NULL;
+    ap_free(peer->query);
+    peer->query = mark ? ap_strdup(mark + 1) : NULL;
+    peer->query_lost = mark && !peer->query;
+    return NULL;
+}
+
+static struct ap_exchange *open_exchange(struct ap_server *s, struct MHD_Connection *connection,
+                                         const char *method)
+{
+    struct ap_peer *peer = ap_exchange_peer(connection);
+    struct ap_exchange *e = peer && !peer->query_lost ? ap_calloc(1, sizeof(*e)) : NULL;
     if (!e)
         return NULL;
     e->server = s;
     e->connection = connection;
-    e->peer = info->socket_context;
+    e->peer = peer;
+    e->query = peer->query;
+    peer->query = NULL;
     e->began = ap_clock_seconds();
     e->body.max = s->options.body_bytes;
     strncpy(e->method, method, sizeof(e->method) - 1);
@@ -237,6 +259,7 @@ void ap_exchange_completed(void *server, struct MHD_Connection *connection, void
     ap_rewriting_free(e);
     ap_asking_free(e);
     ap_buffer_free(&e->body);
+    ap_free(e->query);
     pthread_mutex_destroy(&e->lock);
     ap_free(e);
     *exchange = NULL;

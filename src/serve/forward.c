@@ -1,5 +1,6 @@
 /* A request passed on to the upstream, and its reply passed back as it arrives. What is sent is the
- * client's body with its texts exchanged, and its headers less those that are for this server. */
+ * client's body with its texts exchanged, its query, and its headers less those that are for this
+ * server. */
 #include "serve/server_inner.h"
 
 #include "base/memory.h"
@@ -357,7 +358,7 @@ static void send_on(struct ap_exchange *e, const char *path, struct ap_buffer *b
             *body = (struct ap_buffer){0};
         }
         t->sent = sent_headers(e, t->post, &failed);
-        t->url = ap_upstream_url(e->server->upstream, path);
+        t->url = ap_upstream_url(e->server->upstream, path, e->query);
         failed = failed || !t->url;
     }
     if (failed) {

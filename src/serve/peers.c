@@ -143,6 +143,7 @@ void ap_peers_remove(struct ap_peers *p, struct ap_peer *peer)
         peer->after->before = peer->before;
     p->n--;
     pthread_mutex_unlock(&p->lock);
+    ap_free(peer->query);
     ap_free(peer);
 }
 

@@ -16,7 +16,9 @@ struct ap_server;
 struct ap_peer {
     struct ap_server *server; /* borrowed */
     int fd;
-    atomic_llong receive_by;      /* milliseconds of ap_clock_seconds; 0: nothing is awaited */
+    char *query;             /* of the request whose head arrives, as it came; owned; NULL: none */
+    bool query_lost;         /* there was no memory for it */
+    atomic_llong receive_by; /* milliseconds of ap_clock_seconds; 0: nothing is awaited */
     struct ap_exchange *exchange; /* alive while it stands here; under the list's lock */
     struct ap_peer *before, *after;
 };

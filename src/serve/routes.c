@@ -70,16 +70,16 @@ static void step_models(struct ap_exchange *e)
 /* ---- the table ---- */
 
 static const struct ap_route routes[] = {
-    {"/", "GET", false, step_page},
-    {"/page.css", "GET", false, step_page},
-    {"/page.js", "GET", false, step_page},
-    {"/healthz", "GET", false, step_health},
-    {"/metrics", "GET", true, step_metrics},
-    {"/v1/models", "GET", true, step_models},
-    {"/v1/chat/completions", "POST", true, ap_rewriting_chat},
-    {"/v1/completions", "POST", true, ap_rewriting_completion},
-    {"/v1/rewrite", "POST", true, ap_asking_rewrite},
-    {"/v1/score", "POST", true, ap_asking_score},
+    {"/", "GET", false, false, step_page},
+    {"/page.css", "GET", false, false, step_page},
+    {"/page.js", "GET", false, false, step_page},
+    {"/healthz", "GET", false, false, step_health},
+    {"/metrics", "GET", true, false, step_metrics},
+    {"/v1/models", "GET", true, true, step_models},
+    {"/v1/chat/completions", "POST", true, true, ap_rewriting_chat},
+    {"/v1/completions", "POST", true, true, ap_rewriting_completion},
+    {"/v1/rewrite", "POST", true, false, ap_asking_rewrite},
+    {"/v1/score", "POST", true, false, ap_asking_score},
 };
 
 int ap_route_index(const struct ap_route *route)
@@ -135,6 +135,11 @@ static void refuse_rate(struct ap_exchange *e, double retry_after)
     ap_reply_error(e, 429, "rate_limit_exceeded",
                    "the key %s is over its rate; ask again in %s seconds", e->key_name, seconds);
     ap_reply_header(e, "Retry-After", seconds);
+}
+
+static bool goes_on(const struct ap_exchange *e)
+{
+    return e->route->forwards && e->server->upstream;
 }
 
 static void check_key(struct ap_exchange *e)
@@ -218,6 +223,18 @@ static void check_head(struct ap_exchange *e)
     ap_reply_header(e, "Connection", "close");
 }
 
+/* What would end the query, or the request line, for another server. */
+static void check_query(struct ap_exchange *e)
+{
+    for (const char *c = e->query; c && *c; c++)
+        if (*c <= ' ' || *c > '~' || *c == '#') {
+            ap_reply_error(e, 400, NULL,
+                           "the query has a character that is to be percent-encoded, expected "
+                           "printable ASCII without # and space");
+            return;
+        }
+}
+
 static bool method_is(const struct ap_exchange *e, const char *method)
 {
     return strcmp(e->method, method) == 0 ||
@@ -244,5 +261,7 @@ void ap_route_admit(struct ap_exchange *e, const char *path)
     } else if (s->keys && e->route->needs_key) {
         check_key(e);
     }
+    if (!e->response && goes_on(e))
+        check_query(e);
     e->step = e->route ? e->route->begin : NULL;
 }

@@ -183,14 +183,12 @@ static ap_status open_certificate(struct ap_server *s, struct ap_error *err)
     return ap_certificate_open(&s->certificate, o->tls_cert, o->tls_key, err);
 }
 
-/* A session of libmicrohttpd's points to its connection, and that to its peer. */
+/* A session of libmicrohttpd's points to its connection. */
 static int on_handshake(gnutls_session_t session, const struct gnutls_cert_retr_st *offer,
                         gnutls_pcert_st **certs, unsigned *n_cert, gnutls_ocsp_data_st **ocsp,
                         unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags)
 {
-    const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-        gnutls_session_get_ptr(session), MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    const struct ap_peer *peer = info ? info->socket_context : NULL;
+    const struct ap_peer *peer = ap_exchange_peer(gnutls_session_get_ptr(session));
     (void)offer;
     *ocsp = NULL;
     *n_ocsp = 0;
@@ -218,13 +216,14 @@ static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
                                    {MHD_OPTION_END, 0, NULL}};
     s->daemon = MHD_start_daemon(
         flags | (s->certificate ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, ap_exchange_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)o->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(o->idle_timeout + 0.5), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        o->header_bytes + REPLY_HEAD_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-        s->certificate ? tls : &tls[1], MHD_OPTION_END);
+        MHD_OPTION_URI_LOG_CALLBACK, ap_exchange_uri, s, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, ap_exchange_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->connections_per_address,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout + 0.5),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->header_bytes + REPLY_HEAD_BYTES,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, s->certificate ? tls : &tls[1],
+        MHD_OPTION_END);
     if (s->daemon)
         return AP_OK;
     return ap_fail(err, AP_IO, "serve: the server does not start");

@@ -71,6 +71,19 @@ static void check_sent(struct world *w, const char *path, const char *headers, c
     wire_free(&r);
 }
 
+/* Bytes until the text is among them. */
+static void read_until(int fd, char *text, size_t room, const char *part)
+{
+    size_t n = strlen(text);
+    while (!strstr(text, part)) {
+        ssize_t got = recv(fd, text + n, room - n - 1, 0);
+        if (got <= 0)
+            fail_msg("'%s' did not come, only: %s", part, text);
+        n += (size_t)got;
+        text[n] = '\0';
+    }
+}
+
 #define CHAT "/v1/chat/completions"
 #define COMPLETION "/v1/completions"
 
@@ -197,6 +210,75 @@ static void test_headers(void **state)
     end(w);
 }
 
+/* A request of that line, and what stands in the first line of what goes out. */
+static void check_query(struct world *w, const char *method, const char *path, const char *query)
+{
+    static const char body[] =
+        "{\"prompt\":\"abc\",\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}";
+    char in[256], out[256];
+    snprintf(in, sizeof(in), "/v1%s%s", path, query);
+    snprintf(out, sizeof(out), "%s /v1%s%s HTTP/1.1\r\n", method, path, query);
+    struct wire_reply r = wire_read(wire_begin(w->port, method, in, "", body));
+    assert_int_equal(r.status, 200);
+    char *sent = wire_stub_request(&w->stub);
+    assert_memory_equal(sent, out, strlen(out));
+    free(sent);
+    wire_free(&r);
+}
+
+static void test_query(void **state)
+{
+    static const char *const queries[] = {
+        "?api-version=2024-10-21",         "?a=%2f%2F%00+b&a&&=;",  "?/../..//x/./y", "?x=?y=?",
+        "?@evil.example:1/\\[{|}]^`\"<>'", "?http://evil.example/",
+    };
+    static const char *const wrong[] = {"?a#b", "?a\x7f", "?\xc3\xa4", "?a\tb", "?a\x01"};
+    struct world *w = begin(serve_ok);
+    char path[64];
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(queries); i++) {
+        check_query(w, "GET", "/models", queries[i]);
+        check_query(w, "POST", "/completions", queries[i]);
+    }
+    check_query(w, "POST", "/chat/completions", queries[0]);
+    int n_request = w->stub.n_request, n_submitted = w->engine.n_submitted;
+    for (size_t i = 0; i < AP_LEN(wrong); i++) {
+        snprintf(path, sizeof(path), COMPLETION "%s", wrong[i]);
+        struct wire_reply r = wire_post(w->port, path, "", "{\"prompt\":\"abc\"}");
+        assert_int_equal(r.status, 400);
+        check_holds(r.body, "the query");
+        wire_free(&r);
+        snprintf(path, sizeof(path), "/healthz%s", wrong[i]); /* where it goes nowhere */
+        r = wire_get(w->port, path);
+        assert_int_equal(r.status, 200);
+        wire_free(&r);
+    }
+    assert_int_equal(w->stub.n_request, n_request);
+    assert_int_equal(w->engine.n_submitted, n_submitted);
+    end(w);
+}
+
+/* On a connection that is kept, a query is its own request's. */
+static void test_query_of_each(void **state)
+{
+    static const char *const queries[] = {"?first=1", "", "?third"};
+    struct world *w = begin(serve_ok);
+    (void)state;
+    int fd = wire_connect(w->port);
+    for (size_t i = 0; i < AP_LEN(queries); i++) {
+        char text[4096] = "", line[128];
+        snprintf(line, sizeof(line), "GET /v1/models%s HTTP/1.1\r\n", queries[i]);
+        wire_say(fd, line);
+        wire_say(fd, "Host: localhost\r\n\r\n");
+        read_until(fd, text, sizeof(text), "{ \"ok\": 1 }\n");
+        char *sent = wire_stub_request(&w->stub);
+        assert_memory_equal(sent, line, strlen(line));
+        free(sent);
+    }
+    close(fd);
+    end(w);
+}
+
 static void test_authorization(void **state)
 {
     struct ap_secret key = {.text = strdup("sk-the-servers")};
@@ -230,19 +312,6 @@ static bool serve_events(struct wire_stub *s, int fd)
     wire_await(&s->go);
     wire_say(fd, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
     return true;
-}
-
-/* Bytes until the text is among them. */
-static void read_until(int fd, char *text, size_t room, const char *part)
-{
-    size_t n = strlen(text);
-    while (!strstr(text, part)) {
-        ssize_t got = recv(fd, text + n, room - n - 1, 0);
-        if (got <= 0)
-            fail_msg("'%s' did not come, only: %s", part, text);
-        n += (size_t)got;
-        text[n] = '\0';
-    }
 }
 
 static void test_events_as_they_arrive(void **state)
@@ -573,6 +642,8 @@ int main(void)
         cmocka_unit_test(test_bypass),
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_query_of_each),
         cmocka_unit_test(test_authorization),
         cmocka_unit_test(test_events_as_they_arrive),
         cmocka_unit_test(test_back_pressure),
