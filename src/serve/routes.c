@@ -139,20 +139,25 @@ static void refuse_rate(struct ap_exchange *e, double retry_after)
 
 static bool goes_on(const struct ap_exchange *e)
 {
-    return e->route->forwards && e->server->upstream;
+    return e->route && e->route->forwards && e->server->upstream;
+}
+
+/* What somebody works for, or pays: not a look at what is there. */
+static bool is_counted(const struct ap_exchange *e)
+{
+    return strcmp(e->route->method, "POST") == 0 || goes_on(e);
 }
 
 static void check_key(struct ap_exchange *e)
 {
     const char *given = ap_exchange_header(e, "Authorization");
     double retry_after = 0;
-    bool counted = strcmp(e->route->method, "POST") == 0;
     if (!given || strncasecmp(given, "Bearer ", 7) != 0) {
         refuse_key(e);
         return;
     }
     given += 7 + strspn(given + 7, " ");
-    switch (ap_keys_check(e->server->keys, given, counted, ap_clock_seconds(), e->key_name,
+    switch (ap_keys_check(e->server->keys, given, is_counted(e), ap_clock_seconds(), e->key_name,
                           &retry_after)) {
     case AP_KEY_UNKNOWN:
         refuse_key(e);

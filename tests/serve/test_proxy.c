@@ -302,6 +302,44 @@ static void test_authorization(void **state)
     free(key.text);
 }
 
+/* ---- rates ---- */
+
+/* The hash of "other", and two requests at once. */
+#define KEYS "bob d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa 12\n"
+
+static int status_of(struct world *w, const char *method, const char *path)
+{
+    struct wire_reply r = wire_read(wire_begin(
+        w->port, method, path, "Authorization: Bearer other\r\n", "{\"prompt\":\"abc\"}"));
+    int status = r.status;
+    wire_free(&r);
+    return status;
+}
+
+/* A GET that the upstream answers counts as a POST does; a look at the counts does not. */
+static void test_rate(void **state)
+{
+    char path[] = "/tmp/alignpro-keys-XXXXXX";
+    struct world *w = calloc(1, sizeof(*w));
+    int fd = mkstemp(path);
+    (void)state;
+    assert_int_equal(write(fd, KEYS, strlen(KEYS)), (ssize_t)strlen(KEYS));
+    close(fd);
+    w->options = ap_server_defaults;
+    w->options.keys_file = path;
+    start(w, serve_ok);
+    assert_int_equal(status_of(w, "GET", "/v1/models"), 200);
+    assert_int_equal(status_of(w, "GET", "/metrics"), 200);
+    assert_int_equal(status_of(w, "POST", COMPLETION), 200);
+    assert_int_equal(status_of(w, "GET", "/v1/models"), 429);
+    assert_int_equal(status_of(w, "HEAD", "/v1/models"), 429);
+    assert_int_equal(status_of(w, "POST", COMPLETION), 429);
+    assert_int_equal(status_of(w, "GET", "/metrics"), 200);
+    assert_int_equal(w->stub.n_request, 2);
+    end(w);
+    unlink(path);
+}
+
 /* ---- streams ---- */
 
 static bool serve_events(struct wire_stub *s, int fd)
@@ -645,6 +683,7 @@ int main(void)
         cmocka_unit_test(test_query),
         cmocka_unit_test(test_query_of_each),
         cmocka_unit_test(test_authorization),
+        cmocka_unit_test(test_rate),
         cmocka_unit_test(test_events_as_they_arrive),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_falls_back),
