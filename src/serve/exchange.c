@@ -50,6 +50,8 @@ static void submit_one(struct ap_exchange *e, struct ap_task *task)
     task->exchange = e;
     task->work.done = on_done;
     task->work.context = task;
+    task->refused = false;
+    atomic_store(&task->over, false);
     ap_exchange_hold(e);
     pthread_mutex_lock(&s->engine_lock);
     bool taken = s->engine && s->engine->submit(s->engine->self, &task->work);
@@ -61,14 +63,31 @@ static void submit_one(struct ap_exchange *e, struct ap_task *task)
     atomic_fetch_sub(&e->n_holding, 1); /* never the last one: the step holds e, too */
 }
 
-void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+static void set_tasks(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        submit_one(e, &tasks[i]);
     pthread_mutex_lock(&e->lock);
     e->tasks = tasks;
     e->n_task = n;
     pthread_mutex_unlock(&e->lock);
+}
+
+void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        submit_one(e, &tasks[i]);
+    set_tasks(e, tasks, n);
+}
+
+bool ap_exchange_submit_refused(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+{
+    bool taken = false;
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i].refused) {
+            submit_one(e, &tasks[i]);
+            taken = taken || !tasks[i].refused;
+        }
+    set_tasks(e, tasks, n);
+    return taken;
 }
 
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t)
@@ -90,15 +109,6 @@ void ap_exchange_abandon(struct ap_exchange *e)
     pthread_mutex_unlock(&s->engine_lock);
     if (e->transfer)
         ap_transfer_drop(e->transfer);
-    pthread_mutex_unlock(&e->lock);
-}
-
-/* What the last step left with others is over. */
-static void forget_work(struct ap_exchange *e)
-{
-    pthread_mutex_lock(&e->lock);
-    e->tasks = NULL;
-    e->n_task = 0;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -167,7 +177,7 @@ static enum MHD_Result send_response(struct ap_exchange *e)
 /* The next step, and sleep if it left work. */
 static enum MHD_Result move_on(struct ap_exchange *e)
 {
-    forget_work(e);
+    set_tasks(e, NULL, 0); /* what the last step left with others is over */
     if (atomic_load(&e->gone) || e->speechless)
         return MHD_NO;
     if (!e->response) {

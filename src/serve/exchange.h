@@ -134,6 +134,8 @@ void ap_exchange_let_go(struct ap_exchange *e); /* any thread */
 /* Gives n works to the engine; each holds e. What it refuses is marked. tasks stay alive until the
  * next step. */
 void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* The same for those of them that it refused; false: it refuses them all again. */
+bool ap_exchange_submit_refused(struct ap_exchange *e, struct ap_task *tasks, size_t n);
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t);
 /* Nobody waits for the answer any more. Any thread, e alive. */
 void ap_exchange_abandon(struct ap_exchange *e);

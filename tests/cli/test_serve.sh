@@ -96,6 +96,13 @@ file_has serve.err "POST /v1/chat/completions 200" "the log"
 grep -q "POST /v1/rewrite 200 .* ms ada" "$tmp/serve.err"; note $? "the log names the key"
 ! grep -qF secret "$tmp/serve.err" && ! grep -qF "$key" "$tmp/serve.err"; note $? "neither prompt nor key is in the log"
 
+start --local-target --rewrite none --no-score --queue 2 --batch 2
+ask - /v1/completions '{"prompt": "a fox", "n": 9, "max_tokens": 2}'; answered 200 "more answers than places"
+out_has '"index":8' "more answers than places"
+kill -TERM $pid
+wait $pid; code=$?
+exits 0 "a stop"
+
 start --rewrite none --log-prompts
 ask - /v1/chat/completions '{"messages": [{"role": "user", "content": "a fox"}]}'; answered 501 "rewrite only"
 ask - /v1/rewrite '{"prompt": "a fox"}'; answered 200 "rewrite only"
