@@ -7,11 +7,13 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
@@ -224,6 +226,7 @@ static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->header_bytes + REPLY_HEAD_BYTES,
         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, s->certificate ? tls : &tls[1],
         MHD_OPTION_END);
+    s->listen_fd = fd;
     if (s->daemon)
         return AP_OK;
     return ap_fail(err, AP_IO, "serve: the server does not start");
@@ -336,6 +339,18 @@ static void pause_ms(long ms)
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
 }
 
+/* Connections are refused from now on, and the port is free: a descriptor on which nothing ever
+ * arrives takes the place of the listening socket. Not MHD_quiesce_daemon: libmicrohttpd 0.9.75's
+ * own thread may take the socket out of its epoll at the same moment, and who is second aborts. */
+static void stop_listening(struct ap_server *s)
+{
+    int silent = eventfd(0, EFD_CLOEXEC);
+    if (silent < 0)
+        return; /* they come in until the end */
+    dup3(silent, s->listen_fd, O_CLOEXEC);
+    close(silent);
+}
+
 static void close_engine(struct ap_server *s)
 {
     pthread_mutex_lock(&s->engine_lock);
@@ -365,9 +380,8 @@ void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
         return;
     double until = ap_clock_seconds() + seconds;
     atomic_store(&s->closing, true);
-    int fd = s->daemon ? MHD_quiesce_daemon(s->daemon) : -1;
-    if (fd >= 0)
-        close(fd);
+    if (s->daemon)
+        stop_listening(s);
     while (atomic_load(&s->n_exchange) > 0 && ap_clock_seconds() < until)
         pause_ms(5);
     if (n_cut)

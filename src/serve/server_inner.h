@@ -12,6 +12,7 @@ struct ap_server {
     char url[128];
     bool loopback; /* it listens on this machine's own address */
     struct MHD_Daemon *daemon;
+    int listen_fd;                      /* the daemon's */
     struct ap_certificate *certificate; /* NULL: no TLS */
     struct ap_keys *keys;
     struct ap_upstream *upstream;
