@@ -297,13 +297,19 @@ static void reply_failed(struct ap_exchange *e)
     }
 }
 
+/* 304 answers a condition that the client set. */
+static bool is_redirect(int status)
+{
+    return status >= 300 && status < 400 && status != 304;
+}
+
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
     bool own_key = !e->server->options.forward_authorization;
     if (t->status == 0) {
         reply_failed(e);
-    } else if (t->status < 400 && t->status >= 300) {
+    } else if (is_redirect(t->status)) {
         ap_reply_error(e, 502, "upstream_redirects",
                        "the upstream answers with a redirect, which is not followed; correct its "
                        "address");

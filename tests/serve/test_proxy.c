@@ -523,6 +523,32 @@ static bool serve_redirect(struct wire_stub *s, int fd)
     return false;
 }
 
+static bool serve_not_modified(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\n\r\n");
+}
+
+/* Twice on one connection: what follows is no body of the first. */
+static void test_not_modified(void **state)
+{
+    struct world *w = begin(serve_not_modified);
+    (void)state;
+    int fd = wire_connect(w->port);
+    for (int i = 0; i < 2; i++) {
+        char text[4096] = "";
+        wire_say(fd, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: \"e\"\r\n\r\n");
+        read_until(fd, text, sizeof(text), "\r\n\r\n");
+        assert_memory_equal(text, "HTTP/1.1 304 ", 13);
+        check_holds(text, "ETag: \"e\"\r\n");
+        char *sent = wire_stub_request(&w->stub);
+        check_holds(sent, "If-None-Match: \"e\"\r\n");
+        free(sent);
+    }
+    close(fd);
+    end(w);
+}
+
 static bool serve_unauthorized(struct wire_stub *s, int fd)
 {
     (void)s;
@@ -691,6 +717,7 @@ int main(void)
         cmocka_unit_test(test_logs_prompts),
         cmocka_unit_test(test_over_its_budget),
         cmocka_unit_test(test_upstream_fails),
+        cmocka_unit_test(test_not_modified),
         cmocka_unit_test(test_posts_once),
         cmocka_unit_test(test_upstream_is_silent),
         cmocka_unit_test(test_upstream_down),
