@@ -4,7 +4,8 @@
 set -eu
 
 packages="build-essential cmake ninja-build pkg-config libdnnl-dev libjansson-dev libfyaml-dev libpcre2-dev
- libutf8proc-dev libsqlite3-dev zlib1g-dev libcurl4-openssl-dev libmicrohttpd-dev libcmocka-dev"
+ libutf8proc-dev libsqlite3-dev zlib1g-dev libcurl4-openssl-dev libmicrohttpd-dev
+ libgnutls28-dev libcmocka-dev"
 
 missing=""
 for package in $packages; do

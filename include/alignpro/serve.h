@@ -68,7 +68,7 @@ struct ap_serve_options { /* all borrowed; begin with ap_serve_defaults */
     void (*listening)(void *context,
                       const char *url); /* once it takes requests; NULL: nobody asks */
     void *context;
-    volatile sig_atomic_t *reload; /* set to 1 to read the keys again; NULL: never */
+    volatile sig_atomic_t *reload; /* set to 1 to read keys and certificate again; NULL: never */
 };
 
 void ap_serve_defaults(struct ap_serve_options *o);

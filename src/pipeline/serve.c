@@ -162,16 +162,27 @@ static void tell_stage(const struct ap_serve_options *o, const struct ap_serve_e
 
 /* ---- serving ---- */
 
+typedef ap_status (*reading)(struct ap_server *, struct ap_error *);
+
+static void reload_one(struct ap_server *server, const char *what, reading read_again,
+                       const struct ap_sink *sink)
+{
+    struct ap_error err;
+    if (read_again(server, &err) == AP_OK)
+        ap_sink_note(sink, "serve", "%s were read again", what);
+    else
+        ap_sink_warn(sink, "serve", "%s are as they were: %s", what, err.text);
+}
+
 static void reload(struct ap_server *server, const struct ap_serve_options *o,
                    const struct ap_sink *sink)
 {
-    struct ap_error err;
-    if (!o->keys_file)
-        ap_sink_note(sink, "serve", "there are no keys to be read again");
-    else if (ap_server_reload(server, &err) == AP_OK)
-        ap_sink_note(sink, "serve", "the keys were read again");
-    else
-        ap_sink_warn(sink, "serve", "the keys are as they were: %s", err.text);
+    if (!o->keys_file && !o->tls_cert)
+        ap_sink_note(sink, "serve", "there are no keys and no certificate to be read again");
+    if (o->keys_file)
+        reload_one(server, "the keys", ap_server_reload_keys, sink);
+    if (o->tls_cert)
+        reload_one(server, "the certificate and its key", ap_server_reload_certificate, sink);
 }
 
 static void wait_for_stop(struct ap_server *server, const struct ap_serve_options *o,

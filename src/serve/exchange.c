@@ -50,6 +50,8 @@ static void submit_one(struct ap_exchange *e, struct ap_task *task)
     task->exchange = e;
     task->work.done = on_done;
     task->work.context = task;
+    task->refused = false;
+    atomic_store(&task->over, false);
     ap_exchange_hold(e);
     pthread_mutex_lock(&s->engine_lock);
     bool taken = s->engine && s->engine->submit(s->engine->self, &task->work);
@@ -61,14 +63,31 @@ static void submit_one(struct ap_exchange *e, struct ap_task *task)
     atomic_fetch_sub(&e->n_holding, 1); /* never the last one: the step holds e, too */
 }
 
-void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+static void set_tasks(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        submit_one(e, &tasks[i]);
     pthread_mutex_lock(&e->lock);
     e->tasks = tasks;
     e->n_task = n;
     pthread_mutex_unlock(&e->lock);
+}
+
+void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        submit_one(e, &tasks[i]);
+    set_tasks(e, tasks, n);
+}
+
+bool ap_exchange_submit_refused(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+{
+    bool taken = false;
+    for (size_t i = 0; i < n; i++)
+        if (tasks[i].refused) {
+            submit_one(e, &tasks[i]);
+            taken = taken || !tasks[i].refused;
+        }
+    set_tasks(e, tasks, n);
+    return taken;
 }
 
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t)
@@ -93,15 +112,6 @@ void ap_exchange_abandon(struct ap_exchange *e)
     pthread_mutex_unlock(&e->lock);
 }
 
-/* What the last step left with others is over. */
-static void forget_work(struct ap_exchange *e)
-{
-    pthread_mutex_lock(&e->lock);
-    e->tasks = NULL;
-    e->n_task = 0;
-    pthread_mutex_unlock(&e->lock);
-}
-
 /* ---- what libmicrohttpd calls ---- */
 
 const char *ap_exchange_header(const struct ap_exchange *e, const char *name)
@@ -109,17 +119,39 @@ const char *ap_exchange_header(const struct ap_exchange *e, const char *name)
     return MHD_lookup_connection_value(e->connection, MHD_HEADER_KIND, name);
 }
 
-static struct ap_exchange *open_exchange(struct ap_server *s, struct MHD_Connection *connection,
-                                         const char *method)
+struct ap_peer *ap_exchange_peer(struct MHD_Connection *connection)
 {
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    struct ap_exchange *e = info && info->socket_context ? ap_calloc(1, sizeof(*e)) : NULL;
+    return info ? info->socket_context : NULL;
+}
+
+/* Called first of all, while the query is still there as it came. */
+void *ap_exchange_uri(void *server, const char *uri, struct MHD_Connection *connection)
+{
+    struct ap_peer *peer = ap_exchange_peer(connection);
+    const char *mark = strchr(uri, '?');
+    (void)server;
+    if (!peer)
+        return NULL;
+    ap_free(peer->query);
+    peer->query = mark ? ap_strdup(mark + 1) : NULL;
+    peer->query_lost = mark && !peer->query;
+    return NULL;
+}
+
+static struct ap_exchange *open_exchange(struct ap_server *s, struct MHD_Connection *connection,
+                                         const char *method)
+{
+    struct ap_peer *peer = ap_exchange_peer(connection);
+    struct ap_exchange *e = peer && !peer->query_lost ? ap_calloc(1, sizeof(*e)) : NULL;
     if (!e)
         return NULL;
     e->server = s;
     e->connection = connection;
-    e->peer = info->socket_context;
+    e->peer = peer;
+    e->query = peer->query;
+    peer->query = NULL;
     e->began = ap_clock_seconds();
     e->body.max = s->options.body_bytes;
     strncpy(e->method, method, sizeof(e->method) - 1);
@@ -145,7 +177,7 @@ static enum MHD_Result send_response(struct ap_exchange *e)
 /* The next step, and sleep if it left work. */
 static enum MHD_Result move_on(struct ap_exchange *e)
 {
-    forget_work(e);
+    set_tasks(e, NULL, 0); /* what the last step left with others is over */
     if (atomic_load(&e->gone) || e->speechless)
         return MHD_NO;
     if (!e->response) {
@@ -237,6 +269,7 @@ void ap_exchange_completed(void *server, struct MHD_Connection *connection, void
     ap_rewriting_free(e);
     ap_asking_free(e);
     ap_buffer_free(&e->body);
+    ap_free(e->query);
     pthread_mutex_destroy(&e->lock);
     ap_free(e);
     *exchange = NULL;

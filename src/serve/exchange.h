@@ -24,6 +24,7 @@ struct ap_route {
     const char *path;
     const char *method; /* "GET" (HEAD too) or "POST" */
     bool needs_key;
+    bool forwards;                        /* where there is an upstream */
     void (*begin)(struct ap_exchange *e); /* its first step */
 };
 
@@ -87,6 +88,7 @@ struct ap_exchange {
     struct ap_peer *peer;
     const struct ap_route *route; /* NULL: none was found */
     char method[12];
+    char *query;                    /* behind the path's '?', as it came; owned; NULL: none */
     char key_name[AP_KEY_NAME_MAX]; /* "" where nobody is asked */
     double began;
 
@@ -117,11 +119,14 @@ struct ap_exchange {
 /* ---- exchange.c ---- */
 
 /* What the server gives to libmicrohttpd. */
+void *ap_exchange_uri(void *server, const char *uri, struct MHD_Connection *connection);
 enum MHD_Result ap_exchange_handle(void *server, struct MHD_Connection *connection, const char *url,
                                    const char *method, const char *version, const char *data,
                                    size_t *n_data, void **exchange);
 void ap_exchange_completed(void *server, struct MHD_Connection *connection, void **exchange,
                            enum MHD_RequestTerminationCode why);
+/* NULL: there was no memory for one. */
+struct ap_peer *ap_exchange_peer(struct MHD_Connection *connection);
 
 /* From a step: the next step comes when everything that holds the exchange lets go. */
 void ap_exchange_hold(struct ap_exchange *e);
@@ -129,6 +134,8 @@ void ap_exchange_let_go(struct ap_exchange *e); /* any thread */
 /* Gives n works to the engine; each holds e. What it refuses is marked. tasks stay alive until the
  * next step. */
 void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* The same for those of them that it refused; false: it refuses them all again. */
+bool ap_exchange_submit_refused(struct ap_exchange *e, struct ap_task *tasks, size_t n);
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t);
 /* Nobody waits for the answer any more. Any thread, e alive. */
 void ap_exchange_abandon(struct ap_exchange *e);

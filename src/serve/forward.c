@@ -1,5 +1,6 @@
 /* A request passed on to the upstream, and its reply passed back as it arrives. What is sent is the
- * client's body with its texts exchanged, and its headers less those that are for this server. */
+ * client's body with its texts exchanged, its query, and its headers less those that are for this
+ * server. */
 #include "serve/server_inner.h"
 
 #include "base/memory.h"
@@ -296,13 +297,19 @@ static void reply_failed(struct ap_exchange *e)
     }
 }
 
+/* 304 answers a condition that the client set. */
+static bool is_redirect(int status)
+{
+    return status >= 300 && status < 400 && status != 304;
+}
+
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
     bool own_key = !e->server->options.forward_authorization;
     if (t->status == 0) {
         reply_failed(e);
-    } else if (t->status < 400 && t->status >= 300) {
+    } else if (is_redirect(t->status)) {
         ap_reply_error(e, 502, "upstream_redirects",
                        "the upstream answers with a redirect, which is not followed; correct its "
                        "address");
@@ -357,7 +364,7 @@ static void send_on(struct ap_exchange *e, const char *path, struct ap_buffer *b
             *body = (struct ap_buffer){0};
         }
         t->sent = sent_headers(e, t->post, &failed);
-        t->url = ap_upstream_url(e->server->upstream, path);
+        t->url = ap_upstream_url(e->server->upstream, path, e->query);
         failed = failed || !t->url;
     }
     if (failed) {

@@ -113,11 +113,13 @@ void ap_peers_free(struct ap_peers *p)
         ap_peers_remove(p, p->first);
 }
 
-struct ap_peer *ap_peers_add(struct ap_peers *p, int fd, double receive_seconds)
+struct ap_peer *ap_peers_add(struct ap_peers *p, struct ap_server *server, int fd,
+                             double receive_seconds)
 {
     struct ap_peer *peer = ap_calloc(1, sizeof(*peer));
     if (!peer)
         return NULL;
+    peer->server = server;
     peer->fd = fd;
     ap_peer_await(peer, receive_seconds);
     pthread_mutex_lock(&p->lock);
@@ -141,6 +143,7 @@ void ap_peers_remove(struct ap_peers *p, struct ap_peer *peer)
         peer->after->before = peer->before;
     p->n--;
     pthread_mutex_unlock(&p->lock);
+    ap_free(peer->query);
     ap_free(peer);
 }
 

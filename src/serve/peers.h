@@ -11,10 +11,14 @@
 #include <stdbool.h>
 
 struct ap_exchange;
+struct ap_server;
 
 struct ap_peer {
+    struct ap_server *server; /* borrowed */
     int fd;
-    atomic_llong receive_by;      /* milliseconds of ap_clock_seconds; 0: nothing is awaited */
+    char *query;             /* of the request whose head arrives, as it came; owned; NULL: none */
+    bool query_lost;         /* there was no memory for it */
+    atomic_llong receive_by; /* milliseconds of ap_clock_seconds; 0: nothing is awaited */
     struct ap_exchange *exchange; /* alive while it stands here; under the list's lock */
     struct ap_peer *before, *after;
 };
@@ -33,7 +37,8 @@ ap_status ap_peers_open(struct ap_peers *p, double answer_timeout, struct ap_err
 void ap_peers_stop(struct ap_peers *p); /* ends the thread; the list stays */
 void ap_peers_free(struct ap_peers *p);
 
-struct ap_peer *ap_peers_add(struct ap_peers *p, int fd, double receive_seconds);
+struct ap_peer *ap_peers_add(struct ap_peers *p, struct ap_server *server, int fd,
+                             double receive_seconds);
 void ap_peers_remove(struct ap_peers *p, struct ap_peer *peer);
 void ap_peers_set_exchange(struct ap_peers *p, struct ap_peer *peer, struct ap_exchange *e);
 /* Everything that must have arrived has to be there in so many seconds; 0: nothing is awaited. */

@@ -70,16 +70,16 @@ static void step_models(struct ap_exchange *e)
 /* ---- the table ---- */
 
 static const struct ap_route routes[] = {
-    {"/", "GET", false, step_page},
-    {"/page.css", "GET", false, step_page},
-    {"/page.js", "GET", false, step_page},
-    {"/healthz", "GET", false, step_health},
-    {"/metrics", "GET", true, step_metrics},
-    {"/v1/models", "GET", true, step_models},
-    {"/v1/chat/completions", "POST", true, ap_rewriting_chat},
-    {"/v1/completions", "POST", true, ap_rewriting_completion},
-    {"/v1/rewrite", "POST", true, ap_asking_rewrite},
-    {"/v1/score", "POST", true, ap_asking_score},
+    {"/", "GET", false, false, step_page},
+    {"/page.css", "GET", false, false, step_page},
+    {"/page.js", "GET", false, false, step_page},
+    {"/healthz", "GET", false, false, step_health},
+    {"/metrics", "GET", true, false, step_metrics},
+    {"/v1/models", "GET", true, true, step_models},
+    {"/v1/chat/completions", "POST", true, true, ap_rewriting_chat},
+    {"/v1/completions", "POST", true, true, ap_rewriting_completion},
+    {"/v1/rewrite", "POST", true, false, ap_asking_rewrite},
+    {"/v1/score", "POST", true, false, ap_asking_score},
 };
 
 int ap_route_index(const struct ap_route *route)
@@ -137,17 +137,27 @@ static void refuse_rate(struct ap_exchange *e, double retry_after)
     ap_reply_header(e, "Retry-After", seconds);
 }
 
+static bool goes_on(const struct ap_exchange *e)
+{
+    return e->route && e->route->forwards && e->server->upstream;
+}
+
+/* What somebody works for, or pays: not a look at what is there. */
+static bool is_counted(const struct ap_exchange *e)
+{
+    return strcmp(e->route->method, "POST") == 0 || goes_on(e);
+}
+
 static void check_key(struct ap_exchange *e)
 {
     const char *given = ap_exchange_header(e, "Authorization");
     double retry_after = 0;
-    bool counted = strcmp(e->route->method, "POST") == 0;
     if (!given || strncasecmp(given, "Bearer ", 7) != 0) {
         refuse_key(e);
         return;
     }
     given += 7 + strspn(given + 7, " ");
-    switch (ap_keys_check(e->server->keys, given, counted, ap_clock_seconds(), e->key_name,
+    switch (ap_keys_check(e->server->keys, given, is_counted(e), ap_clock_seconds(), e->key_name,
                           &retry_after)) {
     case AP_KEY_UNKNOWN:
         refuse_key(e);
@@ -218,6 +228,18 @@ static void check_head(struct ap_exchange *e)
     ap_reply_header(e, "Connection", "close");
 }
 
+/* What would end the query, or the request line, for another server. */
+static void check_query(struct ap_exchange *e)
+{
+    for (const char *c = e->query; c && *c; c++)
+        if (*c <= ' ' || *c > '~' || *c == '#') {
+            ap_reply_error(e, 400, NULL,
+                           "the query has a character that is to be percent-encoded, expected "
+                           "printable ASCII without # and space");
+            return;
+        }
+}
+
 static bool method_is(const struct ap_exchange *e, const char *method)
 {
     return strcmp(e->method, method) == 0 ||
@@ -244,5 +266,7 @@ void ap_route_admit(struct ap_exchange *e, const char *path)
     } else if (s->keys && e->route->needs_key) {
         check_key(e);
     }
+    if (!e->response && goes_on(e))
+        check_query(e);
     e->step = e->route ? e->route->begin : NULL;
 }

@@ -7,22 +7,18 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-enum {
-    BACKLOG = 1024,
-    FILES_SPARE = 64,
-    REPLY_HEAD_BYTES = 32768,
-    PEM_MAX = 1 << 20,
-    PORT_MAX = 65535
-};
+enum { BACKLOG = 1024, FILES_SPARE = 64, REPLY_HEAD_BYTES = 32768, PORT_MAX = 65535 };
 
 const struct ap_server_options ap_server_defaults = {
     .listen = "127.0.0.1:8080",
@@ -134,8 +130,8 @@ static void write_url(struct ap_server *s, int fd)
     getnameinfo((struct sockaddr *)&address, n, host, sizeof(host), port, sizeof(port),
                 NI_NUMERICHOST | NI_NUMERICSERV);
     bool six = address.ss_family == AF_INET6;
-    snprintf(s->url, sizeof(s->url), "http%s://%s%s%s:%s", s->cert ? "s" : "", six ? "[" : "", host,
-             six ? "]" : "", port);
+    snprintf(s->url, sizeof(s->url), "http%s://%s%s%s:%s", s->certificate ? "s" : "",
+             six ? "[" : "", host, six ? "]" : "", port);
 }
 
 static ap_status open_socket(struct ap_server *s, int *fd, struct ap_error *err)
@@ -168,36 +164,39 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
         int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
         int one = 1;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        *peer = ap_peers_add(&s->peers, fd, s->options.idle_timeout + s->options.receive_timeout);
+        *peer =
+            ap_peers_add(&s->peers, s, fd, s->options.idle_timeout + s->options.receive_timeout);
     } else if (*peer) {
         ap_peers_remove(&s->peers, *peer);
         *peer = NULL;
     }
 }
 
-static ap_status read_pem(const char *path, char **out, struct ap_error *err)
-{
-    struct ap_buffer text = {0};
-    ap_status status = ap_file_read(path, PEM_MAX, &text, err);
-    if (status == AP_OK && !(*out = ap_strndup(text.data ? text.data : "", text.len)))
-        status = ap_fail(err, AP_MEMORY, "%s: no memory", path);
-    if (text.data)
-        explicit_bzero(text.data, text.len);
-    ap_buffer_free(&text);
-    return status;
-}
-
-static ap_status read_certificate(struct ap_server *s, struct ap_error *err)
+static ap_status open_certificate(struct ap_server *s, struct ap_error *err)
 {
     const struct ap_server_options *o = &s->options;
     if (!o->tls_cert && !o->tls_key)
         return AP_OK;
     if (!o->tls_cert || !o->tls_key)
         return ap_fail(err, AP_INVALID, "serve: TLS takes both --tls-cert and --tls-key");
-    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
-        return ap_fail(err, AP_UNSUPPORTED, "serve: this libmicrohttpd was built without TLS");
-    ap_status status = read_pem(o->tls_cert, &s->cert, err);
-    return status == AP_OK ? read_pem(o->tls_key, &s->cert_key, err) : status;
+    if (MHD_is_feature_supported(MHD_FEATURE_HTTPS_CERT_CALLBACK2) != MHD_YES)
+        return ap_fail(err, AP_UNSUPPORTED,
+                       "serve: this libmicrohttpd was built without TLS, or with an old GnuTLS");
+    return ap_certificate_open(&s->certificate, o->tls_cert, o->tls_key, err);
+}
+
+/* A session of libmicrohttpd's points to its connection. */
+static int on_handshake(gnutls_session_t session, const struct gnutls_cert_retr_st *offer,
+                        gnutls_pcert_st **certs, unsigned *n_cert, gnutls_ocsp_data_st **ocsp,
+                        unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags)
+{
+    const struct ap_peer *peer = ap_exchange_peer(gnutls_session_get_ptr(session));
+    (void)offer;
+    *ocsp = NULL;
+    *n_ocsp = 0;
+    *flags = GNUTLS_CERT_RETR_DEINIT_ALL;
+    return peer ? ap_certificate_copy(peer->server->certificate, certs, n_cert, key)
+                : GNUTLS_E_MEMORY_ERROR;
 }
 
 /* A socket for each client, one for each request at the upstream. */
@@ -215,22 +214,22 @@ static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
 {
     const struct ap_server_options *o = &s->options;
     unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
-    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, s->cert},
-                                   {MHD_OPTION_HTTPS_MEM_KEY, 0, s->cert_key},
+    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)on_handshake},
                                    {MHD_OPTION_END, 0, NULL}};
     s->daemon = MHD_start_daemon(
-        flags | (s->cert ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, ap_exchange_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)o->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(o->idle_timeout + 0.5), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        o->header_bytes + REPLY_HEAD_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-        s->cert ? tls : &tls[2], MHD_OPTION_END);
+        flags | (s->certificate ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
+        MHD_OPTION_URI_LOG_CALLBACK, ap_exchange_uri, s, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, ap_exchange_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
+        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->connections_per_address,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout + 0.5),
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->header_bytes + REPLY_HEAD_BYTES,
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, s->certificate ? tls : &tls[1],
+        MHD_OPTION_END);
+    s->listen_fd = fd;
     if (s->daemon)
         return AP_OK;
-    return ap_fail(err, AP_IO, "serve: the server does not start%s",
-                   s->cert ? "; look at the certificate and its key" : "");
+    return ap_fail(err, AP_IO, "serve: the server does not start");
 }
 
 static ap_status open_upstream(struct ap_server *s, struct ap_error *err)
@@ -302,7 +301,7 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
     raise_file_limit(options);
     if (options->keys_file)
         AP_TRY(ap_keys_open(&s->keys, options->keys_file, err));
-    AP_TRY(read_certificate(s, err));
+    AP_TRY(open_certificate(s, err));
     AP_TRY(open_upstream(s, err));
     AP_TRY(ap_peers_open(
         &s->peers, options->receive_timeout + options->budget + options->request_timeout + 1, err));
@@ -323,9 +322,14 @@ const char *ap_server_url(const struct ap_server *s)
     return s->url;
 }
 
-ap_status ap_server_reload(struct ap_server *s, struct ap_error *err)
+ap_status ap_server_reload_keys(struct ap_server *s, struct ap_error *err)
 {
     return s->keys ? ap_keys_reload(s->keys, err) : AP_OK;
+}
+
+ap_status ap_server_reload_certificate(struct ap_server *s, struct ap_error *err)
+{
+    return s->certificate ? ap_certificate_reload(s->certificate, err) : AP_OK;
 }
 
 /* ---- the end ---- */
@@ -333,6 +337,18 @@ ap_status ap_server_reload(struct ap_server *s, struct ap_error *err)
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
+}
+
+/* Connections are refused from now on, and the port is free: a descriptor on which nothing ever
+ * arrives takes the place of the listening socket. Not MHD_quiesce_daemon: libmicrohttpd 0.9.75's
+ * own thread may take the socket out of its epoll at the same moment, and who is second aborts. */
+static void stop_listening(struct ap_server *s)
+{
+    int silent = eventfd(0, EFD_CLOEXEC);
+    if (silent < 0)
+        return; /* they come in until the end */
+    dup3(silent, s->listen_fd, O_CLOEXEC);
+    close(silent);
 }
 
 static void close_engine(struct ap_server *s)
@@ -364,9 +380,8 @@ void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
         return;
     double until = ap_clock_seconds() + seconds;
     atomic_store(&s->closing, true);
-    int fd = s->daemon ? MHD_quiesce_daemon(s->daemon) : -1;
-    if (fd >= 0)
-        close(fd);
+    if (s->daemon)
+        stop_listening(s);
     while (atomic_load(&s->n_exchange) > 0 && ap_clock_seconds() < until)
         pause_ms(5);
     if (n_cut)
@@ -375,13 +390,10 @@ void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
     ap_upstream_close(s->upstream);
     ap_peers_free(&s->peers);
     ap_keys_close(s->keys);
-    if (s->cert_key)
-        explicit_bzero(s->cert_key, strlen(s->cert_key));
+    ap_certificate_close(s->certificate);
     ap_free(s->engine_model);
     ap_free(s->engine_target);
     ap_free(s->engine_reward);
-    ap_free(s->cert);
-    ap_free(s->cert_key);
     pthread_mutex_destroy(&s->engine_lock);
     pthread_mutex_destroy(&s->sink_lock);
     ap_free(s);

@@ -53,8 +53,10 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
                          struct ap_serve_engine *engine, struct ap_error *err);
 /* "http://127.0.0.1:8080", borrowed. */
 const char *ap_server_url(const struct ap_server *s);
-/* Reads the keys again; after an error the old ones are still there. */
-ap_status ap_server_reload(struct ap_server *s, struct ap_error *err);
+/* Read the files of the keys, or of the certificate and its key, again; after an error what was
+ * there still is. Connections are undisturbed, a new handshake takes the new certificate. */
+ap_status ap_server_reload_keys(struct ap_server *s, struct ap_error *err);
+ap_status ap_server_reload_certificate(struct ap_server *s, struct ap_error *err);
 /* Takes no more connections, gives what is in flight that many seconds, ends the rest, frees s and
  * the engine. NULL is fine. *n_cut (may be NULL): requests that were ended. */
 void ap_server_close(struct ap_server *s, double seconds, int *n_cut);

@@ -2,6 +2,7 @@
 #ifndef AP_SERVE_SERVER_INNER_H
 #define AP_SERVE_SERVER_INNER_H
 
+#include "serve/certificate.h"
 #include "serve/exchange.h"
 #include "serve/peers.h"
 #include "serve/upstream.h"
@@ -11,7 +12,8 @@ struct ap_server {
     char url[128];
     bool loopback; /* it listens on this machine's own address */
     struct MHD_Daemon *daemon;
-    char *cert, *cert_key; /* contents of the files; owned */
+    int listen_fd;                      /* the daemon's */
+    struct ap_certificate *certificate; /* NULL: no TLS */
     struct ap_keys *keys;
     struct ap_upstream *upstream;
     struct ap_peers peers;

@@ -85,15 +85,13 @@ int ap_upstream_n_active(const struct ap_upstream *u)
     return atomic_load(&u->n_active);
 }
 
-char *ap_upstream_url(const struct ap_upstream *u, const char *path)
+char *ap_upstream_url(const struct ap_upstream *u, const char *path, const char *query)
 {
-    size_t n = strlen(u->url), n_path = strlen(path);
-    char *url = ap_calloc(n + n_path + 1, 1);
-    if (url) {
-        memcpy(url, u->url, n);
-        memcpy(url + n, path, n_path);
-    }
-    return url;
+    struct ap_buffer url = {0};
+    if (ap_buffer_printf(&url, NULL, "%s%s%s%s", u->url, path, query ? "?" : "",
+                         query ? query : "") != AP_OK)
+        ap_buffer_free(&url);
+    return url.data;
 }
 
 /* ---- what libcurl calls ---- */

@@ -26,8 +26,8 @@ void ap_upstream_close(struct ap_upstream *u);
 void ap_upstream_send(struct ap_upstream *u, struct ap_transfer *t);
 /* Something about t changed: it was dropped, or there is room again. Any thread. */
 void ap_upstream_post(struct ap_upstream *u, struct ap_transfer *t);
-/* The base address with `path` behind it; allocated. */
-char *ap_upstream_url(const struct ap_upstream *u, const char *path);
+/* The base address with `path` behind it, and '?' and `query` where that is not NULL; allocated. */
+char *ap_upstream_url(const struct ap_upstream *u, const char *path, const char *query);
 
 /* Transfers under way now. */
 int ap_upstream_n_active(const struct ap_upstream *u);

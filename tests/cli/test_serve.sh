@@ -68,6 +68,11 @@ start() { # OPTIONS: a server in the background; $url is where, $pid what
 ask() { # KEY PATH BODY: status in $tmp/out's last line
     try curl -s -m 60 -w '\n%{http_code}\n' -H "Authorization: Bearer $1" -d "$3" "$url$2"
 }
+hang_up() { # TEXT: waits for it on standard error
+    kill -HUP $pid
+    tries=0
+    until grep -q "$1" "$tmp/serve.err" || [ $tries -gt 200 ]; do tries=$((tries + 1)); sleep 0.05; done
+}
 answered() { [ "$(tail -n 1 "$tmp/out")" = "$1" ]; note $? "$2: status is not $1"; }
 
 start --local-target --keys "$tmp/keys" --log
@@ -84,9 +89,7 @@ for k in 1 2; do
 done
 [ -s "$tmp/answer.1" ] && cmp -s "$tmp/answer.1" "$tmp/answer.2"; note $? "the same stream, the same answer"
 grep -v '^ada ' "$tmp/keys" >"$tmp/keys.new" && cat "$tmp/keys.new" >"$tmp/keys"
-kill -HUP $pid
-tries=0
-until grep -q "read again" "$tmp/serve.err" || [ $tries -gt 200 ]; do tries=$((tries + 1)); sleep 0.05; done
+hang_up "read again"
 ask "$key" /v1/rewrite '{"prompt": "a fox"}'; answered 401 "a key that was taken away"
 ask "$bob" /v1/rewrite '{"prompt": "a fox"}'; answered 200 "a key that stays"
 kill -TERM $pid
@@ -95,6 +98,35 @@ exits 0 "a stop"
 file_has serve.err "POST /v1/chat/completions 200" "the log"
 grep -q "POST /v1/rewrite 200 .* ms ada" "$tmp/serve.err"; note $? "the log names the key"
 ! grep -qF secret "$tmp/serve.err" && ! grep -qF "$key" "$tmp/serve.err"; note $? "neither prompt nor key is in the log"
+
+start --local-target --rewrite none --no-score --queue 2 --batch 2
+ask - /v1/completions '{"prompt": "a fox", "n": 9, "max_tokens": 2}'; answered 200 "more answers than places"
+out_has '"index":8' "more answers than places"
+kill -TERM $pid
+wait $pid; code=$?
+exits 0 "a stop"
+
+pair() { # NAME: a certificate and its key
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=127.0.0.1 \
+        -addext subjectAltName=IP:127.0.0.1 -keyout "$tmp/$1.key" -out "$tmp/$1.pem" 2>/dev/null
+}
+if pair old && pair new; then
+    cp "$tmp/old.pem" "$tmp/cert.pem" && cp "$tmp/old.key" "$tmp/cert.key"
+    start --rewrite none --no-score --tls-cert "$tmp/cert.pem" --tls-key "$tmp/cert.key"
+    try curl -s -m 60 --cacert "$tmp/old.pem" "$url/healthz"; exits 0 "https"; out_has '"status":"ok"' "https"
+    cp "$tmp/new.pem" "$tmp/cert.pem"
+    hang_up "are as they were"; file_has serve.err "do not match" "half a renewal"
+    try curl -s -m 60 --cacert "$tmp/old.pem" "$url/healthz"; exits 0 "half a renewal"
+    cp "$tmp/new.key" "$tmp/cert.key"
+    hang_up "read again"
+    try curl -s -m 60 --cacert "$tmp/new.pem" "$url/healthz"; exits 0 "a new certificate"
+    try curl -s -m 60 --cacert "$tmp/old.pem" "$url/healthz"; exits 60 "the old certificate"
+    kill -TERM $pid
+    wait $pid; code=$?
+    exits 0 "a stop"
+else
+    echo "SKIP: no openssl program, or one that makes no certificate"
+fi
 
 start --rewrite none --log-prompts
 ask - /v1/chat/completions '{"messages": [{"role": "user", "content": "a fox"}]}'; answered 501 "rewrite only"

@@ -21,6 +21,7 @@ struct fake_engine {
     struct ap_work *first;
     bool closing, refusing, holding; /* holding: works wait until it is false, or their deadline */
     bool failing, guarding;
+    int room; /* works that it holds at most; 0: any number */
     int n_submitted, n_cancelled, n_closed;
     char last[4096];        /* the messages of the last work, "role:content|…" */
     struct ap_work last_of; /* its numbers */
@@ -122,7 +123,10 @@ static inline bool fake_submit(void *self, struct ap_work *w)
 {
     struct fake_engine *f = self;
     pthread_mutex_lock(&f->lock);
-    bool taken = !f->refusing && !f->closing;
+    int n = 0;
+    for (const struct ap_work *held = f->first; held; held = held->next)
+        n++;
+    bool taken = !f->refusing && !f->closing && (f->room == 0 || n < f->room);
     if (taken) {
         w->end = AP_WORK_DONE;
         w->next = NULL;

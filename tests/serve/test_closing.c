@@ -100,7 +100,7 @@ static void test_ends_stream(void **state)
 
 /* ---- many at once ---- */
 
-enum { CLIENTS = 8, ROUNDS = 40 };
+enum { CLIENTS = 8, ROUNDS = 40, CLOSINGS = 40 };
 
 static bool serve_text(struct wire_stub *s, int fd)
 {
@@ -150,13 +150,43 @@ static void test_many(void **state)
     free(w);
 }
 
+/* One request behind the other on one connection, until it ends. */
+static void *ask_always(void *context)
+{
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    char text[4096];
+    int fd = *(int *)context;
+    while (wire_say(fd, request) && recv(fd, text, sizeof(text), 0) > 0)
+        ;
+    close(fd);
+    return NULL;
+}
+
+/* Its thread is awake when it is closed. */
+static void test_closes_while_busy(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CLOSINGS; i++) {
+        struct world *w = world_begin(false, false);
+        pthread_t threads[2];
+        int fds[2];
+        for (int k = 0; k < 2; k++) {
+            fds[k] = wire_connect(w->port);
+            pthread_create(&threads[k], NULL, ask_always, &fds[k]);
+        }
+        wire_pause(i % 3);
+        world_end(w);
+        for (int k = 0; k < 2; k++)
+            pthread_join(threads[k], NULL);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_finishes),
-        cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_ends_stream),
-        cmocka_unit_test(test_many),
+        cmocka_unit_test(test_finishes),          cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_ends_stream),       cmocka_unit_test(test_many),
+        cmocka_unit_test(test_closes_while_busy),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

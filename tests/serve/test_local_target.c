@@ -212,6 +212,32 @@ static void test_refuses(void **state)
     world_end(w);
 }
 
+/* Ten answers, three at once. */
+static void test_rounds(void **state)
+{
+    static const char body[] = "{\"prompt\":[\"a\",\"b\",\"c\",\"d\",\"e\"],\"n\":2,\"seed\":1}";
+    struct world *w = begin(AP_REWRITE_NONE);
+    (void)state;
+    w->engine.room = 3;
+    fake_set(&w->engine, &w->engine.holding, true);
+    int fd = wire_begin(w->port, "POST", COMPLETION, "", body);
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 3);
+    fake_set(&w->engine, &w->engine.holding, false);
+    struct wire_reply r = wire_read(fd);
+    check_holds(r.body, "\"index\":0,\"text\":\"to a: 1-");
+    check_holds(r.body, "\"completion_tokens\":30,");
+    check_reply(r, 200, "\"index\":9,\"text\":\"to e: 1-");
+    assert_int_equal(w->engine.n_submitted, 10);
+    fake_set(&w->engine, &w->engine.holding, true);
+    fake_set(&w->engine, &w->engine.failing, true);
+    fd = wire_begin(w->port, "POST", COMPLETION, "", body);
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 13);
+    fake_set(&w->engine, &w->engine.holding, false);
+    check_reply(wire_read(fd), 400, "does not fit");
+    assert_int_equal(w->engine.n_submitted, 13); /* no more of it is begun */
+    world_end(w);
+}
+
 static void test_late(void **state)
 {
     struct world *w = world_new(true, false);
@@ -231,6 +257,7 @@ int main(void)
         cmocka_unit_test(test_stream_header), cmocka_unit_test(test_events),
         cmocka_unit_test(test_completion),    cmocka_unit_test(test_rewrites_a_chat),
         cmocka_unit_test(test_refuses),       cmocka_unit_test(test_late),
+        cmocka_unit_test(test_rounds),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

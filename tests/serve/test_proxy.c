@@ -71,6 +71,19 @@ static void check_sent(struct world *w, const char *path, const char *headers, c
     wire_free(&r);
 }
 
+/* Bytes until the text is among them. */
+static void read_until(int fd, char *text, size_t room, const char *part)
+{
+    size_t n = strlen(text);
+    while (!strstr(text, part)) {
+        ssize_t got = recv(fd, text + n, room - n - 1, 0);
+        if (got <= 0)
+            fail_msg("'%s' did not come, only: %s", part, text);
+        n += (size_t)got;
+        text[n] = '\0';
+    }
+}
+
 #define CHAT "/v1/chat/completions"
 #define COMPLETION "/v1/completions"
 
@@ -197,6 +210,75 @@ static void test_headers(void **state)
     end(w);
 }
 
+/* A request of that line, and what stands in the first line of what goes out. */
+static void check_query(struct world *w, const char *method, const char *path, const char *query)
+{
+    static const char body[] =
+        "{\"prompt\":\"abc\",\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}";
+    char in[256], out[256];
+    snprintf(in, sizeof(in), "/v1%s%s", path, query);
+    snprintf(out, sizeof(out), "%s /v1%s%s HTTP/1.1\r\n", method, path, query);
+    struct wire_reply r = wire_read(wire_begin(w->port, method, in, "", body));
+    assert_int_equal(r.status, 200);
+    char *sent = wire_stub_request(&w->stub);
+    assert_memory_equal(sent, out, strlen(out));
+    free(sent);
+    wire_free(&r);
+}
+
+static void test_query(void **state)
+{
+    static const char *const queries[] = {
+        "?api-version=2024-10-21",         "?a=%2f%2F%00+b&a&&=;",  "?/../..//x/./y", "?x=?y=?",
+        "?@evil.example:1/\\[{|}]^`\"<>'", "?http://evil.example/",
+    };
+    static const char *const wrong[] = {"?a#b", "?a\x7f", "?\xc3\xa4", "?a\tb", "?a\x01"};
+    struct world *w = begin(serve_ok);
+    char path[64];
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(queries); i++) {
+        check_query(w, "GET", "/models", queries[i]);
+        check_query(w, "POST", "/completions", queries[i]);
+    }
+    check_query(w, "POST", "/chat/completions", queries[0]);
+    int n_request = w->stub.n_request, n_submitted = w->engine.n_submitted;
+    for (size_t i = 0; i < AP_LEN(wrong); i++) {
+        snprintf(path, sizeof(path), COMPLETION "%s", wrong[i]);
+        struct wire_reply r = wire_post(w->port, path, "", "{\"prompt\":\"abc\"}");
+        assert_int_equal(r.status, 400);
+        check_holds(r.body, "the query");
+        wire_free(&r);
+        snprintf(path, sizeof(path), "/healthz%s", wrong[i]); /* where it goes nowhere */
+        r = wire_get(w->port, path);
+        assert_int_equal(r.status, 200);
+        wire_free(&r);
+    }
+    assert_int_equal(w->stub.n_request, n_request);
+    assert_int_equal(w->engine.n_submitted, n_submitted);
+    end(w);
+}
+
+/* On a connection that is kept, a query is its own request's. */
+static void test_query_of_each(void **state)
+{
+    static const char *const queries[] = {"?first=1", "", "?third"};
+    struct world *w = begin(serve_ok);
+    (void)state;
+    int fd = wire_connect(w->port);
+    for (size_t i = 0; i < AP_LEN(queries); i++) {
+        char text[4096] = "", line[128];
+        snprintf(line, sizeof(line), "GET /v1/models%s HTTP/1.1\r\n", queries[i]);
+        wire_say(fd, line);
+        wire_say(fd, "Host: localhost\r\n\r\n");
+        read_until(fd, text, sizeof(text), "{ \"ok\": 1 }\n");
+        char *sent = wire_stub_request(&w->stub);
+        assert_memory_equal(sent, line, strlen(line));
+        free(sent);
+    }
+    close(fd);
+    end(w);
+}
+
 static void test_authorization(void **state)
 {
     struct ap_secret key = {.text = strdup("sk-the-servers")};
@@ -220,6 +302,44 @@ static void test_authorization(void **state)
     free(key.text);
 }
 
+/* ---- rates ---- */
+
+/* The hash of "other", and two requests at once. */
+#define KEYS "bob d9298a10d1b0735837dc4bd85dac641b0f3cef27a47e5d53a54f2f3f5b2fcffa 12\n"
+
+static int status_of(struct world *w, const char *method, const char *path)
+{
+    struct wire_reply r = wire_read(wire_begin(
+        w->port, method, path, "Authorization: Bearer other\r\n", "{\"prompt\":\"abc\"}"));
+    int status = r.status;
+    wire_free(&r);
+    return status;
+}
+
+/* A GET that the upstream answers counts as a POST does; a look at the counts does not. */
+static void test_rate(void **state)
+{
+    char path[] = "/tmp/alignpro-keys-XXXXXX";
+    struct world *w = calloc(1, sizeof(*w));
+    int fd = mkstemp(path);
+    (void)state;
+    assert_int_equal(write(fd, KEYS, strlen(KEYS)), (ssize_t)strlen(KEYS));
+    close(fd);
+    w->options = ap_server_defaults;
+    w->options.keys_file = path;
+    start(w, serve_ok);
+    assert_int_equal(status_of(w, "GET", "/v1/models"), 200);
+    assert_int_equal(status_of(w, "GET", "/metrics"), 200);
+    assert_int_equal(status_of(w, "POST", COMPLETION), 200);
+    assert_int_equal(status_of(w, "GET", "/v1/models"), 429);
+    assert_int_equal(status_of(w, "HEAD", "/v1/models"), 429);
+    assert_int_equal(status_of(w, "POST", COMPLETION), 429);
+    assert_int_equal(status_of(w, "GET", "/metrics"), 200);
+    assert_int_equal(w->stub.n_request, 2);
+    end(w);
+    unlink(path);
+}
+
 /* ---- streams ---- */
 
 static bool serve_events(struct wire_stub *s, int fd)
@@ -230,19 +350,6 @@ static bool serve_events(struct wire_stub *s, int fd)
     wire_await(&s->go);
     wire_say(fd, "e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n");
     return true;
-}
-
-/* Bytes until the text is among them. */
-static void read_until(int fd, char *text, size_t room, const char *part)
-{
-    size_t n = strlen(text);
-    while (!strstr(text, part)) {
-        ssize_t got = recv(fd, text + n, room - n - 1, 0);
-        if (got <= 0)
-            fail_msg("'%s' did not come, only: %s", part, text);
-        n += (size_t)got;
-        text[n] = '\0';
-    }
 }
 
 static void test_events_as_they_arrive(void **state)
@@ -416,6 +523,32 @@ static bool serve_redirect(struct wire_stub *s, int fd)
     return false;
 }
 
+static bool serve_not_modified(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/1.1 304 Not Modified\r\nETag: \"e\"\r\n\r\n");
+}
+
+/* Twice on one connection: what follows is no body of the first. */
+static void test_not_modified(void **state)
+{
+    struct world *w = begin(serve_not_modified);
+    (void)state;
+    int fd = wire_connect(w->port);
+    for (int i = 0; i < 2; i++) {
+        char text[4096] = "";
+        wire_say(fd, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: \"e\"\r\n\r\n");
+        read_until(fd, text, sizeof(text), "\r\n\r\n");
+        assert_memory_equal(text, "HTTP/1.1 304 ", 13);
+        check_holds(text, "ETag: \"e\"\r\n");
+        char *sent = wire_stub_request(&w->stub);
+        check_holds(sent, "If-None-Match: \"e\"\r\n");
+        free(sent);
+    }
+    close(fd);
+    end(w);
+}
+
 static bool serve_unauthorized(struct wire_stub *s, int fd)
 {
     (void)s;
@@ -573,7 +706,10 @@ int main(void)
         cmocka_unit_test(test_bypass),
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_query),
+        cmocka_unit_test(test_query_of_each),
         cmocka_unit_test(test_authorization),
+        cmocka_unit_test(test_rate),
         cmocka_unit_test(test_events_as_they_arrive),
         cmocka_unit_test(test_back_pressure),
         cmocka_unit_test(test_falls_back),
@@ -581,6 +717,7 @@ int main(void)
         cmocka_unit_test(test_logs_prompts),
         cmocka_unit_test(test_over_its_budget),
         cmocka_unit_test(test_upstream_fails),
+        cmocka_unit_test(test_not_modified),
         cmocka_unit_test(test_posts_once),
         cmocka_unit_test(test_upstream_is_silent),
         cmocka_unit_test(test_upstream_down),

@@ -142,6 +142,9 @@ static void test_keys(void **state)
         wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
         200, "rewrite");
     check_reply(
+        wire_read(wire_begin(w->port, "GET", "/v1/models", "Authorization: Bearer other\r\n", "")),
+        200, "run"); /* not counted: there is no upstream */
+    check_reply(
         wire_post(w->port, "/v1/rewrite", "authorization: bearer other\r\n", "{\"prompt\":\"a\"}"),
         200, "rewrite");
     r = wire_post(w->port, "/v1/rewrite", "Authorization: Bearer other\r\n", "{\"prompt\":\"a\"}");
@@ -151,7 +154,7 @@ static void test_keys(void **state)
     check_reply(
         wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
         200, "rewrite");
-    check_ok(ap_server_reload(w->server, &err), err);
+    check_ok(ap_server_reload_keys(w->server, &err), err);
     check_reply(
         wire_post(w->port, "/v1/rewrite", "Authorization: Bearer secret\r\n", "{\"prompt\":\"a\"}"),
         401, "invalid_api_key");

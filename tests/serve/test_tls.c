@@ -1,29 +1,42 @@
 /* TLS on both sides: a server with a certificate is the upstream of another, which trusts it by
  * --upstream-ca, or does not. The certificate is made by the openssl program; without it the test
  * is skipped, visibly. */
+#include "base/file.h"
+
 #include "world.h"
 
 #include "net/client.h"
+
+#include <curl/curl.h>
+#include <stdatomic.h>
 
 #define CHAT "/v1/chat/completions"
 #define ASK "{\"messages\":[{\"role\":\"user\",\"content\":\"ab\"}],\"seed\":1}"
 
 static char folder[] = "/tmp/alignpro-tls-XXXXXX";
-static char cert[64], cert_key[64], upstream[64];
+static char cert[64], cert_key[64], next[64], next_key[64], upstream[64];
+
+static bool make_pair(const char *kind, const char *to, const char *to_key)
+{
+    char command[512];
+    snprintf(command, sizeof(command),
+             "openssl req -x509 -newkey %s -nodes -days 2 "
+             "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout %s -out %s "
+             "2>/dev/null",
+             kind, to_key, to);
+    return system(command) == 0;
+}
 
 static int set_up(void **state)
 {
-    char command[512];
     (void)state;
     assert_non_null(mkdtemp(folder));
     snprintf(cert, sizeof(cert), "%s/cert.pem", folder);
     snprintf(cert_key, sizeof(cert_key), "%s/key.pem", folder);
-    snprintf(command, sizeof(command),
-             "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
-             "-subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1 -keyout %s -out %s "
-             "2>/dev/null",
-             cert_key, cert);
-    if (system(command) != 0)
+    snprintf(next, sizeof(next), "%s/next.pem", folder);
+    snprintf(next_key, sizeof(next_key), "%s/next_key.pem", folder);
+    if (!make_pair("ec -pkeyopt ec_paramgen_curve:prime256v1", cert, cert_key) ||
+        !make_pair("rsa:2048", next, next_key))
         cert[0] = '\0';
     return 0;
 }
@@ -33,6 +46,8 @@ static int tear_down(void **state)
     (void)state;
     unlink(cert);
     unlink(cert_key);
+    unlink(next);
+    unlink(next_key);
     return rmdir(folder);
 }
 
@@ -154,9 +169,148 @@ static void test_refuses(void **state)
     w = world_new(false, false);
     w->options.tls_cert = cert_key; /* a key is no certificate */
     w->options.tls_key = cert_key;
-    assert_int_equal(ap_server_open(&w->server, &w->options, &w->engine.engine, &err), AP_IO);
+    assert_int_equal(ap_server_open(&w->server, &w->options, &w->engine.engine, &err), AP_FORMAT);
     check_holds(err.text, "certificate");
     free(w);
+}
+
+/* ---- new files ---- */
+
+static char served[64], served_key[64]; /* what the server reads */
+
+static void place(const char *from, const char *to)
+{
+    struct ap_error err;
+    check_ok(ap_file_copy(from, to, &err), err);
+}
+
+static struct world *begin_served(void)
+{
+    struct world *w = world_new(true, false);
+    snprintf(served, sizeof(served), "%s/served.pem", folder);
+    snprintf(served_key, sizeof(served_key), "%s/served_key.pem", folder);
+    place(cert, served);
+    place(cert_key, served_key);
+    w->options.rewrite = AP_REWRITE_NONE;
+    w->options.tls_cert = served;
+    w->options.tls_key = served_key;
+    world_start(w);
+    return w;
+}
+
+static void end_served(struct world *w)
+{
+    world_end(w);
+    unlink(served);
+    unlink(served_key);
+}
+
+/* A client of its own: it trusts one certificate, and keeps its connection. */
+static CURL *client_of(const struct world *w, const char *trusted)
+{
+    CURL *client = curl_easy_init();
+    char url[128];
+    snprintf(url, sizeof(url), "%s/healthz", ap_server_url(w->server));
+    curl_easy_setopt(client, CURLOPT_URL, url);
+    curl_easy_setopt(client, CURLOPT_CAINFO, trusted);
+    curl_easy_setopt(client, CURLOPT_NOBODY, 1L);
+    curl_easy_setopt(client, CURLOPT_TIMEOUT, (long)WIRE_SECONDS);
+    return client;
+}
+
+static bool answers(CURL *client)
+{
+    long status = 0;
+    CURLcode code = curl_easy_perform(client);
+    curl_easy_getinfo(client, CURLINFO_RESPONSE_CODE, &status);
+    return code == CURLE_OK && status == 200;
+}
+
+/* What a new handshake is shown. */
+static bool shows(const struct world *w, const char *trusted)
+{
+    CURL *client = client_of(w, trusted);
+    bool shown = answers(client);
+    curl_easy_cleanup(client);
+    return shown;
+}
+
+static void test_reload(void **state)
+{
+    struct ap_error err;
+    long n_connect;
+    (void)state;
+    if (!has_certificate())
+        skip();
+    struct world *w = begin_served();
+    CURL *kept = client_of(w, cert);
+    assert_true(answers(kept));
+    place(next, served);
+    place(next_key, served_key);
+    assert_true(shows(w, cert)); /* on a reload and not before */
+    check_ok(ap_server_reload_certificate(w->server, &err), err);
+    assert_true(shows(w, next));
+    assert_false(shows(w, cert));
+    assert_true(answers(kept)); /* a connection that is open goes on */
+    curl_easy_getinfo(kept, CURLINFO_NUM_CONNECTS, &n_connect);
+    assert_int_equal(n_connect, 0);
+    curl_easy_cleanup(kept);
+    end_served(w);
+}
+
+/* Half a renewal, a file that is none, and one that is not there. */
+static void test_reload_keeps_the_old(void **state)
+{
+    struct ap_error err;
+    (void)state;
+    if (!has_certificate())
+        skip();
+    struct world *w = begin_served();
+    place(next, served);
+    assert_int_equal(ap_server_reload_certificate(w->server, &err), AP_FORMAT);
+    check_holds(err.text, "do not match");
+    assert_true(shows(w, cert));
+    place(cert_key, served);
+    assert_int_equal(ap_server_reload_certificate(w->server, &err), AP_FORMAT);
+    check_holds(err.text, served);
+    unlink(served);
+    assert_int_equal(ap_server_reload_certificate(w->server, &err), AP_NOT_FOUND);
+    check_holds(err.text, served);
+    assert_true(shows(w, cert));
+    place(cert, served);
+    check_ok(ap_server_reload_certificate(w->server, &err), err);
+    assert_true(shows(w, cert));
+    end_served(w);
+}
+
+struct reloading {
+    struct ap_server *server;
+    atomic_bool over;
+};
+
+static void *reload_always(void *context)
+{
+    struct reloading *r = context;
+    struct ap_error err;
+    while (!atomic_load(&r->over))
+        check_ok(ap_server_reload_certificate(r->server, &err), err);
+    return NULL;
+}
+
+static void test_reload_among_handshakes(void **state)
+{
+    pthread_t thread;
+    (void)state;
+    if (!has_certificate())
+        skip();
+    struct world *w = begin_served();
+    struct reloading r = {.server = w->server};
+    pthread_create(&thread, NULL, reload_always, &r);
+    for (int i = 0; i < 50; i++)
+        assert_true(shows(w, cert));
+    atomic_store(&r.over, true);
+    pthread_join(thread, NULL);
+    end_served(w);
 }
 
 int main(void)
@@ -166,6 +320,9 @@ int main(void)
         cmocka_unit_test(test_who_is_not_trusted),
         cmocka_unit_test(test_client_of_a_run),
         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_reload),
+        cmocka_unit_test(test_reload_keeps_the_old),
+        cmocka_unit_test(test_reload_among_handshakes),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
