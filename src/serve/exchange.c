@@ -44,31 +44,49 @@ static void on_done(struct ap_work *w)
     ap_exchange_let_go(task->exchange);
 }
 
-static void submit_one(struct ap_exchange *e, struct ap_task *task)
+/* Whether the engine takes it. */
+static bool give(struct ap_exchange *e, struct ap_task *task)
 {
     struct ap_server *s = e->server;
     task->exchange = e;
-    task->work.done = on_done;
     task->work.context = task;
-    ap_exchange_hold(e);
     pthread_mutex_lock(&s->engine_lock);
     bool taken = s->engine && s->engine->submit(s->engine->self, &task->work);
     pthread_mutex_unlock(&s->engine_lock);
     if (taken)
-        return;
+        return true;
     task->refused = true;
     atomic_store(&task->over, true);
-    atomic_fetch_sub(&e->n_holding, 1); /* never the last one: the step holds e, too */
+    return false;
 }
 
-void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+static void set_tasks(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        submit_one(e, &tasks[i]);
     pthread_mutex_lock(&e->lock);
     e->tasks = tasks;
     e->n_task = n;
     pthread_mutex_unlock(&e->lock);
+}
+
+void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        tasks[i].work.done = on_done;
+        ap_exchange_hold(e);
+        if (!give(e, &tasks[i]))
+            atomic_fetch_sub(&e->n_holding, 1); /* never the last one: the step holds e, too */
+    }
+    set_tasks(e, tasks, n);
+}
+
+void ap_exchange_submit_growing(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        atomic_fetch_add(&e->n_ref, 1);
+        if (!give(e, &tasks[i]))
+            ap_exchange_unref(e); /* never the last one: libmicrohttpd has one, too */
+    }
+    set_tasks(e, tasks, n);
 }
 
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t)
@@ -78,27 +96,33 @@ void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t)
     pthread_mutex_unlock(&e->lock);
 }
 
-void ap_exchange_abandon(struct ap_exchange *e)
+/* Under e's lock. */
+static void cancel_works(struct ap_exchange *e)
 {
     struct ap_server *s = e->server;
-    atomic_store(&e->gone, true);
-    pthread_mutex_lock(&e->lock);
     pthread_mutex_lock(&s->engine_lock);
     for (size_t i = 0; i < e->n_task && s->engine; i++)
         if (!atomic_load(&e->tasks[i].over))
             s->engine->cancel(s->engine->self, &e->tasks[i].work);
     pthread_mutex_unlock(&s->engine_lock);
+}
+
+void ap_exchange_abandon(struct ap_exchange *e)
+{
+    atomic_store(&e->gone, true);
+    pthread_mutex_lock(&e->lock);
+    cancel_works(e);
     if (e->transfer)
         ap_transfer_drop(e->transfer);
     pthread_mutex_unlock(&e->lock);
 }
 
-/* What the last step left with others is over. */
+/* What the last step left with others, as far as it is over: all of it but growing answers. */
 static void forget_work(struct ap_exchange *e)
 {
     pthread_mutex_lock(&e->lock);
-    e->tasks = NULL;
-    e->n_task = 0;
+    while (e->n_task > 0 && atomic_load(&e->tasks[e->n_task - 1].over))
+        e->n_task--;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -117,6 +141,7 @@ static struct ap_exchange *open_exchange(struct ap_server *s, struct MHD_Connect
     struct ap_exchange *e = info && info->socket_context ? ap_calloc(1, sizeof(*e)) : NULL;
     if (!e)
         return NULL;
+    atomic_init(&e->n_ref, 1);
     e->server = s;
     e->connection = connection;
     e->peer = info->socket_context;
@@ -207,6 +232,20 @@ enum MHD_Result ap_exchange_handle(void *server, struct MHD_Connection *connecti
     return move_on(e);
 }
 
+void ap_exchange_unref(struct ap_exchange *e)
+{
+    struct ap_server *s = e->server;
+    if (atomic_fetch_sub(&e->n_ref, 1) != 1)
+        return;
+    ap_answering_free(e);
+    ap_rewriting_free(e);
+    ap_asking_free(e);
+    ap_buffer_free(&e->body);
+    pthread_mutex_destroy(&e->lock);
+    ap_free(e);
+    atomic_fetch_sub(&s->n_exchange, 1);
+}
+
 static void write_log(struct ap_exchange *e, double seconds)
 {
     struct ap_server *s = e->server;
@@ -232,13 +271,10 @@ void ap_exchange_completed(void *server, struct MHD_Connection *connection, void
     write_log(e, seconds);
     if (e->response)
         MHD_destroy_response(e->response);
+    pthread_mutex_lock(&e->lock);
+    cancel_works(e); /* nobody reads any more what they would still give */
+    pthread_mutex_unlock(&e->lock);
     ap_forward_free(e);
-    ap_answering_free(e);
-    ap_rewriting_free(e);
-    ap_asking_free(e);
-    ap_buffer_free(&e->body);
-    pthread_mutex_destroy(&e->lock);
-    ap_free(e);
+    ap_exchange_unref(e);
     *exchange = NULL;
-    atomic_fetch_sub(&s->n_exchange, 1);
 }

@@ -62,6 +62,25 @@ struct ap_forwarding { /* forward.c */
     char held; /* the byte before which it is put */
 };
 
+/* One answer as events. The first two are under the exchange's lock, the others the server's
+ * thread's. */
+struct ap_choice {
+    struct ap_buffer text; /* decoded, and not made an event: no more than the answer */
+    bool lost;             /* there was no memory for it */
+    bool begun, ended;     /* its first event was made; its last */
+};
+
+/* answer_events.c. The flags of the first line are under the exchange's lock, the rest is the
+ * server's thread's. */
+struct ap_answer_events {
+    bool begun, news, asleep;  /* the head may go; something came that was not looked at; the
+                                  connection sleeps until something comes */
+    bool over, cut;            /* nothing comes behind out; and it is not the whole answer */
+    struct ap_buffer out;      /* events, */
+    size_t n_out;              /* and bytes of them that were read */
+    struct ap_choice *choices; /* one for each task; owned */
+};
+
 struct ap_answering { /* answering.c */
     struct ap_task *tasks;
     size_t n_task;
@@ -73,6 +92,7 @@ struct ap_answering { /* answering.c */
     char id[40]; /* of the answer */
     int64_t created;
     char *model; /* as the request calls it; owned; NULL: not at all */
+    struct ap_answer_events events;
 };
 
 struct ap_asking { /* asking.c */
@@ -82,6 +102,8 @@ struct ap_asking { /* asking.c */
 };
 
 struct ap_exchange {
+    atomic_int n_ref;         /* libmicrohttpd's, and one for each work of an answer that begins
+                                 before they are done; it is freed with the last */
     struct ap_server *server; /* borrowed */
     struct MHD_Connection *connection;
     struct ap_peer *peer;
@@ -129,6 +151,12 @@ void ap_exchange_let_go(struct ap_exchange *e); /* any thread */
 /* Gives n works to the engine; each holds e. What it refuses is marked. tasks stay alive until the
  * next step. */
 void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* The same where the answer begins before the works are done: their `done` and `grew` are set by
+ * the caller. Each has a reference of e, which `done` gives back, in place of a hold; tasks live as
+ * long as e. What is refused is marked and has none. */
+void ap_exchange_submit_growing(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* Gives one back; with the last one e is freed. Any thread. */
+void ap_exchange_unref(struct ap_exchange *e);
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t);
 /* Nobody waits for the answer any more. Any thread, e alive. */
 void ap_exchange_abandon(struct ap_exchange *e);
@@ -145,6 +173,9 @@ const char *ap_exchange_header(const struct ap_exchange *e, const char *name);
 
 /* Takes the body's memory. */
 void ap_reply(struct ap_exchange *e, int status, const char *type, struct ap_buffer *body);
+/* What `read` gives with e as its context, on the server's thread, until it ends. */
+void ap_reply_reader(struct ap_exchange *e, int status, const char *type,
+                     MHD_ContentReaderCallback read);
 /* A static text. */
 void ap_reply_static(struct ap_exchange *e, int status, const char *type, const char *text);
 /* {"error"} in OpenAI's shape; code may be NULL. */
@@ -154,6 +185,8 @@ void ap_reply_error(struct ap_exchange *e, int status, const char *code, const c
 void ap_reply_failed(struct ap_exchange *e, const struct ap_error *err);
 /* Where the task is not done: why, and true. */
 bool ap_reply_undone(struct ap_exchange *e, const struct ap_task *task);
+/* The same in an answer that has begun: appends {"error"}. */
+ap_status ap_reply_put_undone(struct ap_buffer *out, const struct ap_task *task);
 /* Takes value; NULL: no memory. */
 void ap_reply_json(struct ap_exchange *e, int status, json_t *value);
 void ap_reply_header(struct ap_exchange *e, const char *name, const char *value);
@@ -180,6 +213,11 @@ void ap_forward_free(struct ap_exchange *e);
 
 void ap_answering_begin(struct ap_exchange *e);
 void ap_answering_free(struct ap_exchange *e);
+
+/* The works of e->answering, made by ap_answering_begin, answered as events while they are decoded.
+ */
+void ap_answer_events_begin(struct ap_exchange *e);
+void ap_answer_events_free(struct ap_exchange *e);
 
 void ap_asking_rewrite(struct ap_exchange *e);
 void ap_asking_score(struct ap_exchange *e);

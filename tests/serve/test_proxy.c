@@ -232,19 +232,6 @@ static bool serve_events(struct wire_stub *s, int fd)
     return true;
 }
 
-/* Bytes until the text is among them. */
-static void read_until(int fd, char *text, size_t room, const char *part)
-{
-    size_t n = strlen(text);
-    while (!strstr(text, part)) {
-        ssize_t got = recv(fd, text + n, room - n - 1, 0);
-        if (got <= 0)
-            fail_msg("'%s' did not come, only: %s", part, text);
-        n += (size_t)got;
-        text[n] = '\0';
-    }
-}
-
 static void test_events_as_they_arrive(void **state)
 {
     char text[4096] = "";
@@ -252,11 +239,11 @@ static void test_events_as_they_arrive(void **state)
     (void)state;
     int fd = wire_begin(w->port, "POST", CHAT, "",
                         "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
-    read_until(fd, text, sizeof(text), "data: {\"a\":1}\n\n");
+    wire_read_until(fd, text, sizeof(text), "data: {\"a\":1}\n\n");
     assert_null(strstr(text, "[DONE]"));
     check_holds(text, "text/event-stream");
     sem_post(&w->stub.go); /* the second event is sent when the first was seen */
-    read_until(fd, text, sizeof(text), "data: [DONE]\n\n");
+    wire_read_until(fd, text, sizeof(text), "data: [DONE]\n\n");
     close(fd);
     end(w);
 }
