@@ -61,6 +61,16 @@ ap_status ap_target_prompt(const struct ap_lm *lm, const struct ap_target_reques
 ap_status ap_answer_take(struct ap_answer *out, const struct ap_lm *lm,
                          const struct ap_generated *g, struct ap_error *err);
 
+/* How much of an answer was told while it is decoded: [begin, end) of the decoded text. Zeroed
+ * before the first. */
+struct ap_answer_told {
+    size_t begin, end;
+};
+/* `text` begins with n bytes that stay. Returns how many bytes are sure to come next in the text
+ * that ap_answer_take will give, and sets *piece to them, in `text`: white space that may stand at
+ * an end of it waits. What was told is end - begin bytes of the answer, its first ones. */
+size_t ap_answer_tell(struct ap_answer_told *told, const char *text, size_t n, const char **piece);
+
 /* Why answers drawn so have log-probabilities that are not the model's own, one clause; NULL: they
  * are, and the local target gives them. Static. */
 const char *ap_sampling_shapes(const struct ap_sampling *sampling);

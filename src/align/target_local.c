@@ -74,6 +74,24 @@ ap_status ap_answer_take(struct ap_answer *answer, const struct ap_lm *lm,
     return AP_OK;
 }
 
+static bool is_space(char c)
+{
+    return isspace((unsigned char)c) != 0;
+}
+
+size_t ap_answer_tell(struct ap_answer_told *told, const char *text, size_t n, const char **piece)
+{
+    while (told->end == told->begin && told->begin < n && is_space(text[told->begin]))
+        told->end = ++told->begin;
+    const size_t from = told->end;
+    size_t to = from + strnlen(text + from, n - from); /* the answer ends at a NUL */
+    while (to > from && is_space(text[to - 1]))
+        to--;
+    *piece = text + from;
+    told->end = to;
+    return to - from;
+}
+
 static ap_status on_generated(void *context, int request, int sample, const struct ap_generated *g)
 {
     struct collecting *c = context;

@@ -19,6 +19,7 @@
 
 #include "gen/sampler.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -81,6 +82,11 @@ static ap_status check_request(const struct ap_generator *g, const struct ap_gen
 
 /* -- slots -- */
 
+static bool reads_text(const struct ap_gen_work *w)
+{
+    return w->n_stop > 0 || w->text_wanted;
+}
+
 static ap_status start_running(struct run *run, int s)
 {
     struct ap_generator *g = run->g;
@@ -89,7 +95,7 @@ static ap_status start_running(struct run *run, int s)
     slot->state = AP_SLOT_RUN;
     slot->n_filled = w->request.n_prompt - 1;
     slot->next = w->request.prompt[w->request.n_prompt - 1];
-    if (w->n_stop == 0)
+    if (!reads_text(w))
         return AP_OK;
     return ap_stop_text_begin(&slot->text, g->options.tokenizer, w->stop, w->n_stop, run->err);
 }
@@ -139,6 +145,7 @@ static ap_status check_work(const struct ap_generator *g, const struct ap_gen_wo
                             int64_t number, struct ap_error *err)
 {
     ap_status status = ap_sampling_check(&w->sampling, err);
+    assert(!w->text_wanted || g->options.tokenizer);
     if (status == AP_OK)
         status = ap_generator_check_stops(w->stop, w->n_stop, g->options.tokenizer, err);
     return status == AP_OK ? check_request(g, &w->request, number, err) : status;
@@ -355,15 +362,24 @@ static ap_status judge(struct run *run, struct ap_slot *slot, int32_t id, bool *
                        struct ap_generated *out)
 {
     bool end = is_end(run->g, id), full = slot->n_new == slot->max_new, hit = false;
-    bool stops = slot->work.n_stop > 0;
+    bool reads = reads_text(&slot->work);
     ap_status status = AP_OK;
-    if (stops && !end)
+    if (reads && !end)
         status = ap_stop_text_push(&slot->text, id, &hit, &out->n_text, run->err);
-    if (status == AP_OK && stops && (end || full) && !hit)
+    if (status == AP_OK && reads && (end || full) && !hit)
         status = ap_stop_text_finish(&slot->text, &hit, &out->n_text, run->err);
     out->stop = hit ? AP_STOP_STRING : end ? AP_STOP_END : AP_STOP_LENGTH;
     *done = hit || end || full;
     return status;
+}
+
+/* What the last token settled of the sample's text. */
+static void tell_text(struct run *run, struct ap_slot *slot, size_t n_before)
+{
+    const struct ap_stop_text *text = &slot->text;
+    if (slot->work.text_wanted && text->n_settled > n_before)
+        run->feed->grew(run->feed->self, slot->work.tag, slot->sample, text->text.data,
+                        text->n_settled);
 }
 
 static ap_status deliver(struct run *run)
@@ -372,6 +388,7 @@ static ap_status deliver(struct run *run)
     for (int i = 0; i < run->n_drawn; i++) {
         struct ap_slot *slot = &g->slots[g->drawn_slot[i]];
         struct ap_generated out = {.ids = slot->ids, .logp = slot->logp};
+        size_t n_settled = slot->text.n_settled;
         bool done;
         if (slot->state == AP_SLOT_FREE)
             continue; /* it failed */
@@ -383,6 +400,8 @@ static ap_status deliver(struct run *run)
             out.n = slot->n_new;
             slot->state = AP_SLOT_FREE;
             status = run->feed->done(run->feed->self, slot->work.tag, slot->sample, &out);
+        } else if (status == AP_OK) {
+            tell_text(run, slot, n_settled);
         }
         if (status != AP_OK)
             return status;

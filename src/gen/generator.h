@@ -79,6 +79,7 @@ struct ap_gen_work {
     struct ap_sampling sampling;
     char *const *stop; /* n_stop, none empty; borrowed as the prompt is */
     int n_stop;
+    bool text_wanted; /* the feed is told its text while it grows; needs the tokenizer */
     void *tag;
 };
 
@@ -96,6 +97,11 @@ struct ap_gen_feed {
     /* It cannot be begun (AP_INVALID, AP_LIMIT), or its logits are not finite (AP_NUMERIC): it is
      * over, and the others go on. NULL: what fails one of them ends the step. */
     void (*failed)(void *self, void *tag, const struct ap_error *why);
+    /* Of works with text_wanted, as tokens come: the first n bytes of the sample's decoded text,
+     * all of it that later tokens and stop strings cannot change; more than at the last call.
+     * Borrowed during it. What is behind them comes with `done` alone. NULL where no work wants it.
+     */
+    void (*grew)(void *self, void *tag, int sample, const char *text, size_t n);
 };
 
 /* One step: works begin in the free slots, and those at work get a token each, or a part of their

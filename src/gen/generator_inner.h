@@ -24,7 +24,7 @@ struct ap_slot {
     int max_new, n_new;
     int32_t next; /* AP_SLOT_RUN: the token to feed */
     struct ap_random random;
-    struct ap_stop_text text; /* used with stop strings only */
+    struct ap_stop_text text; /* used with stop strings or text_wanted only */
     int32_t *said;            /* [context], the prompt and the new tokens */
     int32_t *ids;             /* the new ones: said + n_prompt */
     float *logp;              /* [context], of the new ones */

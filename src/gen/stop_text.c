@@ -2,6 +2,7 @@
  *
  *     text   … | searched before | longest − 1 bytes | new bytes |
  *                                  └── searched again with them ──┘
+ *     text  settled | a beginning of a stop string, if any |
  *
  * Entry points: ap_stop_text_begin, _push, _finish. */
 #include "gen/stop_text.h"
@@ -16,7 +17,7 @@ ap_status ap_stop_text_begin(struct ap_stop_text *s, const struct ap_tokenizer *
     ap_buffer_clear(&s->text);
     s->stops = stops;
     s->n_stop = n_stop;
-    s->longest = 0;
+    s->longest = s->n_settled = 0;
     for (int i = 0; i < n_stop; i++)
         if (strlen(stops[i]) > s->longest)
             s->longest = strlen(stops[i]);
@@ -36,6 +37,22 @@ static bool find_first(const struct ap_stop_text *s, size_t from, size_t *at)
     return found;
 }
 
+/* Whether all that stands behind `from` begins a stop string that is longer. */
+static bool may_stop_at(const struct ap_stop_text *s, size_t from)
+{
+    size_t n = s->text.len - from;
+    for (int i = 0; i < s->n_stop; i++)
+        if (strnlen(s->stops[i], n + 1) > n && memcmp(s->stops[i], s->text.data + from, n) == 0)
+            return true;
+    return false;
+}
+
+static void settle(struct ap_stop_text *s)
+{
+    while (s->n_settled < s->text.len && !may_stop_at(s, s->n_settled))
+        s->n_settled++;
+}
+
 static ap_status add(struct ap_stop_text *s, const char *text, size_t n, bool *hit, size_t *at,
                      struct ap_error *err)
 {
@@ -44,8 +61,10 @@ static ap_status add(struct ap_stop_text *s, const char *text, size_t n, bool *h
         return AP_OK;
     size_t old = s->text.len;
     ap_status status = ap_buffer_append(&s->text, text, n, err);
-    if (status == AP_OK)
+    if (status == AP_OK && s->n_stop > 0)
         *hit = find_first(s, old >= s->longest ? old - (s->longest - 1) : 0, at);
+    if (status == AP_OK && !*hit)
+        settle(s);
     return status;
 }
 

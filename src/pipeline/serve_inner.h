@@ -28,6 +28,7 @@ struct ap_serve_job {
     struct ap_serve_lane *running; /* where it is decoded; NULL: it waits */
     bool begun;
     struct ap_draft draft;       /* REWRITE */
+    struct ap_answer_told told;  /* ANSWER: where its text is wanted as it grows */
     struct ap_sequence sequence; /* what is decoded after, borrowed by the generator */
     unsigned char key[AP_CACHE_KEY];
 };

@@ -112,7 +112,9 @@ static ap_status ask_target(struct ap_serve_lane *lane, struct ap_serve_job *job
         .request = {job->sequence.ids, job->sequence.n, 1, n, w->stream},
         .sampling = {w->temperature, w->top_k, w->top_p, w->min_p, w->repetition_penalty},
         .stop = w->n_stop > 0 ? w->stop : t->stop,
-        .n_stop = w->n_stop > 0 ? w->n_stop : t->n_stop};
+        .n_stop = w->n_stop > 0 ? w->n_stop : t->n_stop,
+        .text_wanted = w->grew != NULL};
+    job->told = (struct ap_answer_told){0};
     job->work->n_prompt = job->sequence.n;
     return status;
 }
@@ -158,6 +160,28 @@ static void lane_failed(void *self, void *tag, const struct ap_error *why)
     ap_serve_fail(lane->serve, tag, why);
 }
 
+/* ---- growing ---- */
+
+static void lane_grew(void *self, void *tag, int sample, const char *text, size_t n)
+{
+    struct ap_serve_job *job = tag;
+    const char *piece;
+    (void)self;
+    (void)sample;
+    size_t n_piece = ap_answer_tell(&job->told, text, n, &piece);
+    if (n_piece > 0)
+        job->work->grew(job->work, piece, n_piece);
+}
+
+/* What its last tokens made sure. */
+static void tell_rest(const struct ap_serve_job *job)
+{
+    struct ap_work *w = job->work;
+    const char *rest = w->text + (job->told.end - job->told.begin);
+    if (w->grew && *rest)
+        w->grew(w, rest, strlen(rest));
+}
+
 /* ---- ending ---- */
 
 static ap_status take_answer(struct ap_serve_lane *lane, struct ap_serve_job *job,
@@ -176,6 +200,7 @@ static ap_status take_answer(struct ap_serve_lane *lane, struct ap_serve_job *jo
         answer.text = NULL;
         w->text_ended = answer.ended;
         w->n_token = answer.n_token;
+        tell_rest(job);
         ap_serve_finish(lane->serve, job, AP_WORK_DONE);
     }
     ap_answers_free(&answer, 1);
@@ -253,7 +278,7 @@ static void drop_unwanted(struct ap_serve *s, struct ap_serve_list *list)
 
 void ap_serve_lane_step(struct ap_serve_lane *lane, bool *busy)
 {
-    const struct ap_gen_feed feed = {lane, lane_next, lane_drop, lane_done, lane_failed};
+    const struct ap_gen_feed feed = {lane, lane_next, lane_drop, lane_done, lane_failed, lane_grew};
     struct ap_error err;
     *busy = lane->waiting.first || lane->n_running > 0;
     if (!*busy)

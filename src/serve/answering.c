@@ -1,5 +1,7 @@
 /* Answers of the local target, in OpenAI's shapes: what a request asks for (answer_request.c reads
- * it), the works of it, and the answer as one object or as events. */
+ * it), the works of it, and the answer as one object; as events: answer_events.c. */
+#include "serve/answering.h"
+
 #include "serve/answer_request.h"
 
 #include "base/clock.h"
@@ -10,17 +12,17 @@
 
 /* ---- the answer ---- */
 
-static bool is_chat(const struct ap_exchange *e)
+bool ap_answering_is_chat(const struct ap_exchange *e)
 {
     return e->rewriting.kind == AP_BODY_CHAT;
 }
 
-static const char *finish_reason(const struct ap_work *w)
+const char *ap_answering_finish_reason(const struct ap_work *w)
 {
     return w->text_ended ? "stop" : "length";
 }
 
-static json_t *usage(const struct ap_answering *a)
+json_t *ap_answering_usage(const struct ap_answering *a)
 {
     json_int_t n_prompt = 0, n_token = 0;
     for (size_t i = 0; i < a->n_task; i++) {
@@ -32,8 +34,7 @@ static json_t *usage(const struct ap_answering *a)
                      "total_tokens", n_prompt + n_token);
 }
 
-/* The object without its choices. */
-static json_t *envelope(const struct ap_exchange *e, const char *kind)
+json_t *ap_answering_envelope(const struct ap_exchange *e, const char *kind)
 {
     const struct ap_answering *a = &e->answering;
     return json_pack("{s:s, s:s, s:I, s:s}", "id", a->id, "object", kind, "created",
@@ -44,23 +45,25 @@ static json_t *envelope(const struct ap_exchange *e, const char *kind)
 static json_t *whole_choice(const struct ap_exchange *e, size_t i)
 {
     const struct ap_work *w = &e->answering.tasks[i].work;
-    return is_chat(e) ? json_pack("{s:i, s:{s:s, s:s}, s:n, s:s}", "index", (int)i, "message",
-                                  "role", "assistant", "content", w->text, "logprobs",
-                                  "finish_reason", finish_reason(w))
-                      : json_pack("{s:i, s:s, s:n, s:s}", "index", (int)i, "text", w->text,
-                                  "logprobs", "finish_reason", finish_reason(w));
+    return ap_answering_is_chat(e)
+               ? json_pack("{s:i, s:{s:s, s:s}, s:n, s:s}", "index", (int)i, "message", "role",
+                           "assistant", "content", w->text, "logprobs", "finish_reason",
+                           ap_answering_finish_reason(w))
+               : json_pack("{s:i, s:s, s:n, s:s}", "index", (int)i, "text", w->text, "logprobs",
+                           "finish_reason", ap_answering_finish_reason(w));
 }
 
 static void reply_whole(struct ap_exchange *e)
 {
     const struct ap_answering *a = &e->answering;
-    json_t *out = envelope(e, is_chat(e) ? "chat.completion" : "text_completion");
+    json_t *out =
+        ap_answering_envelope(e, ap_answering_is_chat(e) ? "chat.completion" : "text_completion");
     json_t *choices = json_array();
     int failed = 0;
     for (size_t i = 0; i < a->n_task; i++)
         failed |= json_array_append_new(choices, whole_choice(e, i));
     failed |= json_object_set_new(out, "choices", choices);
-    failed |= json_object_set_new(out, "usage", usage(a));
+    failed |= json_object_set_new(out, "usage", ap_answering_usage(a));
     if (e->rewriting.show)
         failed |= json_object_set_new(out, "x_alignpro", ap_rewriting_json(e));
     if (failed) {
@@ -70,62 +73,15 @@ static void reply_whole(struct ap_exchange *e)
     ap_reply_json(e, 200, out);
 }
 
-/* ---- the answer as events: it is there as a whole, so each choice is one event and its end ----
- */
-
-static json_t *event_choice(const struct ap_exchange *e, size_t i, bool last)
-{
-    const struct ap_work *w = &e->answering.tasks[i].work;
-    json_t *reason = last ? json_string(finish_reason(w)) : json_null();
-    if (!is_chat(e))
-        return json_pack("{s:i, s:s, s:n, s:o}", "index", (int)i, "text", last ? "" : w->text,
-                         "logprobs", "finish_reason", reason);
-    json_t *delta =
-        last ? json_object() : json_pack("{s:s, s:s}", "role", "assistant", "content", w->text);
-    return json_pack("{s:i, s:o, s:n, s:o}", "index", (int)i, "delta", delta, "logprobs",
-                     "finish_reason", reason);
-}
-
-/* Takes choices; counted: with the usage. */
-static ap_status put_event(const struct ap_exchange *e, json_t *choices, bool counted,
-                           struct ap_buffer *out)
-{
-    json_t *event = envelope(e, is_chat(e) ? "chat.completion.chunk" : "text_completion");
-    int failed = json_object_set_new(event, "choices", choices);
-    if (counted)
-        failed |= json_object_set_new(event, "usage", usage(&e->answering));
-    char *text = failed ? NULL : json_dumps(event, JSON_COMPACT);
-    ap_status status = text ? ap_buffer_printf(out, NULL, "data: %s\n\n", text) : AP_MEMORY;
-    free(text);
-    json_decref(event);
-    return status;
-}
-
-static void reply_events(struct ap_exchange *e)
-{
-    const struct ap_answering *a = &e->answering;
-    struct ap_buffer out = {0};
-    ap_status status = AP_OK;
-    for (size_t i = 0; i < 2 * a->n_task && status == AP_OK; i++)
-        status = put_event(e, json_pack("[o]", event_choice(e, i / 2, i % 2)), false, &out);
-    if (status == AP_OK && a->usage)
-        status = put_event(e, json_array(), true, &out);
-    if (status == AP_OK)
-        status = ap_buffer_puts(&out, "data: [DONE]\n\n", NULL);
-    if (status != AP_OK)
-        ap_buffer_free(&out);
-    ap_reply(e, 200, AP_TYPE_EVENTS, &out);
-}
-
 /* More answers than the engine has places for come in rounds: what it refused is given again when
  * what it took is done, unless that failed. */
 static bool begins_a_round(struct ap_exchange *e)
 {
     const struct ap_answering *a = &e->answering;
     for (size_t i = 0; i < a->n_task; i++)
-        if (!a->tasks[i].refused && a->tasks[i].work.end != AP_WORK_DONE)
+        if (a->tasks[i].taken && a->tasks[i].work.end != AP_WORK_DONE)
             return false;
-    return ap_exchange_submit_refused(e, a->tasks, a->n_task);
+    return ap_exchange_submit(e, a->tasks, a->n_task);
 }
 
 static void step_answered(struct ap_exchange *e)
@@ -138,10 +94,7 @@ static void step_answered(struct ap_exchange *e)
             ap_reply_mark(e);
             return;
         }
-    if (a->stream)
-        reply_events(e);
-    else
-        reply_whole(e);
+    reply_whole(e);
     ap_reply_mark(e);
 }
 
@@ -152,7 +105,7 @@ static void make_id(struct ap_exchange *e)
     unsigned char random[12] = {0};
     ssize_t got = getrandom(random, sizeof(random), 0);
     size_t n = (size_t)snprintf(e->answering.id, sizeof(e->answering.id), "%s",
-                                is_chat(e) ? "chatcmpl-" : "cmpl-");
+                                ap_answering_is_chat(e) ? "chatcmpl-" : "cmpl-");
     for (size_t i = 0; i < sizeof(random); i++)
         snprintf(e->answering.id + n + 2 * i, 3, "%02x", got > 0 ? random[i] : 0);
     e->answering.created = (int64_t)ap_clock_date();
@@ -180,8 +133,8 @@ static void fill_task(struct ap_exchange *e, const struct ap_work *like, size_t 
     struct ap_work *w = &a->tasks[i].work;
     size_t prompt = i / (size_t)a->n;
     *w = *like;
-    w->messages = is_chat(e) ? a->messages : &a->messages[prompt];
-    w->n_message = is_chat(e) ? e->rewriting.body.n_message : 1;
+    w->messages = ap_answering_is_chat(e) ? a->messages : &a->messages[prompt];
+    w->n_message = ap_answering_is_chat(e) ? e->rewriting.body.n_message : 1;
     w->stop = a->stop;
     w->n_stop = a->n_stop;
     w->deadline = ap_clock_seconds() + e->server->options.request_timeout;
@@ -198,7 +151,7 @@ void ap_answering_begin(struct ap_exchange *e)
     if (status == AP_OK)
         status = place_rewrites(e, &err);
     if (status == AP_OK) {
-        a->n_task = (is_chat(e) ? 1 : e->rewriting.body.n_message) * (size_t)a->n;
+        a->n_task = (ap_answering_is_chat(e) ? 1 : e->rewriting.body.n_message) * (size_t)a->n;
         a->tasks = ap_calloc(a->n_task, sizeof(*a->tasks));
         status = a->tasks ? AP_OK : ap_fail(&err, AP_MEMORY, "no memory");
     }
@@ -210,6 +163,10 @@ void ap_answering_begin(struct ap_exchange *e)
     make_id(e);
     for (size_t i = 0; i < a->n_task; i++)
         fill_task(e, &like, i);
+    if (a->stream) {
+        ap_answer_events_begin(e);
+        return;
+    }
     e->step = step_answered;
     ap_exchange_submit(e, a->tasks, a->n_task);
 }
@@ -224,6 +181,7 @@ void ap_answering_free(struct ap_exchange *e)
     for (int i = 0; i < a->n_stop; i++)
         ap_free(a->stop[i]);
     ap_free(a->stop);
+    ap_answer_events_free(e);
     ap_free(a->tasks);
     ap_free(a->messages);
     ap_free(a->model);

@@ -44,7 +44,11 @@ struct ap_work {
                   does; else it FAILED */
     int n_stop;
     void (*done)(struct ap_work *w); /* once, on a thread of the engine's; takes what it owns */
-    void *context;                   /* the caller's */
+    /* ANSWER: n > 0 bytes of the text as it is decoded, whole characters, on the engine's thread
+     * and before `done`; borrowed during the call. If the work is DONE they are, one after another,
+     * `text`. NULL: not wanted */
+    void (*grew)(struct ap_work *w, const char *text, size_t n);
+    void *context; /* the caller's */
 
     /* the engine's, filled when `done` is called */
     ap_work_end end;

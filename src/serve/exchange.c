@@ -44,50 +44,74 @@ static void on_done(struct ap_work *w)
     ap_exchange_let_go(task->exchange);
 }
 
-static void submit_one(struct ap_exchange *e, struct ap_task *task)
+/* Whether the engine takes it. */
+static bool give(struct ap_exchange *e, struct ap_task *task)
 {
     struct ap_server *s = e->server;
     task->exchange = e;
-    task->work.done = on_done;
     task->work.context = task;
-    task->refused = false;
     atomic_store(&task->over, false);
-    ap_exchange_hold(e);
     pthread_mutex_lock(&s->engine_lock);
-    bool taken = s->engine && s->engine->submit(s->engine->self, &task->work);
+    task->taken = s->engine && s->engine->submit(s->engine->self, &task->work);
     pthread_mutex_unlock(&s->engine_lock);
-    if (taken)
-        return;
-    task->refused = true;
-    atomic_store(&task->over, true);
-    atomic_fetch_sub(&e->n_holding, 1); /* never the last one: the step holds e, too */
+    if (!task->taken)
+        atomic_store(&task->over, true);
+    return task->taken;
 }
 
+/* Under e's lock. */
+static void cancel_works(struct ap_exchange *e)
+{
+    struct ap_server *s = e->server;
+    pthread_mutex_lock(&s->engine_lock);
+    for (size_t i = 0; i < e->n_task && s->engine; i++)
+        if (!atomic_load(&e->tasks[i].over))
+            s->engine->cancel(s->engine->self, &e->tasks[i].work);
+    pthread_mutex_unlock(&s->engine_lock);
+}
+
+/* Who was gone before they were known here has not cancelled them. */
 static void set_tasks(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
     pthread_mutex_lock(&e->lock);
     e->tasks = tasks;
     e->n_task = n;
+    if (atomic_load(&e->gone))
+        cancel_works(e);
     pthread_mutex_unlock(&e->lock);
 }
 
-void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+bool ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
-        submit_one(e, &tasks[i]);
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        if (tasks[i].taken)
+            continue;
+        tasks[i].work.done = on_done;
+        ap_exchange_hold(e);
+        if (give(e, &tasks[i]))
+            any = true;
+        else
+            atomic_fetch_sub(&e->n_holding, 1); /* never the last one: the step holds e, too */
+    }
     set_tasks(e, tasks, n);
+    return any;
 }
 
-bool ap_exchange_submit_refused(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+bool ap_exchange_submit_growing(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
-    bool taken = false;
-    for (size_t i = 0; i < n; i++)
-        if (tasks[i].refused) {
-            submit_one(e, &tasks[i]);
-            taken = taken || !tasks[i].refused;
-        }
+    bool any = false;
+    for (size_t i = 0; i < n; i++) {
+        if (tasks[i].taken)
+            continue;
+        atomic_fetch_add(&e->n_ref, 1);
+        if (give(e, &tasks[i]))
+            any = true;
+        else
+            ap_exchange_unref(e); /* never the last one: libmicrohttpd has one, too */
+    }
     set_tasks(e, tasks, n);
-    return taken;
+    return any;
 }
 
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t)
@@ -99,16 +123,20 @@ void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t)
 
 void ap_exchange_abandon(struct ap_exchange *e)
 {
-    struct ap_server *s = e->server;
     atomic_store(&e->gone, true);
     pthread_mutex_lock(&e->lock);
-    pthread_mutex_lock(&s->engine_lock);
-    for (size_t i = 0; i < e->n_task && s->engine; i++)
-        if (!atomic_load(&e->tasks[i].over))
-            s->engine->cancel(s->engine->self, &e->tasks[i].work);
-    pthread_mutex_unlock(&s->engine_lock);
+    cancel_works(e);
     if (e->transfer)
         ap_transfer_drop(e->transfer);
+    pthread_mutex_unlock(&e->lock);
+}
+
+/* What the last step left with others, as far as it is over: all of it but growing answers. */
+static void forget_work(struct ap_exchange *e)
+{
+    pthread_mutex_lock(&e->lock);
+    while (e->n_task > 0 && atomic_load(&e->tasks[e->n_task - 1].over))
+        e->n_task--;
     pthread_mutex_unlock(&e->lock);
 }
 
@@ -147,6 +175,7 @@ static struct ap_exchange *open_exchange(struct ap_server *s, struct MHD_Connect
     struct ap_exchange *e = peer && !peer->query_lost ? ap_calloc(1, sizeof(*e)) : NULL;
     if (!e)
         return NULL;
+    atomic_init(&e->n_ref, 1);
     e->server = s;
     e->connection = connection;
     e->peer = peer;
@@ -177,7 +206,7 @@ static enum MHD_Result send_response(struct ap_exchange *e)
 /* The next step, and sleep if it left work. */
 static enum MHD_Result move_on(struct ap_exchange *e)
 {
-    set_tasks(e, NULL, 0); /* what the last step left with others is over */
+    forget_work(e);
     if (atomic_load(&e->gone) || e->speechless)
         return MHD_NO;
     if (!e->response) {
@@ -239,6 +268,21 @@ enum MHD_Result ap_exchange_handle(void *server, struct MHD_Connection *connecti
     return move_on(e);
 }
 
+void ap_exchange_unref(struct ap_exchange *e)
+{
+    struct ap_server *s = e->server;
+    if (atomic_fetch_sub(&e->n_ref, 1) != 1)
+        return;
+    ap_answering_free(e);
+    ap_rewriting_free(e);
+    ap_asking_free(e);
+    ap_buffer_free(&e->body);
+    ap_free(e->query);
+    pthread_mutex_destroy(&e->lock);
+    ap_free(e);
+    atomic_fetch_sub(&s->n_exchange, 1);
+}
+
 static void write_log(struct ap_exchange *e, double seconds)
 {
     struct ap_server *s = e->server;
@@ -264,14 +308,10 @@ void ap_exchange_completed(void *server, struct MHD_Connection *connection, void
     write_log(e, seconds);
     if (e->response)
         MHD_destroy_response(e->response);
+    pthread_mutex_lock(&e->lock);
+    cancel_works(e); /* nobody reads any more what they would still give */
+    pthread_mutex_unlock(&e->lock);
     ap_forward_free(e);
-    ap_answering_free(e);
-    ap_rewriting_free(e);
-    ap_asking_free(e);
-    ap_buffer_free(&e->body);
-    ap_free(e->query);
-    pthread_mutex_destroy(&e->lock);
-    ap_free(e);
+    ap_exchange_unref(e);
     *exchange = NULL;
-    atomic_fetch_sub(&s->n_exchange, 1);
 }

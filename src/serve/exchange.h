@@ -32,7 +32,7 @@ struct ap_route {
 struct ap_task {
     struct ap_work work;
     struct ap_exchange *exchange;
-    bool refused;     /* the engine did not take it */
+    bool taken;       /* by the engine; else it is over, undone */
     atomic_bool over; /* `done` was called */
 };
 
@@ -63,6 +63,26 @@ struct ap_forwarding { /* forward.c */
     char held; /* the byte before which it is put */
 };
 
+/* One answer as events. The first two are under the exchange's lock, the others the server's
+ * thread's. */
+struct ap_choice {
+    struct ap_buffer text; /* decoded, and not made an event: no more than the answer */
+    bool lost;             /* there was no memory for it */
+    bool begun, ended;     /* its first event was made; its last */
+};
+
+/* answer_events.c. The flags of the first line are under the exchange's lock, the rest is the
+ * server's thread's. */
+struct ap_answer_events {
+    bool begun, news, asleep;  /* the head may go; something came that was not looked at; the
+                                  connection sleeps until something comes */
+    bool over, cut;            /* nothing comes behind out; and it is not the whole answer */
+    size_t n_ended;            /* choices whose last event was made */
+    struct ap_buffer out;      /* events, */
+    size_t n_out;              /* and bytes of them that were read */
+    struct ap_choice *choices; /* one for each task; owned */
+};
+
 struct ap_answering { /* answering.c */
     struct ap_task *tasks;
     size_t n_task;
@@ -74,6 +94,7 @@ struct ap_answering { /* answering.c */
     char id[40]; /* of the answer */
     int64_t created;
     char *model; /* as the request calls it; owned; NULL: not at all */
+    struct ap_answer_events events;
 };
 
 struct ap_asking { /* asking.c */
@@ -83,6 +104,8 @@ struct ap_asking { /* asking.c */
 };
 
 struct ap_exchange {
+    atomic_int n_ref;         /* libmicrohttpd's, and one for each work of an answer that begins
+                                 before they are done; it is freed with the last */
     struct ap_server *server; /* borrowed */
     struct MHD_Connection *connection;
     struct ap_peer *peer;
@@ -131,11 +154,15 @@ struct ap_peer *ap_exchange_peer(struct MHD_Connection *connection);
 /* From a step: the next step comes when everything that holds the exchange lets go. */
 void ap_exchange_hold(struct ap_exchange *e);
 void ap_exchange_let_go(struct ap_exchange *e); /* any thread */
-/* Gives n works to the engine; each holds e. What it refuses is marked. tasks stay alive until the
- * next step. */
-void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n);
-/* The same for those of them that it refused; false: it refuses them all again. */
-bool ap_exchange_submit_refused(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* Gives the engine those of n works that it has not taken; each that it takes holds e, the others
+ * are over and may be given again. Whether it took any. tasks stay alive until the next step. */
+bool ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* The same where the answer begins before the works are done: their `done` and `grew` are set by
+ * the caller. Each that is taken has a reference of e, which `done` gives back, in place of a hold;
+ * tasks live as long as e. */
+bool ap_exchange_submit_growing(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* Gives one back; with the last one e is freed. Any thread. */
+void ap_exchange_unref(struct ap_exchange *e);
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t);
 /* Nobody waits for the answer any more. Any thread, e alive. */
 void ap_exchange_abandon(struct ap_exchange *e);
@@ -152,6 +179,9 @@ const char *ap_exchange_header(const struct ap_exchange *e, const char *name);
 
 /* Takes the body's memory. */
 void ap_reply(struct ap_exchange *e, int status, const char *type, struct ap_buffer *body);
+/* What `read` gives with e as its context, on the server's thread, until it ends. */
+void ap_reply_reader(struct ap_exchange *e, int status, const char *type,
+                     MHD_ContentReaderCallback read);
 /* A static text. */
 void ap_reply_static(struct ap_exchange *e, int status, const char *type, const char *text);
 /* {"error"} in OpenAI's shape; code may be NULL. */
@@ -161,6 +191,8 @@ void ap_reply_error(struct ap_exchange *e, int status, const char *code, const c
 void ap_reply_failed(struct ap_exchange *e, const struct ap_error *err);
 /* Where the task is not done: why, and true. */
 bool ap_reply_undone(struct ap_exchange *e, const struct ap_task *task);
+/* The same in an answer that has begun: appends {"error"}. */
+ap_status ap_reply_put_undone(struct ap_buffer *out, const struct ap_task *task);
 /* Takes value; NULL: no memory. */
 void ap_reply_json(struct ap_exchange *e, int status, json_t *value);
 void ap_reply_header(struct ap_exchange *e, const char *name, const char *value);
@@ -187,6 +219,11 @@ void ap_forward_free(struct ap_exchange *e);
 
 void ap_answering_begin(struct ap_exchange *e);
 void ap_answering_free(struct ap_exchange *e);
+
+/* The works of e->answering, made by ap_answering_begin, answered as events while they are decoded.
+ */
+void ap_answer_events_begin(struct ap_exchange *e);
+void ap_answer_events_free(struct ap_exchange *e);
 
 void ap_asking_rewrite(struct ap_exchange *e);
 void ap_asking_score(struct ap_exchange *e);

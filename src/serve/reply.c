@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-enum { MARK_BYTES_MAX = 4096 };
+enum { MARK_BYTES_MAX = 4096, PIECE = 16384 };
 
 static void set_response(struct ap_exchange *e, int status, const char *type,
                          struct MHD_Response *response)
@@ -50,6 +50,13 @@ void ap_reply(struct ap_exchange *e, int status, const char *type, struct ap_buf
     set_response(e, status, type, response);
 }
 
+void ap_reply_reader(struct ap_exchange *e, int status, const char *type,
+                     MHD_ContentReaderCallback read)
+{
+    set_response(e, status, type,
+                 MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE, read, e, NULL));
+}
+
 void ap_reply_json(struct ap_exchange *e, int status, json_t *value)
 {
     struct ap_buffer body = {0};
@@ -75,24 +82,29 @@ static const char *error_type(int status)
     }
 }
 
+static ap_status put_error(struct ap_buffer *out, int status, const char *code, const char *text)
+{
+    struct ap_error line;
+    ap_fail(&line, AP_OK, "%s", text); /* one line of UTF-8 */
+    ap_status status_of = ap_buffer_puts(out, "{\"error\": {\"message\": ", NULL);
+    if (status_of == AP_OK)
+        status_of = ap_json_put_string(out, line.text, NULL);
+    if (status_of == AP_OK)
+        status_of = ap_buffer_printf(
+            out, NULL, ", \"type\": \"%s\", \"param\": null, \"code\": %s%s%s}}\n",
+            error_type(status), code ? "\"" : "", code ? code : "null", code ? "\"" : "");
+    return status_of;
+}
+
 void ap_reply_error(struct ap_exchange *e, int status, const char *code, const char *fmt, ...)
 {
     char text[AP_ERROR_TEXT_MAX];
-    struct ap_error line;
     struct ap_buffer body = {0};
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-    ap_fail(&line, AP_OK, "%s", text); /* one line of UTF-8 */
-    ap_status status_of = ap_buffer_puts(&body, "{\"error\": {\"message\": ", NULL);
-    if (status_of == AP_OK)
-        status_of = ap_json_put_string(&body, line.text, NULL);
-    if (status_of == AP_OK)
-        status_of = ap_buffer_printf(
-            &body, NULL, ", \"type\": \"%s\", \"param\": null, \"code\": %s%s%s}}\n",
-            error_type(status), code ? "\"" : "", code ? code : "null", code ? "\"" : "");
-    if (status_of != AP_OK)
+    if (put_error(&body, status, code, text) != AP_OK)
         ap_buffer_free(&body);
     ap_reply(e, status, AP_TYPE_JSON, &body);
 }
@@ -109,26 +121,42 @@ void ap_reply_header(struct ap_exchange *e, const char *name, const char *value)
         MHD_add_response_header(e->response, name, value);
 }
 
-bool ap_reply_undone(struct ap_exchange *e, const struct ap_task *task)
+struct undone {
+    int status; /* 0: it is done */
+    const char *code, *text;
+};
+
+static struct undone why_undone(const struct ap_task *task)
 {
-    if (task->refused) {
-        ap_reply_error(e, 503, "queue_full", "too many wait already; ask again later");
-        ap_reply_header(e, "Retry-After", "1");
-        return true;
-    }
+    if (!task->taken)
+        return (struct undone){503, "queue_full", "too many wait already; ask again later"};
     switch (task->work.end) {
     case AP_WORK_DONE:
-        return false;
+        return (struct undone){0};
     case AP_WORK_LATE:
-        ap_reply_error(e, 504, "over_time", "it was not done within its time");
-        return true;
+        return (struct undone){504, "over_time", "it was not done within its time"};
     case AP_WORK_FAILED:
-        ap_reply_error(e, 400, "failed", "%s", task->work.why);
-        return true;
+        return (struct undone){400, "failed", task->work.why};
     default:
-        ap_reply_error(e, 503, "closing", "the server is closing; ask again");
-        return true;
+        return (struct undone){503, "closing", "the server is closing; ask again"};
     }
+}
+
+bool ap_reply_undone(struct ap_exchange *e, const struct ap_task *task)
+{
+    struct undone why = why_undone(task);
+    if (why.status == 0)
+        return false;
+    ap_reply_error(e, why.status, why.code, "%s", why.text);
+    if (!task->taken)
+        ap_reply_header(e, "Retry-After", "1");
+    return true;
+}
+
+ap_status ap_reply_put_undone(struct ap_buffer *out, const struct ap_task *task)
+{
+    struct undone why = why_undone(task);
+    return put_error(out, why.status, why.code, why.text);
 }
 
 /* ---- the mark ---- */

@@ -56,7 +56,7 @@ static ap_text_fate fate_of(const struct ap_rewriting *r, size_t i)
     if (i < r->n_over)
         return AP_TEXT_OVER_LIMIT;
     const struct ap_task *task = &r->tasks[i - r->n_over];
-    if (task->refused)
+    if (!task->taken)
         return AP_TEXT_QUEUE_FULL;
     switch (task->work.end) {
     case AP_WORK_DONE:

@@ -126,6 +126,33 @@ static void test_white_space_is_stripped(void **state)
 
 /* -- prompts -- */
 
+/* Cut anywhere, what is told while the text grows is the beginning of what stands at last. */
+static void test_what_is_told_of_an_answer_is_its_beginning(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t n;
+    } grown[] = {{" \n a  b\t\n c \n", 13}, {"ab", 2},  {" \n ", 3}, {"", 0}, {" a \0 b", 6},
+                 {"\xc3\xaf \xc3\xaf ", 6}, {" \0a", 3}};
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(grown); i++)
+        for (size_t pieces = 1; pieces < ((size_t)1 << grown[i].n); pieces += 2) {
+            struct ap_answer_told told = {0};
+            char whole[16] = "", all[16] = "";
+            memcpy(whole, grown[i].text, grown[i].n);
+            ap_strip(whole);
+            for (size_t n = 0; n <= grown[i].n; n++) {
+                const char *piece;
+                if (n < grown[i].n && !(pieces >> n & 1))
+                    continue;
+                size_t n_piece = ap_answer_tell(&told, grown[i].text, n, &piece);
+                strncat(all, piece, n_piece);
+                assert_int_equal(told.end - told.begin, strlen(all));
+            }
+            assert_string_equal(all, whole);
+        }
+}
+
 static void test_a_limit_counts_the_prompts_that_fit(void **state)
 {
     (void)state;
@@ -410,6 +437,7 @@ int main(void)
         cmocka_unit_test(test_a_stop_string_ends_an_answer),
         cmocka_unit_test(test_a_prompt_that_is_too_long_is_cut_to_leave_room),
         cmocka_unit_test(test_white_space_is_stripped),
+        cmocka_unit_test(test_what_is_told_of_an_answer_is_its_beginning),
         cmocka_unit_test(test_a_limit_counts_the_prompts_that_fit),
         cmocka_unit_test(test_rewrites_are_sent_and_empty_ones_are_not),
         cmocka_unit_test(test_noise_is_what_the_policy_sees),

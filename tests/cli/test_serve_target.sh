@@ -68,6 +68,32 @@ try "$alignpro" run "$tmp/other.yaml" --set target.temperature=0.8
 exits 0 "another temperature"
 ! cmp "$tmp/here/eval.json" "$tmp/other/eval.json" >/dev/null; note $? "another temperature gives the same eval.json"
 
+# An answer that is read while it is decoded is the one that is given as a whole.
+ask() { # SEED FIELDS
+    try curl -s -m 60 -d "{\"seed\": $1, \"temperature\": 1.5, \"stop\": [\"e\", \"in\"], $2\"messages\": [{\"role\": \"user\", \"content\": \"fox $1\"}]}" \
+        "$url/v1/chat/completions"
+}
+contents() { sed -n 's/.*"content":"\(.*\)"},"logprobs":null.*/\1/p' "$tmp/out"; }
+if command -v curl >/dev/null; then
+    seed=0 several=0 stopped=0 long=0
+    # pieces that come faster than they are sent come together: of some of the answers they do not
+    while [ $seed -lt 12 ] || { [ $several = 0 ] && [ $seed -lt 300 ]; }; do
+        seed=$((seed + 1))
+        ask $seed ""
+        contents >"$tmp/whole"
+        grep -q '"finish_reason":"stop"' "$tmp/out" && stopped=$((stopped + 1))
+        LC_ALL=C grep -q '[^ -~]' "$tmp/whole" && long=$((long + 1))
+        ask $seed '"stream": true, '
+        out_has 'data: [DONE]' "a stream of seed $seed ends"
+        [ "$(contents | wc -l)" -gt 1 ] && several=$((several + 1))
+        [ "$(contents | tr -d '\n')" = "$(cat "$tmp/whole")" ]; note $? "seed $seed: what is streamed is not the whole"
+    done
+    [ $several -gt 0 ]; note $? "none of $seed streams has more than one piece"
+    [ $stopped -gt 0 ] && [ $long -gt 0 ]; note $? "of $seed answers $stopped were stopped, $long of more than ASCII"
+else
+    echo "SKIP: no curl"
+fi
+
 kill -TERM $server
 wait $server
 code=$?

@@ -14,6 +14,8 @@ struct job {
     bool begun, over;
     int n_failed;
     ap_status why;
+    struct ap_buffer grown; /* its first sample's text, as far as it was told */
+    int n_grown;
 };
 
 struct crowd {
@@ -65,8 +67,24 @@ static void crowd_failed(void *self, void *tag, const struct ap_error *why)
     job->why = why->status;
 }
 
-static const struct ap_gen_feed crowd_feed = {NULL, crowd_next, crowd_drop, crowd_done,
-                                              crowd_failed};
+/* What is told begins with what was told before. */
+static void crowd_grew(void *self, void *tag, int sample, const char *text, size_t n)
+{
+    struct job *job = tag;
+    struct ap_error err;
+    (void)self;
+    assert_true(job->work.text_wanted && !job->over);
+    if (sample > 0)
+        return;
+    assert_true(n > job->grown.len);
+    if (job->grown.len > 0)
+        assert_memory_equal(text, job->grown.data, job->grown.len);
+    check_ok(ap_buffer_append(&job->grown, text + job->grown.len, n - job->grown.len, &err), err);
+    job->n_grown++;
+}
+
+static const struct ap_gen_feed crowd_feed = {NULL,       crowd_next,   crowd_drop,
+                                              crowd_done, crowd_failed, crowd_grew};
 
 static char *stop_strings[] = {(char *)"e", (char *)"th"};
 
@@ -162,6 +180,49 @@ static void test_each_is_as_if_alone(void **state)
         tiny_result_free(c->result);
         ap_free(c);
     }
+}
+
+/* What a sample's text is: without its end token and what its stop string cut off. */
+static char *text_of(const struct fixture *f, const struct tiny_cell *cell, size_t *n)
+{
+    struct ap_error err;
+    char *text;
+    size_t n_id = (size_t)cell->n - (cell->stop == AP_STOP_END);
+    check_ok(ap_tokenizer_decode(f->tokenizer, cell->ids, n_id, true, &text, n, &err), err);
+    if (cell->stop == AP_STOP_STRING && cell->n_text < *n)
+        *n = cell->n_text;
+    return text;
+}
+
+static void test_text_that_is_told_stays(void **state)
+{
+    struct fixture *f = *state;
+    struct crowd *c = ap_calloc(1, sizeof(*c));
+    struct ap_error err;
+    struct ap_generator *g = open_generator(f, 3);
+    int n_grown = 0;
+    crowd_make(c, 2);
+    struct tiny_result *want = alone(c, f, 2);
+    for (int i = 0; i < WORKS; i++)
+        c->jobs[i].work.text_wanted = i % 3 != 2;
+    check_ok(crowd_run(c, g, f, &err), err);
+    for (int i = 0; i < WORKS; i++) {
+        struct job *job = &c->jobs[i];
+        size_t n;
+        char *text = text_of(f, &c->result->cells[2 * i], &n);
+        tiny_same_cell(&c->result->cells[2 * i], &want->cells[2 * i]);
+        assert_true(job->grown.len <= n);
+        if (job->grown.len > 0)
+            assert_memory_equal(job->grown.data, text, job->grown.len);
+        n_grown += job->n_grown;
+        ap_text_free(text);
+        ap_buffer_free(&job->grown);
+    }
+    assert_true(n_grown > WORKS);
+    ap_generator_close(g);
+    tiny_result_free(want);
+    tiny_result_free(c->result);
+    ap_free(c);
 }
 
 /* Some while they are read, some while they are decoded, some of whose samples have not begun. */
@@ -332,6 +393,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_is_as_if_alone),
+        cmocka_unit_test(test_text_that_is_told_stays),
         cmocka_unit_test(test_dropped_works_make_room),
         cmocka_unit_test(test_one_that_fails_is_told_alone),
         cmocka_unit_test(test_logits_that_are_not_finite_fail_one),

@@ -114,6 +114,106 @@ static void test_what_the_decoder_held_back(void **state)
     ap_stop_text_free(&s);
 }
 
+/* ---- what stays ---- */
+
+static bool ends_a_character(const struct ap_stop_text *s)
+{
+    return s->n_settled == s->text.len || (s->text.data[s->n_settled] & 0xC0) != 0x80;
+}
+
+/* Each part of a text as a stop string, met or, with more behind it, nearly met: what settles
+ * stays, as whole characters, and never less than what no stop string can reach. */
+static void test_what_settles_stays(void **state)
+{
+    static const char text[] = "A aab said: na\xc3\xafve \xe2\x82\xac 5!\nThe aaab.";
+    struct ap_stop_text s = {0};
+    struct ap_error err;
+    struct ap_ids ids = {0};
+    struct ap_segment segment = {text, strlen(text), AP_SEGMENT_TEXT};
+    check_ok(ap_tokenizer_encode(*state, &segment, 1, false, &ids, &err), err);
+    for (size_t i = 0; i < 2 * strlen(text); i++)
+        for (size_t n = 1; n <= 5 && i / 2 + n <= strlen(text); n++) {
+            char part[16], *stops[] = {part, (char *)"\xe2\x82\xac 6"};
+            size_t at = 0, before = 0;
+            bool hit = false;
+            if ((text[i / 2] & 0xC0) == 0x80 || (text[i / 2 + n] & 0xC0) == 0x80)
+                continue;
+            snprintf(part, sizeof(part), "%.*s%s", (int)n, text + i / 2, i % 2 ? "#" : "");
+            check_ok(ap_stop_text_begin(&s, *state, stops, 2, &err), err);
+            for (size_t k = 0; k < ids.n && !hit; k++, before = s.n_settled) {
+                check_ok(ap_stop_text_push(&s, ids.data[k], &hit, &at, &err), err);
+                assert_true(s.n_settled >= before && ends_a_character(&s));
+                assert_true(hit || s.n_settled + s.longest > s.text.len);
+                assert_memory_equal(s.text.data, text, s.n_settled);
+            }
+            assert_int_equal(hit, i % 2 == 0);
+            assert_true(!hit || s.n_settled <= at);
+        }
+    ap_ids_free(&ids);
+    ap_stop_text_free(&s);
+}
+
+/* Token by token, with how much has settled after each. */
+static void check_settled(const struct ap_tokenizer *t, struct ap_stop_text *s, const char *text,
+                          size_t want)
+{
+    struct ap_error err;
+    struct ap_ids ids = {0};
+    struct ap_segment segment = {text, strlen(text), AP_SEGMENT_TEXT};
+    bool hit;
+    size_t at;
+    check_ok(ap_tokenizer_encode(t, &segment, 1, false, &ids, &err), err);
+    for (size_t i = 0; i < ids.n; i++)
+        check_ok(ap_stop_text_push(s, ids.data[i], &hit, &at, &err), err);
+    assert_false(hit);
+    assert_int_equal(s->n_settled, want);
+    ap_ids_free(&ids);
+}
+
+static void test_only_a_beginning_of_a_stop_waits(void **state)
+{
+    char *stops[] = {"aab!", "b\xe2\x82\xac"};
+    struct ap_stop_text s = {0};
+    struct ap_error err;
+    bool hit;
+    size_t at;
+    check_ok(ap_stop_text_begin(&s, *state, stops, 2, &err), err);
+    check_settled(*state, &s, "x", 1);
+    check_settled(*state, &s, "a", 1);
+    check_settled(*state, &s, "a", 1);
+    check_settled(*state, &s, "a", 2); /* the last two may begin one, the first not any more */
+    check_settled(*state, &s, "b", 2);
+    check_settled(*state, &s, "c", 6);
+    check_settled(*state, &s, "b", 6);
+    check_settled(*state, &s, "b", 7);
+    check_ok(ap_stop_text_finish(&s, &hit, &at, &err), err);
+    assert_false(hit);
+    check_ok(ap_stop_text_begin(&s, *state, NULL, 0, &err), err); /* without any nothing waits */
+    check_settled(*state, &s, "xaab", 4);
+    ap_stop_text_free(&s);
+}
+
+/* A character waits for the last of its tokens. */
+static void test_half_a_character_waits(void **state)
+{
+    struct ap_stop_text s = {0};
+    struct ap_error err;
+    struct ap_ids ids = {0};
+    bool hit;
+    size_t at;
+    struct ap_segment segment = {"\xe2\x82\xac", 3, AP_SEGMENT_TEXT};
+    check_ok(ap_tokenizer_encode(*state, &segment, 1, false, &ids, &err), err);
+    assert_true(ids.n > 1);
+    check_ok(ap_stop_text_begin(&s, *state, NULL, 0, &err), err);
+    for (size_t i = 0; i < ids.n; i++) {
+        assert_int_equal(s.n_settled, 0);
+        check_ok(ap_stop_text_push(&s, ids.data[i], &hit, &at, &err), err);
+    }
+    assert_int_equal(s.n_settled, 3);
+    ap_ids_free(&ids);
+    ap_stop_text_free(&s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -121,6 +221,9 @@ int main(void)
         cmocka_unit_test(test_a_stop_over_several_tokens),
         cmocka_unit_test(test_the_first_of_several_stops),
         cmocka_unit_test(test_what_the_decoder_held_back),
+        cmocka_unit_test(test_what_settles_stays),
+        cmocka_unit_test(test_only_a_beginning_of_a_stop_waits),
+        cmocka_unit_test(test_half_a_character_waits),
     };
     return cmocka_run_group_tests_name("stop_text", tests, setup, teardown);
 }

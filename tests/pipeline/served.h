@@ -87,8 +87,21 @@ struct asked {
     int order;                     /* when it was done: 1 for the first of all */
     void (*then)(struct asked *a); /* on the engine's thread; NULL: nothing */
     void *context;
-    atomic_int *clock; /* counts what is done; NULL: nobody does */
+    atomic_int *clock;      /* counts what is done; NULL: nobody does */
+    struct ap_buffer grown; /* what came of the text, in n_grown pieces */
+    int n_grown;
 };
+
+/* For work.grew. */
+static inline void asked_grew(struct ap_work *w, const char *text, size_t n)
+{
+    struct asked *a = w->context;
+    struct ap_error err;
+    assert_true(n > 0 && a->n_done == 0);
+    assert_true((text[0] & 0xC0) != 0x80); /* whole characters */
+    check_ok(ap_buffer_append(&a->grown, text, n, &err), err);
+    a->n_grown++;
+}
 
 static inline void asked_done(struct ap_work *w)
 {
@@ -134,6 +147,7 @@ static inline void asked_free(struct asked *a)
 {
     ap_free(a->work.text);
     ap_free(a->work.logp);
+    ap_buffer_free(&a->grown);
     sem_destroy(&a->over);
 }
 

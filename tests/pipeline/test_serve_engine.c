@@ -282,6 +282,7 @@ static void check_answer(struct ap_serve_engine *e, struct ap_prompters *p, stru
     assert_string_equal(w->text, want.text);
     assert_int_equal(w->n_token, want.n_token);
     assert_int_equal(w->text_ended, want.ended);
+    assert_string_equal(a->grown.data ? a->grown.data : "", w->grew ? want.text : "");
     if (target.logp && w->temperature == 1) {
         double logp = 0, sum;
         for (int i = 0; i < w->n_token; i++)
@@ -301,6 +302,7 @@ static void test_answers_are_the_targets(void **state)
     struct ap_prompters p;
     struct ap_error err;
     char long_x[2000];
+    int n_grown = 0;
     assert_string_equal(e->target, "target");
     assert_int_equal(ap_serve_engine_max_new_tokens(e), 8);
     check_ok(ap_prompters_open(&p, options.run_dir, NULL, 0, 4096, &err), err);
@@ -319,12 +321,15 @@ static void test_answers_are_the_targets(void **state)
         a.work.repetition_penalty = i % 8 == 5 ? 1.4 : 0;
         a.work.stop = stop;
         a.work.n_stop = i % 6 == 1 ? 2 : 0;
+        a.work.grew = i % 4 ? asked_grew : NULL;
         a.work.stream = (struct ap_stream){
             .seed = 9, .stage = 3, .step = 2, .record = i % 7, .sample = (uint32_t)i};
         check_answer(e, &p, &a);
+        n_grown += a.n_grown;
         asked_free(&a);
     }
-    struct asked whole; /* who does not ask for it gets no answer to a part */
+    assert_true(n_grown > 24); /* most came in several pieces */
+    struct asked whole;        /* who does not ask for it gets no answer to a part */
     asked_init(&whole, AP_WORK_ANSWER, long_x);
     asked_go(e, &whole);
     check_end(&whole, AP_WORK_FAILED, "the prompt is too long");
@@ -416,6 +421,7 @@ static void init_nth(struct asked *a, int n)
     a->work.stream = (struct ap_stream){.seed = 4, .record = (uint64_t)n};
     a->work.answer = "A fox.";
     a->work.ended = n % 8 < 4;
+    a->work.grew = n % 4 == 1 && n % 3 ? asked_grew : NULL;
 }
 
 static void *client_main(void *self)
@@ -472,6 +478,10 @@ static void test_many_threads_get_what_one_gets(void **state)
         init_nth(&a, i);
         asked_go(e, &a);
         check_same_work(&clients[i / EACH].asked[i % EACH].work, &a.work);
+        if (a.work.grew) {
+            assert_string_equal(a.grown.data ? a.grown.data : "", a.work.text);
+            assert_int_equal(a.n_grown, clients[i / EACH].asked[i % EACH].n_grown);
+        }
         n_token += a.work.n_token;
         asked_free(&a);
         asked_free(&clients[i / EACH].asked[i % EACH]);

@@ -22,6 +22,11 @@ struct fake_engine {
     bool closing, refusing, holding; /* holding: works wait until it is false, or their deadline */
     bool failing, guarding;
     int room; /* works that it holds at most; 0: any number */
+    /* An answer whose text is wanted as it grows, on the engine's thread, without the lock, before
+     * its text is given in one; true: the work was ended there. NULL: nothing */
+    bool (*grow)(struct fake_engine *f, struct ap_work *w);
+    void *context;           /* grow's */
+    struct ap_work *growing; /* what grow has; NULL: nothing */
     int n_submitted, n_cancelled, n_closed;
     char last[4096];        /* the messages of the last work, "role:content|…" */
     struct ap_work last_of; /* its numbers */
@@ -75,6 +80,18 @@ static inline void fake_do(struct fake_engine *f, struct ap_work *w)
     }
 }
 
+/* Ends a work as fake_do does, with its text told as far as it was not. */
+static inline void fake_end(struct fake_engine *f, struct ap_work *w, size_t n_told)
+{
+    pthread_mutex_lock(&f->lock);
+    if (w->end == AP_WORK_DONE)
+        fake_do(f, w);
+    pthread_mutex_unlock(&f->lock);
+    if (w->end == AP_WORK_DONE && w->grew && w->text[n_told])
+        w->grew(w, w->text + n_told, strlen(w->text + n_told));
+    w->done(w);
+}
+
 /* The first that may go now, out of the list; *end says how, DONE where it is to be done. */
 static inline struct ap_work *fake_take(struct fake_engine *f, ap_work_end *end)
 {
@@ -100,12 +117,14 @@ static inline void *fake_loop(void *context)
         ap_work_end end;
         struct ap_work *w = fake_take(f, &end);
         if (w) {
+            bool grows = end == AP_WORK_DONE && w->grew && f->grow;
             w->end = end;
-            if (end == AP_WORK_DONE)
-                fake_do(f, w);
+            f->growing = grows ? w : NULL;
             pthread_mutex_unlock(&f->lock);
-            w->done(w);
+            if (!grows || !f->grow(f, w))
+                fake_end(f, w, 0);
             pthread_mutex_lock(&f->lock);
+            f->growing = NULL;
             continue;
         }
         struct timespec until;
@@ -151,6 +170,7 @@ static inline void fake_cancel(void *self, struct ap_work *w)
             w->end = AP_WORK_DROPPED;
             f->n_cancelled++;
         }
+    f->n_cancelled += w == f->growing;
     pthread_cond_signal(&f->stir);
     pthread_mutex_unlock(&f->lock);
 }

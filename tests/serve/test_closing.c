@@ -3,6 +3,7 @@
 #include "world.h"
 
 #define ASK "{\"prompt\":\"abc\"}"
+#define STREAM "{\"prompt\":\"abc\",\"n\":2,\"stream\":true}"
 
 struct closing {
     struct world *w;
@@ -68,6 +69,43 @@ static void test_ends(void **state)
     free(w);
 }
 
+static bool grow_two(struct fake_engine *f, struct ap_work *w)
+{
+    w->grew(w, "to ", 3);
+    wire_await(f->context);
+    fake_end(f, w, 3);
+    return true;
+}
+
+/* An answer that is read while it grows is in flight, too. */
+static void test_finishes_events(void **state)
+{
+    struct world *w = world_new(true, false);
+    struct closing c = {w, WIRE_SECONDS, -1};
+    char text[4096] = "";
+    sem_t go;
+    pthread_t thread;
+    (void)state;
+    sem_init(&go, 0, 0);
+    w->options.rewrite = AP_REWRITE_NONE;
+    w->engine.grow = grow_two;
+    w->engine.context = &go;
+    world_start(w);
+    int fd =
+        wire_begin(w->port, "POST", "/v1/completions", "", "{\"prompt\":\"abc\",\"stream\":true}");
+    wire_read_until(fd, text, sizeof(text), "\"text\":\"to \"");
+    pthread_create(&thread, NULL, close_server, &c);
+    wire_until(is_closed(w->port));
+    sem_post(&go);
+    wire_read_until(fd, text, sizeof(text), "\"text\":\"abc: ");
+    wire_read_until(fd, text, sizeof(text), "data: [DONE]\n\n\r\n0\r\n\r\n");
+    pthread_join(thread, NULL);
+    assert_int_equal(c.n_cut, 0);
+    close(fd);
+    free(w);
+    sem_destroy(&go);
+}
+
 static bool serve_half(struct wire_stub *s, int fd)
 {
     char byte;
@@ -95,6 +133,37 @@ static void test_ends_stream(void **state)
     assert_false(r.status == 200 && r.whole);
     wire_free(&r);
     wire_stub_close(&stub);
+    free(w);
+}
+
+static bool grow_for_ever(struct fake_engine *f, struct ap_work *w)
+{
+    while (fake_get(f, &f->n_cancelled) == 0) {
+        w->grew(w, "to ", 3);
+        wire_pause(1);
+    }
+    w->end = AP_WORK_DROPPED;
+    fake_end(f, w, 0);
+    return true;
+}
+
+static void test_ends_events(void **state)
+{
+    struct world *w = world_new(true, false);
+    struct closing c = {w, 0.05, -1};
+    char text[4096] = "";
+    (void)state;
+    w->options.rewrite = AP_REWRITE_NONE;
+    w->engine.grow = grow_for_ever;
+    world_start(w);
+    int fd = wire_begin(w->port, "POST", "/v1/completions", "", STREAM);
+    wire_read_until(fd, text, sizeof(text), "\"text\":\"to ");
+    close_server(&c);
+    assert_int_equal(c.n_cut, 1);
+    struct wire_reply r = wire_read(fd);
+    assert_null(strstr(r.text, "[DONE]"));
+    assert_null(strstr(r.text, "\r\n0\r\n\r\n"));
+    wire_free(&r);
     free(w);
 }
 
@@ -127,22 +196,28 @@ static void *ask_often(void *context)
     return (void *)n_bad;
 }
 
-static void test_many(void **state)
+/* ask gives back how much of it was wrong. */
+static void from_many(void *(*ask)(void *port), int port)
 {
-    struct world *w = world_new(false, false);
-    struct wire_stub stub;
     pthread_t threads[CLIENTS];
-    (void)state;
-    wire_stub_open(&stub, serve_text);
-    w->options.upstream = stub.url;
-    world_start(w);
     for (int i = 0; i < CLIENTS; i++)
-        pthread_create(&threads[i], NULL, ask_often, &w->port);
+        pthread_create(&threads[i], NULL, ask, &port);
     for (int i = 0; i < CLIENTS; i++) {
         void *n_bad;
         pthread_join(threads[i], &n_bad);
         assert_null(n_bad);
     }
+}
+
+static void test_many(void **state)
+{
+    struct world *w = world_new(false, false);
+    struct wire_stub stub;
+    (void)state;
+    wire_stub_open(&stub, serve_text);
+    w->options.upstream = stub.url;
+    world_start(w);
+    from_many(ask_often, w->port);
     struct closing c = {w, WIRE_SECONDS, -1};
     close_server(&c);
     assert_int_equal(c.n_cut, 0);
@@ -181,12 +256,59 @@ static void test_closes_while_busy(void **state)
     }
 }
 
+static bool grow_some(struct fake_engine *f, struct ap_work *w)
+{
+    for (size_t i = 0; i < strlen("to abc: "); i++)
+        w->grew(w, &"to abc: "[i], 1);
+    fake_end(f, w, strlen("to abc: "));
+    return true;
+}
+
+static void *ask_for_events(void *context)
+{
+    int port = *(int *)context;
+    intptr_t n_bad = 0;
+    char byte;
+    for (int i = 0; i < ROUNDS; i++) {
+        int fd = wire_begin(port, "POST", "/v1/completions", "", STREAM);
+        if (i % 5 == 3 && recv(fd, &byte, 1, 0) != 1) /* gone when the stream has begun */
+            n_bad++;
+        if (i % 5 >= 3) { /* or at some moment or other */
+            close(fd);
+            continue;
+        }
+        struct wire_reply r = wire_read(fd);
+        n_bad += r.status != 200 || !r.whole || !strstr(r.body, "data: [DONE]\n\n");
+        wire_free(&r);
+    }
+    return (void *)n_bad;
+}
+
+static void test_many_events(void **state)
+{
+    struct world *w = world_new(true, false);
+    struct closing c = {w, WIRE_SECONDS, -1};
+    (void)state;
+    w->options.rewrite = AP_REWRITE_NONE;
+    w->engine.grow = grow_some;
+    world_start(w);
+    from_many(ask_for_events, w->port);
+    close_server(&c);
+    assert_int_equal(c.n_cut, 0);
+    free(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_finishes),          cmocka_unit_test(test_ends),
-        cmocka_unit_test(test_ends_stream),       cmocka_unit_test(test_many),
+        cmocka_unit_test(test_finishes),
+        cmocka_unit_test(test_finishes_events),
+        cmocka_unit_test(test_ends),
+        cmocka_unit_test(test_ends_stream),
+        cmocka_unit_test(test_ends_events),
+        cmocka_unit_test(test_many),
         cmocka_unit_test(test_closes_while_busy),
+        cmocka_unit_test(test_many_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

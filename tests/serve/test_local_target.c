@@ -136,6 +136,252 @@ static void test_events(void **state)
     world_end(w);
 }
 
+/* ---- events while the answer is made ---- */
+
+#define STREAM_A                                                                                   \
+    "{\"stream\":true,\"seed\":1,\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"n\":"
+
+struct script { /* what the engine does, and when */
+    sem_t seen; /* the client has read what came so far */
+    ap_work_end end;
+    bool goes_on;          /* with text, until it is cancelled */
+    struct ap_work *first; /* of two answers */
+};
+
+static struct world *begin_script(struct script *s,
+                                  bool (*grow)(struct fake_engine *f, struct ap_work *w))
+{
+    struct world *w = world_new(true, false);
+    w->options.rewrite = AP_REWRITE_NONE;
+    w->engine.grow = grow;
+    w->engine.context = s;
+    sem_init(&s->seen, 0, 0);
+    world_start(w);
+    return w;
+}
+
+static void end_script(struct world *w, struct script *s)
+{
+    world_end(w);
+    sem_destroy(&s->seen);
+}
+
+static void give(struct ap_work *w, const char *text)
+{
+    w->grew(w, text, strlen(text));
+}
+
+/* Until the server closes. */
+static void read_rest(int fd, char *text, size_t room)
+{
+    size_t n = strlen(text);
+    for (ssize_t got; (got = recv(fd, text + n, room - n - 1, 0)) > 0; text[n] = '\0')
+        n += (size_t)got;
+    close(fd);
+}
+
+static bool grow_slowly(struct fake_engine *f, struct ap_work *w)
+{
+    struct script *s = f->context;
+    give(w, "to ");
+    wire_await(&s->seen);
+    give(w, "a: ");
+    wire_await(&s->seen);
+    fake_end(f, w, strlen("to a: "));
+    return true;
+}
+
+static void test_events_before_the_end(void **state)
+{
+    static const char *const bodies[] = {STREAM_A "1}",
+                                         "{\"stream\":true,\"seed\":1,\"prompt\":\"a\"}"};
+    static const char *const parts[][3] = {
+        {"\"delta\":{\"role\":\"assistant\",\"content\":\"to \"}",
+         "\"delta\":{\"content\":\"a: \"}", "\"delta\":{\"content\":\"1-"},
+        {"\"text\":\"to \"", "\"text\":\"a: \"", "\"text\":\"1-"}};
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct script s = {0};
+        struct world *w = begin_script(&s, grow_slowly);
+        char text[8192] = "";
+        int fd = wire_begin(w->port, "POST", i ? COMPLETION : CHAT, "", bodies[i]);
+        for (int k = 0; k < 2; k++) {
+            wire_read_until(fd, text, sizeof(text), parts[i][k]);
+            assert_null(strstr(text, parts[i][k + 1]));
+            sem_post(&s.seen);
+        }
+        read_rest(fd, text, sizeof(text));
+        check_holds(text, parts[i][2]);
+        check_holds(text, "data: [DONE]\n\n\r\n0\r\n\r\n");
+        end_script(w, &s);
+    }
+}
+
+/* The first answer waits for the second; then they grow in turn. */
+static bool grow_in_turn(struct fake_engine *f, struct ap_work *w)
+{
+    struct script *s = f->context;
+    struct ap_work *first = s->first;
+    s->first = w;
+    if (!first)
+        return true;
+    give(first, "to");
+    wire_await(&s->seen);
+    give(w, "to a");
+    wire_await(&s->seen);
+    fake_end(f, first, strlen("to"));
+    wire_await(&s->seen);
+    fake_end(f, w, strlen("to a"));
+    return true;
+}
+
+static void test_events_of_several_answers(void **state)
+{
+    static const char *const parts[] = {
+        "\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"to\"}",
+        "\"index\":1,\"delta\":{\"role\":\"assistant\",\"content\":\"to a\"}",
+        "\"index\":0,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\"",
+        "\"index\":1,\"delta\":{},\"logprobs\":null,\"finish_reason\":\"stop\""};
+    struct script s = {0};
+    struct world *w = begin_script(&s, grow_in_turn);
+    char text[8192] = "";
+    (void)state;
+    int fd = wire_begin(w->port, "POST", CHAT, "",
+                        STREAM_A "2,\"stream_options\":{\"include_usage\":true}}");
+    for (int k = 0; k < 3; k++) {
+        wire_read_until(fd, text, sizeof(text), parts[k]);
+        assert_null(strstr(text, parts[k + 1]));
+        sem_post(&s.seen);
+    }
+    read_rest(fd, text, sizeof(text));
+    check_holds(text, parts[3]);
+    check_holds(text, "\"index\":0,\"delta\":{\"content\":\" a: 1-");
+    check_holds(text, "\"index\":1,\"delta\":{\"content\":\": 1-");
+    char *usage =
+        strstr(text, "\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":6");
+    assert_true(usage && usage > strstr(text, parts[3]));
+    end_script(w, &s);
+}
+
+static bool grow_and_fail(struct fake_engine *f, struct ap_work *w)
+{
+    struct script *s = f->context;
+    give(w, "to ");
+    wire_await(&s->seen);
+    w->end = s->end;
+    snprintf(w->why, sizeof(w->why), "it \"broke\"");
+    fake_end(f, w, 0);
+    return true;
+}
+
+/* What has gone out is an answer: the error comes in it, and the client sees that it is cut. */
+static void test_events_that_fail_midway(void **state)
+{
+    static const struct {
+        ap_work_end end;
+        const char *part;
+    } ends[] = {{AP_WORK_FAILED, "data: {\"error\": {\"message\": \"it \\\"broke\\\"\""},
+                {AP_WORK_LATE, "\"code\": \"over_time\"}}\n\n"},
+                {AP_WORK_DROPPED, "\"code\": \"closing\"}}\n\n"}};
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(ends); i++) {
+        struct script s = {.end = ends[i].end};
+        struct world *w = begin_script(&s, grow_and_fail);
+        char text[8192] = "";
+        int fd = wire_begin(w->port, "POST", CHAT, "", STREAM_A "1}");
+        wire_read_until(fd, text, sizeof(text), "\"content\":\"to \"");
+        check_holds(text, "HTTP/1.1 200 OK");
+        sem_post(&s.seen);
+        read_rest(fd, text, sizeof(text));
+        check_holds(text, ends[i].part);
+        assert_null(strstr(text, "[DONE]"));
+        assert_null(strstr(text, "\r\n0\r\n\r\n"));
+        end_script(w, &s);
+    }
+}
+
+static bool grow_until_cancelled(struct fake_engine *f, struct ap_work *w)
+{
+    struct script *s = f->context;
+    give(w, "to ");
+    for (int i = 0; i < WIRE_SECONDS * 1000 && fake_get(f, &f->n_cancelled) == 0; i++) {
+        wire_pause(1);
+        if (s->goes_on)
+            give(w, "a ");
+    }
+    w->end = AP_WORK_DROPPED;
+    fake_end(f, w, 0);
+    return true;
+}
+
+/* While its connection sleeps, and while it is written to. */
+static void test_events_whose_client_leaves(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        struct script s = {.goes_on = i};
+        struct world *w = begin_script(&s, grow_until_cancelled);
+        char text[8192] = "";
+        int fd = wire_begin(w->port, "POST", CHAT, "", STREAM_A "1}");
+        wire_read_until(fd, text, sizeof(text), "\"content\":\"to ");
+        close(fd);
+        wire_until(fake_get(&w->engine, &w->engine.n_cancelled) > 0);
+        end_script(w, &s);
+    }
+}
+
+enum { MANY = 2000 };
+
+static bool grow_often(struct fake_engine *f, struct ap_work *w)
+{
+    struct script *s = f->context;
+    struct ap_buffer all = {0};
+    char piece[16];
+    for (int i = 0; i < MANY; i++) {
+        snprintf(piece, sizeof(piece), "%d,", i);
+        ap_buffer_puts(&all, piece, NULL);
+        give(w, piece);
+    }
+    w->text = all.data;
+    w->text_ended = true;
+    w->done(w);
+    sem_post(&s->seen);
+    return true;
+}
+
+/* The engine waits for no reader; nothing is lost of what came meanwhile. */
+static void test_events_read_late(void **state)
+{
+    struct script s = {0};
+    struct world *w = begin_script(&s, grow_often);
+    static const char begins[] = "\"content\":\"";
+    int n = 0;
+    (void)state;
+    int fd = wire_begin(w->port, "POST", CHAT, "", STREAM_A "1}");
+    wire_await(&s.seen);
+    struct wire_reply r = wire_read(fd);
+    assert_true(r.whole);
+    for (char *at = r.body; (at = strstr(at, begins)) != NULL;)
+        for (at += strlen(begins); *at != '"'; at++, n++)
+            assert_int_equal(strtol(at, &at, 10), n);
+    assert_int_equal(n, MANY);
+    wire_free(&r);
+    end_script(w, &s);
+}
+
+/* As long as nothing has gone out it is a status. */
+static void test_events_refused(void **state)
+{
+    static const char body[] = STREAM_A "3}";
+    struct world *w = begin(AP_REWRITE_NONE);
+    (void)state;
+    fake_set(&w->engine, &w->engine.failing, true);
+    check_reply(wire_post(w->port, CHAT, "", body), 400, "does not fit");
+    fake_set(&w->engine, &w->engine.refusing, true);
+    check_reply(wire_post(w->port, CHAT, "", body), 503, "queue_full");
+    world_end(w);
+}
+
 static void test_completion(void **state)
 {
     struct world *w = begin(AP_REWRITE_LAST);
@@ -238,6 +484,40 @@ static void test_rounds(void **state)
     world_end(w);
 }
 
+/* Three answers, one at once; then the engine takes no more behind the first. */
+static void test_rounds_of_events(void **state)
+{
+    static const char body[] = STREAM_A "3}";
+    struct world *w = begin(AP_REWRITE_NONE);
+    (void)state;
+    w->engine.room = 1;
+    fake_set(&w->engine, &w->engine.holding, true);
+    int fd = wire_begin(w->port, "POST", CHAT, "", body);
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 1);
+    fake_set(&w->engine, &w->engine.holding, false);
+    struct wire_reply r = wire_read(fd);
+    for (int i = 0; i < 3; i++) {
+        char part[32];
+        snprintf(part, sizeof(part), "\"index\":%d,", i);
+        check_holds(r.body, part);
+    }
+    assert_true(r.whole);
+    check_reply(r, 200, "data: [DONE]");
+    assert_int_equal(w->engine.n_submitted, 3);
+    fake_set(&w->engine, &w->engine.holding, true);
+    fd = wire_begin(w->port, "POST", CHAT, "", body);
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 4);
+    fake_set(&w->engine, &w->engine.refusing, true);
+    fake_set(&w->engine, &w->engine.holding, false);
+    r = wire_read(fd);
+    check_holds(r.body, "\"index\":0,");
+    assert_null(strstr(r.body, "[DONE]"));
+    check_holds(r.body, "queue_full");
+    assert_false(r.whole);
+    wire_free(&r);
+    world_end(w);
+}
+
 static void test_late(void **state)
 {
     struct world *w = world_new(true, false);
@@ -253,11 +533,22 @@ static void test_late(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_chat),          cmocka_unit_test(test_settings),
-        cmocka_unit_test(test_stream_header), cmocka_unit_test(test_events),
-        cmocka_unit_test(test_completion),    cmocka_unit_test(test_rewrites_a_chat),
-        cmocka_unit_test(test_refuses),       cmocka_unit_test(test_late),
+        cmocka_unit_test(test_chat),
+        cmocka_unit_test(test_settings),
+        cmocka_unit_test(test_stream_header),
+        cmocka_unit_test(test_events),
+        cmocka_unit_test(test_completion),
+        cmocka_unit_test(test_rewrites_a_chat),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_late),
+        cmocka_unit_test(test_events_before_the_end),
+        cmocka_unit_test(test_events_of_several_answers),
+        cmocka_unit_test(test_events_that_fail_midway),
+        cmocka_unit_test(test_events_whose_client_leaves),
+        cmocka_unit_test(test_events_read_late),
+        cmocka_unit_test(test_events_refused),
         cmocka_unit_test(test_rounds),
+        cmocka_unit_test(test_rounds_of_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

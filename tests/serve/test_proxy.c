@@ -359,11 +359,11 @@ static void test_events_as_they_arrive(void **state)
     (void)state;
     int fd = wire_begin(w->port, "POST", CHAT, "",
                         "{\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}");
-    read_until(fd, text, sizeof(text), "data: {\"a\":1}\n\n");
+    wire_read_until(fd, text, sizeof(text), "data: {\"a\":1}\n\n");
     assert_null(strstr(text, "[DONE]"));
     check_holds(text, "text/event-stream");
     sem_post(&w->stub.go); /* the second event is sent when the first was seen */
-    read_until(fd, text, sizeof(text), "data: [DONE]\n\n");
+    wire_read_until(fd, text, sizeof(text), "data: [DONE]\n\n");
     close(fd);
     end(w);
 }

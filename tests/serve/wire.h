@@ -150,6 +150,19 @@ static inline struct wire_reply wire_read(int fd)
     return r;
 }
 
+/* Bytes behind those of text, until the part is among them. */
+static inline void wire_read_until(int fd, char *text, size_t room, const char *part)
+{
+    size_t n = strlen(text);
+    while (!strstr(text, part)) {
+        ssize_t got = recv(fd, text + n, room - n - 1, 0);
+        if (got <= 0)
+            fail_msg("'%s' did not come, only: %s", part, text);
+        n += (size_t)got;
+        text[n] = '\0';
+    }
+}
+
 static inline struct wire_reply wire_raw(int port, const char *text)
 {
     int fd = wire_connect(port);
