@@ -552,15 +552,13 @@ static void test_not_modified(void **state)
 static bool serve_unauthorized(struct wire_stub *s, int fd)
 {
     (void)s;
-    wire_say(fd, "HTTP/1.1 401 No\r\nContent-Length: 6\r\n\r\nsk-abc");
-    return false;
+    return wire_say(fd, "HTTP/1.1 401 No\r\nContent-Length: 6\r\n\r\nsk-abc");
 }
 
 static bool serve_busy(struct wire_stub *s, int fd)
 {
     (void)s;
-    wire_say(fd, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}");
-    return false;
+    return wire_say(fd, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}");
 }
 
 static bool serve_cut(struct wire_stub *s, int fd)
