@@ -192,7 +192,7 @@ static enum MHD_Result look_at_line(void *context, enum MHD_ValueKind kind, cons
 
 /* A length said twice, or in a way that not all read alike, is how two servers come to see
  * different requests in the same bytes. Nothing behind it is read. */
-static void check_head(struct ap_exchange *e)
+static void check_head(struct ap_exchange *e, const char *version)
 {
     const char *length = ap_exchange_header(e, "Content-Length");
     const char *encoding = ap_exchange_header(e, "Transfer-Encoding");
@@ -208,6 +208,8 @@ static void check_head(struct ap_exchange *e)
         ap_reply_error(e, 400, NULL, "the head has %d lines Host, expected one", head.n_host);
     else if (length && (!length[0] || length[strspn(length, "0123456789")]))
         ap_reply_error(e, 400, NULL, "the length of the body is no number");
+    else if (encoding && strcmp(version, MHD_HTTP_VERSION_1_1) != 0) /* RFC 9112, 6.1 */
+        ap_reply_error(e, 400, NULL, "the body comes in chunks, which %s has not", version);
     else if (encoding && strcasecmp(encoding, "chunked") != 0)
         ap_reply_error(e, 501, NULL, "the body comes in a way that is not known, expected chunked");
     else if (length && strtoull(length, NULL, 10) > e->server->options.body_bytes)
@@ -224,11 +226,11 @@ static bool method_is(const struct ap_exchange *e, const char *method)
            (strcmp(method, "GET") == 0 && strcmp(e->method, "HEAD") == 0);
 }
 
-void ap_route_admit(struct ap_exchange *e, const char *path)
+void ap_route_admit(struct ap_exchange *e, const char *path, const char *version)
 {
     const struct ap_server *s = e->server;
     e->route = find_route(path);
-    check_head(e);
+    check_head(e, version);
     if (e->response)
         return;
     if (!e->route) {

@@ -317,6 +317,7 @@ static void test_heads(void **state)
         {HEAD "X-A: a\x01z\r\nContent-Length: 14\r\n\r\n", 400, "a control character"},
         {HEAD "Host: other\r\nContent-Length: 14\r\n\r\n", 400, "2 lines Host"},
         {HEAD "Transfer-Encoding: gzip\r\n\r\n", 501, "expected chunked"},
+        {"POST /v1/rewrite HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "HTTP/1.0"},
         {HEAD "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n", 415, "compressed"},
     };
     struct world *w = world_begin(false, false);
