@@ -211,6 +211,13 @@ static void raise_file_limit(const struct ap_server_options *o)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* A path that holds a NUL is not the one before it: it stays as it was written. */
+static size_t unescape(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context, (void)connection;
+    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
 static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
 {
     const struct ap_server_options *o = &s->options;
@@ -218,15 +225,16 @@ static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
     struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_MEM_CERT, 0, s->cert},
                                    {MHD_OPTION_HTTPS_MEM_KEY, 0, s->cert_key},
                                    {MHD_OPTION_END, 0, NULL}};
-    s->daemon = MHD_start_daemon(
-        flags | (s->cert ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
-        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, ap_exchange_completed, s,
-        MHD_OPTION_NOTIFY_CONNECTION, on_connection, s, MHD_OPTION_CONNECTION_LIMIT,
-        (unsigned)o->connections, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)o->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(o->idle_timeout + 0.5), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        o->header_bytes + REPLY_HEAD_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY,
-        s->cert ? tls : &tls[2], MHD_OPTION_END);
+    s->daemon =
+        MHD_start_daemon(flags | (s->cert ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
+                         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED,
+                         ap_exchange_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+                         MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
+                         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->connections_per_address,
+                         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout + 0.5),
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->header_bytes + REPLY_HEAD_BYTES,
+                         MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape,
+                         NULL, MHD_OPTION_ARRAY, s->cert ? tls : &tls[2], MHD_OPTION_END);
     if (s->daemon)
         return AP_OK;
     return ap_fail(err, AP_IO, "serve: the server does not start%s",
