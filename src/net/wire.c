@@ -174,6 +174,22 @@ static double retry_after(const struct ap_wire *w)
     return seconds < 0 ? 0 : seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (double)seconds;
 }
 
+bool ap_wire_length_is_sound(CURL *easy)
+{
+    struct curl_header *header;
+    char first[32] = "";
+    if (curl_easy_header(easy, "Transfer-Encoding", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+        return true;
+    for (size_t i = 0;
+         curl_easy_header(easy, "Content-Length", i, CURLH_HEADER, -1, &header) == CURLHE_OK; i++) {
+        const char *value = header->value;
+        if (!value[0] || value[strspn(value, "0123456789")] || (i > 0 && strcmp(first, value) != 0))
+            return false;
+        snprintf(first, sizeof(first), "%s", value);
+    }
+    return true;
+}
+
 static void end_by_status(struct ap_wire *w, const struct ap_secret *key,
                           struct ap_wire_result *out)
 {
@@ -191,7 +207,7 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
     curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &out->http_status);
     if (w->body.data)
         ap_secret_hide(o->key, w->body.data);
-    if (code != CURLE_OK) {
+    if (code != CURLE_OK || !ap_wire_length_is_sound(w->easy)) {
         /* whatever the error: one on the way to a second connection comes after a first sending,
          * and a timeout may come before there was any connection */
         out->end = w->sent ? AP_WIRE_LOST : AP_WIRE_UNSENT;
@@ -199,6 +215,7 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
         snprintf(out->why, sizeof(out->why), "%s",
                  w->too_long  ? "the reply is longer than any answer"
                  : w->resends ? "the connection was closed before a reply came"
+                 : !code      ? "the reply says several lengths, or one that is no number"
                               : ap_wire_words(w->words, code));
         ap_secret_hide(o->key, out->why);
         return;

@@ -44,6 +44,9 @@ void ap_wire_close(struct ap_wire *w);
 /* Fills the handle; adding it to the multi handle is the caller's. */
 ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, const char *url,
                         const struct ap_client_call *call, struct ap_error *err);
+/* Whether the head of a reply says one length of its body, or none. libcurl takes the last, as far
+ * as it is a number; who made it up did not mean the bytes that came (RFC 9112, 6.3). */
+bool ap_wire_length_is_sound(CURL *easy);
 /* code: libcurl's result. Hides the key in the body. */
 void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
                     struct ap_wire_result *out);

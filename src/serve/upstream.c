@@ -5,7 +5,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "net/client.h"
+#include "net/wire.h"
 
 #include <curl/curl.h>
 #include <math.h>
@@ -119,6 +119,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *context)
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         if (status < 200)
             return n;
+        if (!ap_wire_length_is_sound(t->easy))
+            return 0;
         curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &bytes);
         t->status = (int)status;
         t->content_length = bytes;

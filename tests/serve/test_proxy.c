@@ -444,6 +444,13 @@ static bool serve_garbage(struct wire_stub *s, int fd)
     return false;
 }
 
+static bool serve_lengths(struct wire_stub *s, int fd)
+{
+    (void)s;
+    wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 2\r\n\r\n{}   ");
+    return false;
+}
+
 static void check_status(struct world *w, wire_serve serve, int status, const char *part)
 {
     wire_stub_set(&w->stub, serve);
@@ -461,6 +468,7 @@ static void test_upstream_fails(void **state)
     (void)state;
     check_status(w, serve_nothing, 502, "\"code\": \"upstream_failed\"");
     check_status(w, serve_garbage, 502, "upstream_failed");
+    check_status(w, serve_lengths, 502, "upstream_failed");
     check_status(w, serve_redirect, 502, "upstream_redirects");
     check_status(w, serve_unauthorized, 502, "upstream_refuses_key");
     wire_stub_set(&w->stub, serve_busy);
