@@ -3,6 +3,7 @@
 #include "serve/server_inner.h"
 
 #include "base/clock.h"
+#include "serve/header.h"
 #include "serve/page.h"
 
 #include <math.h>
@@ -171,8 +172,6 @@ struct head {
 static enum MHD_Result look_at_line(void *context, enum MHD_ValueKind kind, const char *name,
                                     const char *value)
 {
-    static const char token[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "!#$%&'*+-.^_`|~";
     struct head *head = context;
     (void)kind;
     head->n_length +=
@@ -182,11 +181,10 @@ static enum MHD_Result look_at_line(void *context, enum MHD_ValueKind kind, cons
      * "Content-Le: 9" with " ngth" below it would be a length that nobody else has seen */
     if (value && (uintptr_t)name > (uintptr_t)value)
         head->wrong = "a second line";
-    if (!name[0] || name[strspn(name, token)])
+    if (!ap_header_is_name(name, strlen(name)))
         head->wrong = "a name that is none";
-    for (const char *c = value; c && *c; c++)
-        if (((unsigned char)*c < 0x20 && *c != '\t') || *c == 0x7f)
-            head->wrong = "a control character";
+    if (value && !ap_header_is_value(value))
+        head->wrong = "a control character";
     return MHD_YES;
 }
 

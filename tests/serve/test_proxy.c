@@ -47,6 +47,7 @@ static bool serve_ok(struct wire_stub *s, int fd)
                         "Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nSet-Cookie: "
                         "a=b\r\nAccess-Control-Allow-Origin: *\r\n"
                         "Connection: x-second\r\nX-Second: 2\r\n"
+                        "X-Bell: a\x01z\r\nX-Long: a\r\n Folded: b\r\nX Spaced: c\r\n"
                         "Content-Length: 12\r\n\r\n{ \"ok\": 1 }\n");
 }
 
@@ -172,6 +173,9 @@ static void test_headers(void **state)
     assert_string_equal(wire_header(&r, "X-Request-Id"), "abc");
     assert_null(wire_header(&r, "X-Hop"));
     assert_null(wire_header(&r, "X-Second"));
+    assert_null(wire_header(&r, "X-Bell"));
+    assert_null(wire_header(&r, " Folded"));
+    assert_null(wire_header(&r, "X Spaced"));
     assert_null(wire_header(&r, "Set-Cookie"));
     assert_null(wire_header(&r, "Access-Control-Allow-Origin"));
     assert_string_equal(wire_header(&r, "Content-Type"), "application/json");
