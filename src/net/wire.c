@@ -20,6 +20,18 @@ static size_t take_bytes(char *data, size_t size, size_t n, void *context)
     return 0;
 }
 
+/* libcurl takes a head that is cut off for one without a body. */
+static size_t take_line(char *line, size_t size, size_t n, void *context)
+{
+    struct ap_wire *w = context;
+    (void)size; /* always 1 */
+    if (n >= 5 && memcmp(line, "HTTP/", 5) == 0)
+        w->head = false;
+    else if (n > 0 && (line[0] == '\r' || line[0] == '\n'))
+        w->head = true; /* and stays so in trailers */
+    return n;
+}
+
 /* libcurl by itself sends a request again when a connection that it had kept ends without a byte
  * of a reply, and says nothing of it. Perhaps the server had read it, and the answer was bought:
  * who counts what is bought must know. */
@@ -83,7 +95,7 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_slist_free_all(w->headers);
     w->headers = NULL;
     w->words[0] = '\0';
-    w->too_long = w->sent = w->resends = false;
+    w->too_long = w->sent = w->resends = w->head = false;
     w->begun = ap_clock_seconds();
     ap_buffer_clear(&w->body);
     AP_TRY(
@@ -105,6 +117,8 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_easy_setopt(w->easy, CURLOPT_POSTFIELDS, call->body);
     curl_easy_setopt(w->easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(w->easy, CURLOPT_WRITEDATA, w);
+    curl_easy_setopt(w->easy, CURLOPT_HEADERFUNCTION, take_line);
+    curl_easy_setopt(w->easy, CURLOPT_HEADERDATA, w);
     curl_easy_setopt(w->easy, CURLOPT_PREREQFUNCTION, send_once);
     curl_easy_setopt(w->easy, CURLOPT_PREREQDATA, w);
     curl_easy_setopt(w->easy, CURLOPT_ERRORBUFFER, w->words);
@@ -207,16 +221,17 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
     curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &out->http_status);
     if (w->body.data)
         ap_secret_hide(o->key, w->body.data);
-    if (code != CURLE_OK || !ap_wire_length_is_sound(w->easy)) {
+    if (code != CURLE_OK || !w->head || !ap_wire_length_is_sound(w->easy)) {
         /* whatever the error: one on the way to a second connection comes after a first sending,
          * and a timeout may come before there was any connection */
         out->end = w->sent ? AP_WIRE_LOST : AP_WIRE_UNSENT;
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
-                 w->too_long  ? "the reply is longer than any answer"
-                 : w->resends ? "the connection was closed before a reply came"
-                 : !code      ? "the reply says several lengths, or one that is no number"
-                              : ap_wire_words(w->words, code));
+                 w->too_long         ? "the reply is longer than any answer"
+                 : w->resends        ? "the connection was closed before a reply came"
+                 : !code && !w->head ? "the connection was closed in the head of a reply"
+                 : !code             ? "the reply says several lengths, or one that is no number"
+                                     : ap_wire_words(w->words, code));
         ap_secret_hide(o->key, out->why);
         return;
     }

@@ -19,6 +19,7 @@ struct ap_wire {
     bool too_long; /* the reply passed AP_CLIENT_REPLY_MAX */
     bool sent;     /* once, which is how often a call of ap_wire_begin may send */
     bool resends;  /* libcurl was about to send it once more */
+    bool head;     /* the head of the reply came to its end */
 };
 
 typedef enum ap_wire_end {
