@@ -44,11 +44,10 @@ static int send_once(void *context, char *ip, char *local_ip, int port, int loca
     return w->resends ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err)
+void ap_wire_open(struct ap_wire *w)
 {
-    *w = (struct ap_wire){.easy = curl_easy_init(), .call = -1};
+    *w = (struct ap_wire){.call = -1};
     w->body.max = AP_CLIENT_REPLY_MAX;
-    return w->easy ? AP_OK : ap_fail(err, AP_MEMORY, "HTTP: no memory for a connection");
 }
 
 void ap_wire_close(struct ap_wire *w)
@@ -91,7 +90,8 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     ap_status status;
     size_t n = strlen(url);
     long timeout_ms = (long)(o->timeout * 1e3);
-    curl_easy_reset(w->easy);
+    curl_easy_cleanup(w->easy);
+    w->easy = curl_easy_init();
     curl_slist_free_all(w->headers);
     w->headers = NULL;
     w->words[0] = '\0';
@@ -100,7 +100,7 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     ap_buffer_clear(&w->body);
     AP_TRY(
         ap_buffer_printf(&address, err, "%.*s%s", (int)(n - (url[n - 1] == '/')), url, call->path));
-    if (!add_headers(w, o, call))
+    if (!w->easy || !add_headers(w, o, call))
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a request", o->who));
     curl_easy_setopt(w->easy, CURLOPT_URL, address.data);
     curl_easy_setopt(w->easy, CURLOPT_PROTOCOLS_STR, "http,https");

@@ -9,7 +9,9 @@
 #include <curl/curl.h>
 
 struct ap_wire {
-    CURL *easy;                 /* kept from call to call */
+    /* Made anew for each call: before 8.1.1 libcurl keeps a pointer to the last header of the call
+     * before, and a reply that begins with a folded line writes there (curl's issue 11101). */
+    CURL *easy;
     struct curl_slist *headers; /* of the call */
     struct ap_buffer body;
     char words[CURL_ERROR_SIZE]; /* libcurl's own of what went wrong */
@@ -40,7 +42,7 @@ struct ap_wire_result {
 
 /* libcurl's words of an error, or the code's where they may hold the password of a proxy. */
 const char *ap_wire_words(const char *words, CURLcode code);
-ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err);
+void ap_wire_open(struct ap_wire *w);
 void ap_wire_close(struct ap_wire *w);
 /* Fills the handle; adding it to the multi handle is the caller's. */
 ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, const char *url,

@@ -15,15 +15,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { EVENTS = 64, EASIES_KEPT = 64 };
+enum { EVENTS = 64 };
 
 struct ap_upstream {
     struct ap_upstream_options options;
     char *url, *ca_file; /* owned; options points to them */
     bool direct;         /* the address is this machine's own: no proxy */
     CURLM *multi;
-    CURL *easies[EASIES_KEPT]; /* n_easy of them, idle */
-    size_t n_easy;
     int epoll, event;
     double timer_at; /* ap_clock_seconds; infinity: none */
     pthread_t thread;
@@ -176,21 +174,6 @@ static int ask_once(void *context, char *ip, char *local_ip, int port, int local
     return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-static CURL *take_easy(struct ap_upstream *u)
-{
-    return u->n_easy > 0 ? u->easies[--u->n_easy] : curl_easy_init();
-}
-
-static void keep_easy(struct ap_upstream *u, CURL *easy)
-{
-    if (u->n_easy == EASIES_KEPT) {
-        curl_easy_cleanup(easy);
-        return;
-    }
-    curl_easy_reset(easy);
-    u->easies[u->n_easy++] = easy;
-}
-
 static void set_options(const struct ap_upstream *u, struct ap_transfer *t, CURL *easy)
 {
     bool tls = strncmp(u->url, "https:", 6) == 0;
@@ -243,7 +226,7 @@ static void finish(struct ap_upstream *u, struct ap_transfer *t, ap_transfer_end
 {
     if (t->easy) {
         curl_multi_remove_handle(u->multi, t->easy);
-        keep_easy(u, t->easy);
+        curl_easy_cleanup(t->easy);
         t->easy = NULL;
     }
     for (struct ap_transfer **at = &u->active; *at; at = &(*at)->next_active)
@@ -261,7 +244,7 @@ static void start(struct ap_upstream *u, struct ap_transfer *t)
     t->next_active = u->active;
     u->active = t;
     t->started = true;
-    t->easy = take_easy(u);
+    t->easy = curl_easy_init(); /* why not a kept one: net/wire.h */
     if (!t->easy) {
         finish(u, t, AP_TRANSFER_BROKEN, "no memory");
         return;
@@ -458,8 +441,6 @@ void ap_upstream_close(struct ap_upstream *u)
     if (!u)
         return;
     ap_upstream_stop(u);
-    for (size_t i = 0; i < u->n_easy; i++)
-        curl_easy_cleanup(u->easies[i]);
     curl_multi_cleanup(u->multi);
     if (u->epoll >= 0)
         close(u->epoll);
