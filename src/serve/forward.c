@@ -289,6 +289,14 @@ static void reply_failed(struct ap_exchange *e)
     }
 }
 
+/* libmicrohttpd 0.9.75 ends the chunks of a reply to HEAD, which has none (RFC 9112, 6.3): the
+ * client would read that as what comes next. */
+static void omit_chunks(struct ap_exchange *e)
+{
+    if (strcmp(e->method, "HEAD") == 0)
+        MHD_set_response_options(e->response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
+}
+
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
@@ -311,6 +319,8 @@ static void step_head(struct ap_exchange *e)
                             : MHD_SIZE_UNKNOWN;
         e->response = MHD_create_response_from_callback(size, PIECE, read_piece, e, NULL);
         e->status = t->status;
+        if (e->response && size == MHD_SIZE_UNKNOWN)
+            omit_chunks(e);
         if (e->response)
             copy_headers(e);
         else

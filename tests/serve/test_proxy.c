@@ -224,6 +224,29 @@ static void test_authorization(void **state)
     free(key.text);
 }
 
+/* A reply to HEAD ends with its head, whatever frames the upstream gives it. */
+static bool serve_chunks(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd,
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n");
+}
+
+static void test_head(void **state)
+{
+    struct world *w = begin(serve_chunks);
+    (void)state;
+    struct wire_reply r = wire_get(w->port, "/v1/models");
+    assert_string_equal(r.body, "{}");
+    wire_free(&r);
+    r = wire_read(wire_begin(w->port, "HEAD", "/v1/models", "", ""));
+    assert_int_equal(r.status, 200);
+    assert_null(wire_header(&r, "Transfer-Encoding"));
+    assert_int_equal(r.n_body, 0);
+    wire_free(&r);
+    end(w);
+}
+
 /* ---- streams ---- */
 
 static bool serve_events(struct wire_stub *s, int fd)
@@ -604,6 +627,7 @@ int main(void)
         cmocka_unit_test(test_untouched),
         cmocka_unit_test(test_bypass),
         cmocka_unit_test(test_show),
+        cmocka_unit_test(test_head),
         cmocka_unit_test(test_headers),
         cmocka_unit_test(test_authorization),
         cmocka_unit_test(test_events_as_they_arrive),
