@@ -201,11 +201,24 @@ static inline strict_end strict_read_chunk_size(struct strict_text *rest,
     return end;
 }
 
+/* The end of the line behind a chunk. Who asked may pass over a CR too many. */
+static inline strict_end strict_read_chunk_end(struct strict_text *rest,
+                                               const struct strict_message *m)
+{
+    struct strict_text line;
+    strict_end end = strict_line(rest, &line);
+    size_t n = 0;
+    while (n < line.n && line.at[n] == '\r')
+        n++;
+    if (n < line.n)
+        return STRICT_WRONG;
+    return end == STRICT_WRONG && m->status > 0 ? STRICT_ODD : end;
+}
+
 static inline strict_end strict_read_chunks(struct strict_text *rest, struct strict_message *m)
 {
     struct strict_message trailer = {0};
     for (;;) {
-        struct strict_text line;
         size_t size = 0;
         strict_end end = strict_read_chunk_size(rest, m, &size);
         if (end != STRICT_WHOLE)
@@ -215,11 +228,9 @@ static inline strict_end strict_read_chunks(struct strict_text *rest, struct str
             return end == STRICT_WRONG ? STRICT_ODD : end; /* trailers are nobody's to read */
         }
         if ((end = strict_read_bytes(rest, size, m)) == STRICT_WHOLE)
-            end = strict_line(rest, &line);
+            end = strict_read_chunk_end(rest, m);
         if (end != STRICT_WHOLE)
             return end;
-        if (line.n > 0)
-            return STRICT_WRONG;
     }
 }
 
