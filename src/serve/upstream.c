@@ -15,7 +15,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { EVENTS = 64 };
+enum { EVENTS = 64, STATUS_MAX = 999 };
 
 struct ap_upstream {
     struct ap_upstream_options options;
@@ -117,7 +117,7 @@ static size_t on_header(char *line, size_t size, size_t n, void *context)
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         if (status < 200)
             return n;
-        if (!ap_wire_length_is_sound(t->easy))
+        if (status > STATUS_MAX || !ap_wire_length_is_sound(t->easy))
             return 0;
         curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &bytes);
         t->status = (int)status;

@@ -478,6 +478,12 @@ static bool serve_lengths(struct wire_stub *s, int fd)
     return false;
 }
 
+static bool serve_long_status(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/2 20000 OK\r\nContent-Length: 2\r\n\r\n{}");
+}
+
 static bool serve_folded(struct wire_stub *s, int fd)
 {
     (void)s;
@@ -516,6 +522,7 @@ static void test_upstream_fails(void **state)
     check_status(w, serve_nothing, 502, "\"code\": \"upstream_failed\"");
     check_status(w, serve_garbage, 502, "upstream_failed");
     check_status(w, serve_lengths, 502, "upstream_failed");
+    check_status(w, serve_long_status, 502, "upstream_failed");
     check_status(w, serve_redirect, 502, "upstream_redirects");
     check_status(w, serve_unauthorized, 502, "upstream_refuses_key");
     wire_stub_set(&w->stub, serve_busy);
