@@ -109,6 +109,15 @@ static inline bool strict_is_blank(char c)
     return c == ' ' || c == '\t';
 }
 
+static inline struct strict_text strict_trim(struct strict_text text)
+{
+    while (text.n > 0 && strict_is_blank(text.at[0]))
+        strict_take(&text, 1);
+    while (text.n > 0 && strict_is_blank(text.at[text.n - 1]))
+        text.n--;
+    return text;
+}
+
 static inline strict_end strict_read_field(struct strict_text line, struct strict_field *out)
 {
     size_t n = 0;
@@ -118,11 +127,7 @@ static inline strict_end strict_read_field(struct strict_text line, struct stric
         return STRICT_WRONG;
     out->name = strict_take(&line, n);
     strict_take(&line, 1);
-    while (line.n > 0 && strict_is_blank(line.at[0]))
-        strict_take(&line, 1);
-    while (line.n > 0 && strict_is_blank(line.at[line.n - 1]))
-        line.n--;
-    out->value = line;
+    out->value = strict_trim(line);
     return STRICT_WHOLE;
 }
 
@@ -234,12 +239,30 @@ static inline strict_end strict_read_chunks(struct strict_text *rest, struct str
     }
 }
 
+/* Whether the word is one of a list with commas (RFC 9110, 5.6.1). */
+static inline bool strict_lists(struct strict_text list, const char *word)
+{
+    while (list.n > 0) {
+        const char *comma = memchr(list.at, ',', list.n);
+        struct strict_text one = strict_take(&list, comma ? (size_t)(comma - list.at) : list.n);
+        strict_take(&list, comma != NULL);
+        if (strict_is(strict_trim(one), word))
+            return true;
+    }
+    return false;
+}
+
 /* How the connection goes on. */
 static inline void strict_read_connection(struct strict_message *m)
 {
-    struct strict_text value = {0};
-    int count = strict_count(m, "Connection", &value);
-    m->closes = m->version == 10 || (count > 0 && !strict_is(value, "keep-alive"));
+    bool kept = m->version == 11, closed = false;
+    for (size_t i = 0; i < m->n_field; i++) {
+        if (!strict_is(m->fields[i].name, "Connection"))
+            continue;
+        kept = kept || strict_lists(m->fields[i].value, "keep-alive");
+        closed = closed || strict_lists(m->fields[i].value, "close");
+    }
+    m->closes = closed || !kept;
 }
 
 static inline bool strict_lengths_differ(const struct strict_message *m)
