@@ -20,6 +20,18 @@ static size_t take_bytes(char *data, size_t size, size_t n, void *context)
     return 0;
 }
 
+/* libcurl takes a head that is cut off for one without a body. */
+static size_t take_line(char *line, size_t size, size_t n, void *context)
+{
+    struct ap_wire *w = context;
+    (void)size; /* always 1 */
+    if (n >= 5 && memcmp(line, "HTTP/", 5) == 0)
+        w->head = false;
+    else if (n > 0 && (line[0] == '\r' || line[0] == '\n'))
+        w->head = true; /* and stays so in trailers */
+    return n;
+}
+
 /* libcurl by itself sends a request again when a connection that it had kept ends without a byte
  * of a reply, and says nothing of it. Perhaps the server had read it, and the answer was bought:
  * who counts what is bought must know. */
@@ -32,11 +44,10 @@ static int send_once(void *context, char *ip, char *local_ip, int port, int loca
     return w->resends ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err)
+void ap_wire_open(struct ap_wire *w)
 {
-    *w = (struct ap_wire){.easy = curl_easy_init(), .call = -1};
+    *w = (struct ap_wire){.call = -1};
     w->body.max = AP_CLIENT_REPLY_MAX;
-    return w->easy ? AP_OK : ap_fail(err, AP_MEMORY, "HTTP: no memory for a connection");
 }
 
 void ap_wire_close(struct ap_wire *w)
@@ -85,16 +96,17 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     ap_status status;
     size_t n = strlen(url);
     long timeout_ms = (long)(o->timeout * 1e3);
-    curl_easy_reset(w->easy);
+    curl_easy_cleanup(w->easy);
+    w->easy = curl_easy_init();
     curl_slist_free_all(w->headers);
     w->headers = NULL;
     w->words[0] = '\0';
-    w->too_long = w->sent = w->resends = false;
+    w->too_long = w->sent = w->resends = w->head = false;
     w->begun = ap_clock_seconds();
     ap_buffer_clear(&w->body);
     AP_TRY(
         ap_buffer_printf(&address, err, "%.*s%s", (int)(n - (url[n - 1] == '/')), url, call->path));
-    if (!add_headers(w, o, call))
+    if (!w->easy || !add_headers(w, o, call))
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a request", o->who));
     curl_easy_setopt(w->easy, CURLOPT_URL, address.data);
     curl_easy_setopt(w->easy, CURLOPT_PROTOCOLS_STR, "http,https");
@@ -112,6 +124,8 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_easy_setopt(w->easy, CURLOPT_POSTFIELDS, call->body);
     curl_easy_setopt(w->easy, CURLOPT_WRITEFUNCTION, take_bytes);
     curl_easy_setopt(w->easy, CURLOPT_WRITEDATA, w);
+    curl_easy_setopt(w->easy, CURLOPT_HEADERFUNCTION, take_line);
+    curl_easy_setopt(w->easy, CURLOPT_HEADERDATA, w);
     curl_easy_setopt(w->easy, CURLOPT_PREREQFUNCTION, send_once);
     curl_easy_setopt(w->easy, CURLOPT_PREREQDATA, w);
     curl_easy_setopt(w->easy, CURLOPT_ERRORBUFFER, w->words);
@@ -181,6 +195,22 @@ static double retry_after(const struct ap_wire *w)
     return seconds < 0 ? 0 : seconds > RETRY_AFTER_MAX_S ? RETRY_AFTER_MAX_S : (double)seconds;
 }
 
+bool ap_wire_length_is_sound(CURL *easy)
+{
+    struct curl_header *header;
+    char first[32] = "";
+    if (curl_easy_header(easy, "Transfer-Encoding", 0, CURLH_HEADER, -1, &header) == CURLHE_OK)
+        return true;
+    for (size_t i = 0;
+         curl_easy_header(easy, "Content-Length", i, CURLH_HEADER, -1, &header) == CURLHE_OK; i++) {
+        const char *value = header->value;
+        if (!value[0] || value[strspn(value, "0123456789")] || (i > 0 && strcmp(first, value) != 0))
+            return false;
+        snprintf(first, sizeof(first), "%s", value);
+    }
+    return true;
+}
+
 static void end_by_status(struct ap_wire *w, const struct ap_secret *key,
                           struct ap_wire_result *out)
 {
@@ -198,15 +228,17 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
     curl_easy_getinfo(w->easy, CURLINFO_RESPONSE_CODE, &out->http_status);
     if (w->body.data)
         ap_secret_hide(o->key, w->body.data);
-    if (code != CURLE_OK) {
+    if (code != CURLE_OK || !w->head || !ap_wire_length_is_sound(w->easy)) {
         /* whatever the error: one on the way to a second connection comes after a first sending,
          * and a timeout may come before there was any connection */
         out->end = w->sent ? AP_WIRE_LOST : AP_WIRE_UNSENT;
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
-                 w->too_long  ? "the reply is longer than any answer"
-                 : w->resends ? "the connection was closed before a reply came"
-                              : ap_wire_words(w->words, code));
+                 w->too_long         ? "the reply is longer than any answer"
+                 : w->resends        ? "the connection was closed before a reply came"
+                 : !code && !w->head ? "the connection was closed in the head of a reply"
+                 : !code             ? "the reply says several lengths, or one that is no number"
+                                     : ap_wire_words(w->words, code));
         ap_secret_hide(o->key, out->why);
         return;
     }

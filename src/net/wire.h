@@ -9,7 +9,9 @@
 #include <curl/curl.h>
 
 struct ap_wire {
-    CURL *easy;                 /* kept from call to call */
+    /* Made anew for each call: before 8.1.1 libcurl keeps a pointer to the last header of the call
+     * before, and a reply that begins with a folded line writes there (curl's issue 11101). */
+    CURL *easy;
     struct curl_slist *headers; /* of the call */
     struct ap_buffer body;
     char words[CURL_ERROR_SIZE]; /* libcurl's own of what went wrong */
@@ -19,6 +21,7 @@ struct ap_wire {
     bool too_long; /* the reply passed AP_CLIENT_REPLY_MAX */
     bool sent;     /* once, which is how often a call of ap_wire_begin may send */
     bool resends;  /* libcurl was about to send it once more */
+    bool head;     /* the head of the reply came to its end */
 };
 
 typedef enum ap_wire_end {
@@ -41,11 +44,14 @@ struct ap_wire_result {
 const char *ap_wire_words(const char *words, CURLcode code);
 /* Checks https against these certificates; NULL or "": the system's. */
 void ap_wire_trust(CURL *easy, const char *ca_file);
-ap_status ap_wire_open(struct ap_wire *w, struct ap_error *err);
+void ap_wire_open(struct ap_wire *w);
 void ap_wire_close(struct ap_wire *w);
 /* Fills the handle; adding it to the multi handle is the caller's. */
 ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, const char *url,
                         const struct ap_client_call *call, struct ap_error *err);
+/* Whether the head of a reply says one length of its body, or none. libcurl takes the last, as far
+ * as it is a number; who made it up did not mean the bytes that came (RFC 9112, 6.3). */
+bool ap_wire_length_is_sound(CURL *easy);
 /* code: libcurl's result. Hides the key in the body. */
 void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
                     struct ap_wire_result *out);

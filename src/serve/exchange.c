@@ -249,12 +249,11 @@ enum MHD_Result ap_exchange_handle(void *server, struct MHD_Connection *connecti
                                    size_t *n_data, void **exchange)
 {
     struct ap_exchange *e = *exchange;
-    (void)version;
     if (!e) {
         *exchange = e = open_exchange(server, connection, method);
         if (!e)
             return MHD_NO;
-        ap_route_admit(e, url);
+        ap_route_admit(e, url, version);
         return says_at_once(e) ? send_response(e) : MHD_YES;
     }
     if (*n_data > 0) {

@@ -205,7 +205,7 @@ void ap_reply_mark(struct ap_exchange *e);
 int ap_route_index(const struct ap_route *route);
 const char *ap_route_name(int index); /* "none" behind the last, then NULL */
 /* Looks at the head of the request: sets route and step, or replies that it is refused. */
-void ap_route_admit(struct ap_exchange *e, const char *path);
+void ap_route_admit(struct ap_exchange *e, const char *path, const char *version);
 
 void ap_rewriting_chat(struct ap_exchange *e);
 void ap_rewriting_completion(struct ap_exchange *e);

@@ -4,6 +4,7 @@
 #include "serve/server_inner.h"
 
 #include "base/memory.h"
+#include "serve/header.h"
 
 #include <curl/curl.h>
 #include <string.h>
@@ -102,14 +103,6 @@ static bool is_named_by_upstream(const struct ap_transfer *t, const char *name, 
     return false;
 }
 
-static bool is_plain(const char *text)
-{
-    for (; *text; text++)
-        if ((unsigned char)*text < 0x20 && *text != '\t')
-            return false;
-    return true;
-}
-
 struct sending {
     struct ap_exchange *e;
     struct curl_slist *list;
@@ -138,8 +131,8 @@ static enum MHD_Result add_sent(void *context, enum MHD_ValueKind kind, const ch
     size_t n = strlen(name);
     (void)kind;
     if (!is_one_of(name, n, hop_by_hop) && !is_one_of(name, n, never_sent) &&
-        !is_named_by_client(s->e, name, n) && n > 0 && !strpbrk(name, " \t:;") && value &&
-        is_plain(name) && is_plain(value))
+        !is_named_by_client(s->e, name, n) && ap_header_is_name(name, n) && value &&
+        ap_header_is_value(value))
         add_line(s, name, value);
     return MHD_YES;
 }
@@ -149,7 +142,7 @@ static void add_authorization(struct sending *s)
     const struct ap_server_options *o = &s->e->server->options;
     const char *own = ap_exchange_header(s->e, "Authorization");
     struct ap_buffer value = {0};
-    if (o->forward_authorization && own && is_plain(own)) {
+    if (o->forward_authorization && own && ap_header_is_value(own)) {
         add_line(s, "Authorization", own);
     } else if (!o->forward_authorization && o->upstream_key && o->upstream_key->text) {
         if (ap_buffer_printf(&value, NULL, "Bearer %s", o->upstream_key->text) == AP_OK)
@@ -167,7 +160,7 @@ static struct curl_slist *sent_headers(struct ap_exchange *e, bool post, bool *f
     struct sending s = {e, NULL, false};
     const char *encodings = ap_exchange_header(e, "Accept-Encoding");
     MHD_get_connection_values(e->connection, MHD_HEADER_KIND, add_sent, &s);
-    if (encodings && !e->rewriting.show && is_plain(encodings))
+    if (encodings && !e->rewriting.show && ap_header_is_value(encodings))
         add_line(&s, "Accept-Encoding", encodings);
     if (post)
         add_line(&s, "Content-Type", AP_TYPE_JSON);
@@ -252,8 +245,8 @@ static void copy_headers(struct ap_exchange *e)
         char name[128];
         size_t n = strcspn(t->headers[i], ":");
         const char *value = t->headers[i] + n;
-        if (n == 0 || n >= sizeof(name) || *value != ':' ||
-            is_one_of(t->headers[i], n, hop_by_hop) ||
+        if (n >= sizeof(name) || *value != ':' || !ap_header_is_name(t->headers[i], n) ||
+            !ap_header_is_value(value) || is_one_of(t->headers[i], n, hop_by_hop) ||
             is_one_of(t->headers[i], n, never_returned) || is_cors(t->headers[i]) ||
             is_named_by_upstream(t, t->headers[i], n))
             continue;
@@ -303,6 +296,14 @@ static bool is_redirect(int status)
     return status >= 300 && status < 400 && status != 304;
 }
 
+/* libmicrohttpd 0.9.75 ends the chunks of a reply to HEAD, which has none (RFC 9112, 6.3): the
+ * client would read that as what comes next. */
+static void omit_chunks(struct ap_exchange *e)
+{
+    if (strcmp(e->method, "HEAD") == 0)
+        MHD_set_response_options(e->response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
+}
+
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
@@ -325,6 +326,8 @@ static void step_head(struct ap_exchange *e)
                             : MHD_SIZE_UNKNOWN;
         e->response = MHD_create_response_from_callback(size, PIECE, read_piece, e, NULL);
         e->status = t->status;
+        if (e->response && size == MHD_SIZE_UNKNOWN)
+            omit_chunks(e);
         if (e->response)
             copy_headers(e);
         else

@@ -115,6 +115,9 @@ static ap_status read_table(struct table *t, const char *path, struct ap_error *
         AP_TRY(ap_fail(err, AP_INVALID,
                        "%s has mode %04o: others may write keys into it; chmod 600 it", path,
                        (unsigned)(info.st_mode & 07777)));
+    if (text.len > 0 && memchr(text.data, '\0', text.len)) /* what is behind it would not be read */
+        AP_TRY(
+            ap_fail(err, AP_FORMAT, "%s holds a NUL, expected lines of text; write it anew", path));
     if (!(t->keys = ap_calloc(KEYS_MAX, sizeof(*t->keys))))
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for its keys", path));
     for (char *line = text.data; line && status == AP_OK; line = rest) {

@@ -3,6 +3,7 @@
 #include "serve/server_inner.h"
 
 #include "base/clock.h"
+#include "serve/header.h"
 #include "serve/page.h"
 
 #include <math.h>
@@ -181,8 +182,6 @@ struct head {
 static enum MHD_Result look_at_line(void *context, enum MHD_ValueKind kind, const char *name,
                                     const char *value)
 {
-    static const char token[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-                                "!#$%&'*+-.^_`|~";
     struct head *head = context;
     (void)kind;
     head->n_length +=
@@ -192,17 +191,16 @@ static enum MHD_Result look_at_line(void *context, enum MHD_ValueKind kind, cons
      * "Content-Le: 9" with " ngth" below it would be a length that nobody else has seen */
     if (value && (uintptr_t)name > (uintptr_t)value)
         head->wrong = "a second line";
-    if (!name[0] || name[strspn(name, token)])
+    if (!ap_header_is_name(name, strlen(name)))
         head->wrong = "a name that is none";
-    for (const char *c = value; c && *c; c++)
-        if (((unsigned char)*c < 0x20 && *c != '\t') || *c == 0x7f)
-            head->wrong = "a control character";
+    if (value && !ap_header_is_value(value))
+        head->wrong = "a control character";
     return MHD_YES;
 }
 
 /* A length said twice, or in a way that not all read alike, is how two servers come to see
  * different requests in the same bytes. Nothing behind it is read. */
-static void check_head(struct ap_exchange *e)
+static void check_head(struct ap_exchange *e, const char *version)
 {
     const char *length = ap_exchange_header(e, "Content-Length");
     const char *encoding = ap_exchange_header(e, "Transfer-Encoding");
@@ -218,6 +216,8 @@ static void check_head(struct ap_exchange *e)
         ap_reply_error(e, 400, NULL, "the head has %d lines Host, expected one", head.n_host);
     else if (length && (!length[0] || length[strspn(length, "0123456789")]))
         ap_reply_error(e, 400, NULL, "the length of the body is no number");
+    else if (encoding && strcmp(version, MHD_HTTP_VERSION_1_1) != 0) /* RFC 9112, 6.1 */
+        ap_reply_error(e, 400, NULL, "the body comes in chunks, which %s has not", version);
     else if (encoding && strcasecmp(encoding, "chunked") != 0)
         ap_reply_error(e, 501, NULL, "the body comes in a way that is not known, expected chunked");
     else if (length && strtoull(length, NULL, 10) > e->server->options.body_bytes)
@@ -246,11 +246,11 @@ static bool method_is(const struct ap_exchange *e, const char *method)
            (strcmp(method, "GET") == 0 && strcmp(e->method, "HEAD") == 0);
 }
 
-void ap_route_admit(struct ap_exchange *e, const char *path)
+void ap_route_admit(struct ap_exchange *e, const char *path, const char *version)
 {
     const struct ap_server *s = e->server;
     e->route = find_route(path);
-    check_head(e);
+    check_head(e, version);
     if (e->response)
         return;
     if (!e->route) {

@@ -210,6 +210,13 @@ static void raise_file_limit(const struct ap_server_options *o)
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* A path that holds a NUL is not the one before it: it stays as it was written. */
+static size_t unescape(void *context, struct MHD_Connection *connection, char *text)
+{
+    (void)context, (void)connection;
+    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
+}
+
 static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
 {
     const struct ap_server_options *o = &s->options;
@@ -224,8 +231,8 @@ static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
         MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->connections_per_address,
         MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout + 0.5),
         MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->header_bytes + REPLY_HEAD_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, s->certificate ? tls : &tls[1],
-        MHD_OPTION_END);
+        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
+        MHD_OPTION_ARRAY, s->certificate ? tls : &tls[1], MHD_OPTION_END);
     s->listen_fd = fd;
     if (s->daemon)
         return AP_OK;

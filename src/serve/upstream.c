@@ -4,7 +4,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "net/client.h"
+#include "net/wire.h"
 
 #include <curl/curl.h>
 #include <math.h>
@@ -14,15 +14,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { EVENTS = 64, EASIES_KEPT = 64 };
+enum { EVENTS = 64, STATUS_MAX = 999 };
 
 struct ap_upstream {
     struct ap_upstream_options options;
     char *url, *ca_file; /* owned; options points to them */
     bool direct;         /* the address is this machine's own: no proxy */
     CURLM *multi;
-    CURL *easies[EASIES_KEPT]; /* n_easy of them, idle */
-    size_t n_easy;
     int epoll, event;
     double timer_at; /* ap_clock_seconds; infinity: none */
     pthread_t thread;
@@ -116,6 +114,8 @@ static size_t on_header(char *line, size_t size, size_t n, void *context)
         curl_easy_getinfo(t->easy, CURLINFO_RESPONSE_CODE, &status);
         if (status < 200)
             return n;
+        if (status > STATUS_MAX || !ap_wire_length_is_sound(t->easy))
+            return 0;
         curl_easy_getinfo(t->easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &bytes);
         t->status = (int)status;
         t->content_length = bytes;
@@ -171,21 +171,6 @@ static int ask_once(void *context, char *ip, char *local_ip, int port, int local
     return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-static CURL *take_easy(struct ap_upstream *u)
-{
-    return u->n_easy > 0 ? u->easies[--u->n_easy] : curl_easy_init();
-}
-
-static void keep_easy(struct ap_upstream *u, CURL *easy)
-{
-    if (u->n_easy == EASIES_KEPT) {
-        curl_easy_cleanup(easy);
-        return;
-    }
-    curl_easy_reset(easy);
-    u->easies[u->n_easy++] = easy;
-}
-
 static void set_options(const struct ap_upstream *u, struct ap_transfer *t, CURL *easy)
 {
     bool tls = strncmp(u->url, "https:", 6) == 0;
@@ -238,7 +223,7 @@ static void finish(struct ap_upstream *u, struct ap_transfer *t, ap_transfer_end
 {
     if (t->easy) {
         curl_multi_remove_handle(u->multi, t->easy);
-        keep_easy(u, t->easy);
+        curl_easy_cleanup(t->easy);
         t->easy = NULL;
     }
     for (struct ap_transfer **at = &u->active; *at; at = &(*at)->next_active)
@@ -256,7 +241,7 @@ static void start(struct ap_upstream *u, struct ap_transfer *t)
     t->next_active = u->active;
     u->active = t;
     t->started = true;
-    t->easy = take_easy(u);
+    t->easy = curl_easy_init(); /* why not a kept one: net/wire.h */
     if (!t->easy) {
         finish(u, t, AP_TRANSFER_BROKEN, "no memory");
         return;
@@ -447,8 +432,6 @@ void ap_upstream_close(struct ap_upstream *u)
     if (!u)
         return;
     ap_upstream_stop(u);
-    for (size_t i = 0; i < u->n_easy; i++)
-        curl_easy_cleanup(u->easies[i]);
     curl_multi_cleanup(u->multi);
     if (u->epoll >= 0)
         close(u->epoll);

@@ -208,8 +208,12 @@ static bool put_framed(struct fault_reply *r, fault_kind kind, const char *answe
         r->after = FAULT_CLOSE;
         return true;
     case FAULT_LENGTH_BAD:
-        puts_all(r, "HTTP/1.1 200 OK\r\nContent-Length: 12x4\r\n\r\n");
-        puts_all(r, "{\"choices\":");
+        if (ap_buffer_printf(&r->bytes, NULL,
+                             turn % 2 ? "HTTP/1.1 200 OK\r\nContent-Length: %zux\r\n\r\n%s"
+                                      : "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n"
+                                        "Content-Length: %zu\r\n\r\n%s",
+                             n, answer) != AP_OK)
+            abort();
         r->after = FAULT_CLOSE;
         return true;
     default:

@@ -27,7 +27,7 @@
     X(CUT, BOUGHT)           /* closed before Content-Length is reached */                         \
     X(CUT_HEAD, BOUGHT)      /* closed inside the headers */                                       \
     X(LENGTH_SHORT, BOUGHT)  /* Content-Length is less than what is sent */                        \
-    X(LENGTH_BAD, BOUGHT)    /* Content-Length is no number */                                     \
+    X(LENGTH_BAD, BOUGHT)    /* right, but Content-Length is no number, or is there twice */       \
     X(SPLICED, WHOLE)        /* a second, wrong answer right behind the right one */               \
     X(CHUNKED, WHOLE)        /* right, in chunks */                                                \
     X(CHUNK_CUT, BOUGHT)     /* closed without the last chunk */                                   \

@@ -26,12 +26,17 @@ static int tear_down(void **state)
     return rmdir(path);
 }
 
-static void write_file(const char *text)
+static void write_bytes(const char *text, size_t n)
 {
     FILE *f = fopen(path, "w");
-    fputs(text, f);
+    fwrite(text, 1, n, f);
     fclose(f);
     chmod(path, 0600);
+}
+
+static void write_file(const char *text)
+{
+    write_bytes(text, strlen(text));
 }
 
 static ap_key_answer check(struct ap_keys *k, const char *key, double now)
@@ -138,6 +143,9 @@ static void test_refuses(void **state)
         assert_int_equal(ap_keys_open(&k, path, &err), AP_FORMAT);
         assert_null(k);
     }
+    static const char nul[] = "ada " SECRET "\0 6\nbob " OTHER "\n"; /* no rate, and no bob */
+    write_bytes(nul, sizeof(nul) - 1);
+    assert_int_equal(ap_keys_open(&k, path, &err), AP_FORMAT);
     write_file("ada " SECRET "\n");
     chmod(path, 0620);
     assert_int_equal(ap_keys_open(&k, path, &err), AP_INVALID);

@@ -320,6 +320,8 @@ static void test_heads(void **state)
         {HEAD "X-A: a\x01z\r\nContent-Length: 14\r\n\r\n", 400, "a control character"},
         {HEAD "Host: other\r\nContent-Length: 14\r\n\r\n", 400, "2 lines Host"},
         {HEAD "Transfer-Encoding: gzip\r\n\r\n", 501, "expected chunked"},
+        {"POST /v1/rewrite HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "HTTP/1.0"},
+        {"GET /healthz%00x HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 404, "path"},
         {HEAD "Content-Encoding: gzip\r\nContent-Length: 14\r\n\r\n", 415, "compressed"},
     };
     struct world *w = world_begin(false, false);

@@ -27,10 +27,22 @@ static inline void wire_patience(int fd)
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
 }
 
+/* A signal may come in between, such as a fuzzer's alarm. */
+static inline ssize_t wire_receive(int fd, char *out, size_t n)
+{
+    ssize_t got;
+    do
+        got = recv(fd, out, n, 0);
+    while (got < 0 && errno == EINTR);
+    return got;
+}
+
 static inline bool wire_send(int fd, const char *data, size_t n)
 {
     while (n > 0) {
         ssize_t sent = send(fd, data, n, MSG_NOSIGNAL);
+        if (sent < 0 && errno == EINTR)
+            continue;
         if (sent <= 0)
             return false;
         data += sent;
@@ -62,8 +74,9 @@ static inline int wire_connect(int port)
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     wire_patience(fd);
-    if (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0)
-        fail_msg("no connection to port %d: %s", port, strerror(errno));
+    while (connect(fd, (struct sockaddr *)&to, sizeof(to)) != 0 && errno != EISCONN)
+        if (errno != EINTR)
+            fail_msg("no connection to port %d: %s", port, strerror(errno));
     return fd;
 }
 
@@ -138,14 +151,21 @@ static inline void wire_parse(struct wire_reply *r, size_t n)
         wire_unchunk(r);
 }
 
-/* Until the other side closes. */
+/* All bytes until the other side closes; the caller frees them. */
+static inline char *wire_read_bytes(int fd, size_t *n)
+{
+    char *text = calloc(WIRE_MAX + 1, 1);
+    ssize_t got;
+    for (*n = 0; *n < WIRE_MAX && (got = wire_receive(fd, text + *n, WIRE_MAX - *n)) > 0;)
+        *n += (size_t)got;
+    close(fd);
+    return text;
+}
+
 static inline struct wire_reply wire_read(int fd)
 {
-    struct wire_reply r = {.text = calloc(WIRE_MAX + 1, 1)};
-    size_t n = 0;
-    for (ssize_t got; n < WIRE_MAX && (got = recv(fd, r.text + n, WIRE_MAX - n, 0)) > 0;)
-        n += (size_t)got;
-    close(fd);
+    size_t n;
+    struct wire_reply r = {.text = wire_read_bytes(fd, &n)};
     wire_parse(&r, n);
     return r;
 }
@@ -223,7 +243,7 @@ static inline bool wire_take_request(int fd, char *text)
 {
     size_t n = 0, wanted = 0;
     while (n < WIRE_MAX) {
-        ssize_t got = recv(fd, text + n, WIRE_MAX - n, 0);
+        ssize_t got = wire_receive(fd, text + n, WIRE_MAX - n);
         if (got <= 0)
             return false;
         n += (size_t)got;
