@@ -28,7 +28,7 @@ sources() { # the files of the layers that an entry needs and that link without 
 
 flags="-DAP_VERSION=\"fuzz\" -std=gnu17 -D_GNU_SOURCE -g -O1 -Isrc -Iinclude -Itests -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 case $(uname -m) in x86_64) flags="$flags -mavx2 -mfma -mf16c" ;; esac
-libraries=$(pkg-config --cflags --libs jansson libfyaml libpcre2-8 libutf8proc sqlite3 zlib libcurl libmicrohttpd cmocka)
+libraries=$(pkg-config --cflags --libs jansson libfyaml libpcre2-8 libutf8proc sqlite3 zlib libcurl libmicrohttpd gnutls cmocka)
 
 cmake -DOUT="$out/page_files.c" -DNAME=page -DHEADER=serve/page_files.h \
     "-DFILES=src/serve/page.html;src/serve/page.css;src/serve/page.js" -P cmake/embed.cmake || exit 1

@@ -36,8 +36,15 @@ static struct {
     int n_asked, n_ever, kind; /* kind: of the server that asks now */
 } upstream;
 
+/* A query goes on as it came, in characters that cannot be read as anything else. */
 static bool start_is_known(struct strict_text start)
 {
+    const char *mark = memchr(start.at, '?', start.n);
+    for (const char *c = mark; c && c < start.at + start.n; c++)
+        if (*c <= ' ' || *c > '~' || *c == '#')
+            return false;
+    if (mark)
+        start.n = (size_t)(mark - start.at);
     return strict_is(start, "POST /v1/chat/completions") ||
            strict_is(start, "POST /v1/completions") || strict_is(start, "GET /v1/models");
 }
