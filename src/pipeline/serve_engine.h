@@ -15,7 +15,7 @@ struct ap_serve_engine_options {
     bool local_target;  /* answers are given by the run's target, */
     bool with_reward;   /* scores by its reward */
     size_t cache_bytes; /* most that rewrites are remembered in; 0: none are */
-    int queue;          /* most works that wait */
+    int queue;          /* works of a kind that wait, from which on no more are taken */
     int batch;          /* sequences that are decoded at once, by each prompter and the target */
     int context;        /* most positions of a sequence, where run.context says none; 0: 4096 */
 };

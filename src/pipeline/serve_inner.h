@@ -66,10 +66,10 @@ struct ap_serve {
 
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t wake, wake_scorer;
-    struct ap_serve_job *jobs; /* n_job: as many as can wait and be decoded */
+    struct ap_serve_job *jobs; /* n_job: as many as can wait, of each kind, and be decoded */
     int n_job;
     struct ap_serve_list unused, arrived, scores;
-    int n_alive, n_running;
+    int n_alive[AP_WORK_KINDS], n_running[AP_WORK_KINDS]; /* the others wait */
     bool closing, ended; /* the engine's thread has: no score follows */
     struct ap_serve_counts counts;
 };

@@ -27,7 +27,7 @@ struct ap_serve_job *ap_serve_pop(struct ap_serve_list *list)
 
 ap_status ap_serve_jobs_open(struct ap_serve *s, struct ap_error *err)
 {
-    s->n_job = s->queue + s->n_lane * s->batch;
+    s->n_job = AP_WORK_KINDS * (s->queue - 1 + AP_WORKS_MAX) + s->n_lane * s->batch;
     s->jobs = ap_calloc((size_t)s->n_job, sizeof(*s->jobs));
     if (!s->jobs)
         return ap_fail(err, AP_MEMORY, "serve: a queue of %d: out of memory", s->queue);
@@ -38,22 +38,30 @@ ap_status ap_serve_jobs_open(struct ap_serve *s, struct ap_error *err)
 
 /* ---- any thread ---- */
 
+/* Under the lock. */
+static int n_waiting(const struct ap_serve *s, ap_work_kind kind)
+{
+    return s->n_alive[kind] - s->n_running[kind];
+}
+
+/* Each kind has a queue of its own: who waits for answers or scores takes no place of a rewrite. */
 bool ap_serve_submit(void *self, struct ap_work *w)
 {
     struct ap_serve *s = self;
-    struct ap_serve_job *job = NULL;
     pthread_mutex_lock(&s->lock);
-    if (!s->closing && s->n_alive - s->n_running < s->queue)
-        job = ap_serve_pop(&s->unused);
-    if (job) {
+    bool taken = !s->closing && n_waiting(s, w->kind) < s->queue;
+    for (struct ap_work *next; taken && w; w = next) {
+        struct ap_serve_job *job = ap_serve_pop(&s->unused); /* there are as many as can be taken */
+        next = w->next;
         job->work = w;
         atomic_store(&job->cancelled, false);
         ap_serve_push(&s->arrived, job);
-        s->n_alive++;
-        pthread_cond_signal(&s->wake);
+        s->n_alive[w->kind]++;
     }
+    if (taken)
+        pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
-    return job != NULL;
+    return taken;
 }
 
 void ap_serve_cancel(void *self, struct ap_work *w)
@@ -71,7 +79,8 @@ void ap_serve_counts(void *self, struct ap_serve_counts *out)
     struct ap_serve *s = self;
     pthread_mutex_lock(&s->lock);
     *out = s->counts;
-    out->n_waiting = s->n_alive - s->n_running;
+    for (int kind = 0; kind < AP_WORK_KINDS; kind++)
+        out->n_waiting += n_waiting(s, kind);
     pthread_mutex_unlock(&s->lock);
 }
 
@@ -92,7 +101,7 @@ bool ap_serve_arrived(struct ap_serve *s, bool idle, struct ap_serve_list *out)
 void ap_serve_runs(struct ap_serve *s, struct ap_serve_job *job, struct ap_serve_lane *lane)
 {
     pthread_mutex_lock(&s->lock);
-    s->n_running += (lane != NULL) - (job->running != NULL);
+    s->n_running[job->work->kind] += (lane != NULL) - (job->running != NULL);
     pthread_mutex_unlock(&s->lock);
     if (job->running)
         job->running->n_running--;
@@ -141,7 +150,7 @@ void ap_serve_finish(struct ap_serve *s, struct ap_serve_job *job, ap_work_end e
         ap_serve_cache_counts(s->cache, &s->counts.n_cache, &s->counts.cache_bytes);
     job->work = NULL;
     ap_serve_push(&s->unused, job);
-    s->n_alive--;
+    s->n_alive[w->kind]--;
     pthread_mutex_unlock(&s->lock);
     w->done(w);
 }

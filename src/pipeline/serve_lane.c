@@ -16,7 +16,7 @@ static void init_results(struct ap_work *w)
     w->logp = NULL;
     w->guard = "";
     w->why[0] = '\0';
-    w->text_ended = w->cached = false;
+    w->text_ended = w->cached = w->too_long = false;
     w->n_prompt = w->n_token = 0;
     w->score = 0;
 }
@@ -56,22 +56,60 @@ static ap_status sort_rewrite(struct ap_serve *s, struct ap_serve_job *job, stru
     return AP_OK;
 }
 
-static ap_status sort_other(struct ap_serve *s, struct ap_serve_job *job, struct ap_error *err)
+static ap_status check_turn(const struct ap_work *w, struct ap_error *err)
 {
-    const struct ap_work *w = job->work;
-    const bool score = w->kind == AP_WORK_SCORE;
-    if (score ? !s->has_reward : !s->target)
-        return ap_fail(err, AP_UNSUPPORTED, "the engine was opened without a %s",
-                       score ? "reward" : "target of its own");
-    if (w->n_message == 0 || strcmp(w->messages[w->n_message - 1].role, "user") != 0)
-        return ap_fail(err, AP_INVALID,
-                       "the conversation does not end in a message of the user's, as one that is "
-                       "answered does");
-    if (score)
-        ap_serve_push_score(s, job);
-    else
-        ap_serve_push(&s->target->waiting, job);
+    if (w->n_message > 0 && strcmp(w->messages[w->n_message - 1].role, "user") == 0)
+        return AP_OK;
+    return ap_fail(err, AP_INVALID,
+                   "the conversation does not end in a message of the user's, as one that is "
+                   "answered does");
+}
+
+static int most_tokens(const struct ap_serve *s, const struct ap_work *w)
+{
+    const int most = s->prompters.past.run.s->target.max_new_tokens;
+    return w->max_new_tokens > 0 && w->max_new_tokens < most ? w->max_new_tokens : most;
+}
+
+/* As ap_target_local of so many new tokens asks; now, so that of a request with a prompt that does
+ * not fit nothing was said yet. */
+static ap_status sort_answer(struct ap_serve *s, struct ap_serve_job *job, struct ap_error *err)
+{
+    struct ap_work *w = job->work;
+    if (!s->target)
+        return ap_fail(err, AP_UNSUPPORTED, "the engine was opened without a target of its own");
+    ap_status status = check_turn(w, err);
+    if (status != AP_OK)
+        return status;
+    const struct ap_lm *lm = s->target->lm;
+    const int n = most_tokens(s, w);
+    struct ap_target_request request = {.context = w->messages,
+                                        .n_context = w->n_message - 1,
+                                        .prompt = w->messages[w->n_message - 1].content,
+                                        .stream = w->stream};
+    status = ap_target_prompt(lm, &request, n, w->cuts ? AP_TOO_LONG_TRUNCATE : AP_TOO_LONG_ERROR,
+                              &job->sequence, err);
+    w->too_long = status == AP_LIMIT;
+    if (status == AP_LIMIT)
+        ap_fail(err, AP_LIMIT,
+                "the prompt is too long: with %d new tokens it takes more than the %d positions of "
+                "the target's context; shorten it",
+                n, lm->context);
+    if (status != AP_OK)
+        return status;
+    w->n_prompt = job->sequence.n;
+    ap_serve_push(&s->target->waiting, job);
     return AP_OK;
+}
+
+static ap_status sort_score(struct ap_serve *s, struct ap_serve_job *job, struct ap_error *err)
+{
+    if (!s->has_reward)
+        return ap_fail(err, AP_UNSUPPORTED, "the engine was opened without a reward");
+    ap_status status = check_turn(job->work, err);
+    if (status == AP_OK)
+        ap_serve_push_score(s, job);
+    return status;
 }
 
 void ap_serve_sort(struct ap_serve *s, struct ap_serve_job *job)
@@ -80,43 +118,28 @@ void ap_serve_sort(struct ap_serve *s, struct ap_serve_job *job)
     init_results(job->work);
     if (ap_serve_unwanted(s, job))
         return;
-    ap_status status =
-        job->work->kind == AP_WORK_REWRITE ? sort_rewrite(s, job, &err) : sort_other(s, job, &err);
+    const ap_work_kind kind = job->work->kind;
+    ap_status status = kind == AP_WORK_REWRITE  ? sort_rewrite(s, job, &err)
+                       : kind == AP_WORK_ANSWER ? sort_answer(s, job, &err)
+                                                : sort_score(s, job, &err);
     if (status != AP_OK)
         ap_serve_fail(s, job, &err);
 }
 
 /* ---- beginning ---- */
 
-/* As ap_target_local of so many new tokens asks. */
-static ap_status ask_target(struct ap_serve_lane *lane, struct ap_serve_job *job,
-                            struct ap_gen_work *out, struct ap_error *err)
+static void ask_target(struct ap_serve_lane *lane, struct ap_serve_job *job,
+                       struct ap_gen_work *out)
 {
     const struct ap_work *w = job->work;
     const struct ap_target_settings *t = &lane->serve->prompters.past.run.s->target;
-    int most = t->max_new_tokens, n = w->max_new_tokens;
-    n = n > 0 && n < most ? n : most;
-    struct ap_target_request request = {.context = w->messages,
-                                        .n_context = w->n_message - 1,
-                                        .prompt = w->messages[w->n_message - 1].content,
-                                        .stream = w->stream};
-    ap_status status =
-        ap_target_prompt(lane->lm, &request, n, w->cuts ? AP_TOO_LONG_TRUNCATE : AP_TOO_LONG_ERROR,
-                         &job->sequence, err);
-    if (status == AP_LIMIT)
-        ap_fail(err, AP_LIMIT,
-                "the prompt is too long: with %d new tokens it takes more than the %d positions of "
-                "the target's context; shorten it",
-                n, lane->lm->context);
     *out = (struct ap_gen_work){
-        .request = {job->sequence.ids, job->sequence.n, 1, n, w->stream},
+        .request = {job->sequence.ids, job->sequence.n, 1, most_tokens(lane->serve, w), w->stream},
         .sampling = {w->temperature, w->top_k, w->top_p, w->min_p, w->repetition_penalty},
         .stop = w->n_stop > 0 ? w->stop : t->stop,
         .n_stop = w->n_stop > 0 ? w->n_stop : t->n_stop,
         .text_wanted = w->grew != NULL};
     job->told = (struct ap_answer_told){0};
-    job->work->n_prompt = job->sequence.n;
-    return status;
 }
 
 static ap_status ask_pass(struct ap_serve_lane *lane, struct ap_serve_job *job,
@@ -136,8 +159,11 @@ static bool lane_next(void *self, struct ap_gen_work *out)
         struct ap_error err;
         if (ap_serve_unwanted(lane->serve, job))
             continue;
-        ap_status status =
-            lane->pass < 0 ? ask_target(lane, job, out, &err) : ask_pass(lane, job, out, &err);
+        ap_status status = AP_OK;
+        if (lane->pass < 0)
+            ask_target(lane, job, out);
+        else
+            status = ask_pass(lane, job, out, &err);
         if (status == AP_OK) {
             out->tag = job;
             ap_serve_runs(lane->serve, job, lane);

@@ -124,7 +124,7 @@ static ap_status put_choice(struct ap_exchange *e, size_t i)
     pthread_mutex_lock(&e->lock);
     struct ap_buffer text = choice->text;
     choice->text = (struct ap_buffer){0};
-    bool over = e->answering.tasks[i].taken && atomic_load(&e->answering.tasks[i].over);
+    bool over = atomic_load(&e->answering.tasks[i].over);
     ap_status status = choice->lost ? AP_MEMORY : AP_OK;
     pthread_mutex_unlock(&e->lock);
     if (status == AP_OK && text.len > 0)
@@ -145,36 +145,16 @@ static ap_status put_done(struct ap_exchange *e)
     return status;
 }
 
-/* More answers than the engine has places for: what it refused is given again when one of the
- * others is over. The first that is not taken where that leaves none with the engine; else NULL. */
-static const struct ap_task *give_rest(struct ap_exchange *e)
-{
-    struct ap_answering *a = &e->answering;
-    const struct ap_task *refused = NULL;
-    bool runs = ap_exchange_submit_growing(e, a->tasks, a->n_task);
-    for (size_t i = 0; i < a->n_task && !runs; i++) {
-        runs = a->tasks[i].taken && !a->events.choices[i].ended;
-        refused = refused || a->tasks[i].taken ? refused : &a->tasks[i];
-    }
-    return runs ? NULL : refused;
-}
-
 /* Of all that came. */
 static void make_events(struct ap_exchange *e)
 {
     struct ap_answer_events *events = &e->answering.events;
-    const struct ap_task *refused = NULL;
     size_t n_ended = 0;
     ap_status status = AP_OK;
     for (size_t i = 0; i < e->answering.n_task && status == AP_OK && !events->over; i++) {
         status = put_choice(e, i);
         n_ended += events->choices[i].ended;
     }
-    if (n_ended > events->n_ended && n_ended < e->answering.n_task)
-        refused = give_rest(e);
-    events->n_ended = n_ended;
-    if (status == AP_OK && !events->over && refused)
-        status = put_undone(e, refused);
     if (status == AP_OK && !events->over && n_ended == e->answering.n_task)
         status = put_done(e);
     if (status != AP_OK)
@@ -222,14 +202,9 @@ static ssize_t read_events(void *context, uint64_t position, char *out, size_t n
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_answering *a = &e->answering;
-    bool taken = false, undone = false;
-    for (size_t i = 0; i < a->n_task && !undone; i++) {
-        taken = taken || a->tasks[i].taken;
-        undone =
-            a->tasks[i].taken && atomic_load(&a->tasks[i].over) && ap_reply_undone(e, &a->tasks[i]);
-    }
-    if (!taken)
-        undone = ap_reply_undone(e, &a->tasks[0]);
+    bool undone = false;
+    for (size_t i = 0; i < a->n_task && !undone; i++)
+        undone = atomic_load(&a->tasks[i].over) && ap_reply_undone(e, &a->tasks[i]);
     if (!undone)
         ap_reply_reader(e, 200, AP_TYPE_EVENTS, read_events);
     ap_reply_mark(e);

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
-enum { ANSWERS_MAX = 1024, N_MAX = 128, STOPS_MAX = 16, TOKENS_MAX = 1 << 20 };
+enum { N_MAX = 128, STOPS_MAX = 16, TOKENS_MAX = 1 << 20 };
 
 static const char where[] = "the body";
 
@@ -186,9 +186,9 @@ static ap_status read_shape(struct ap_exchange *e, const json_t *request, struct
         AP_TRY(ap_fail(err, AP_MEMORY, "no memory"));
     if (n_prompt == 0)
         AP_TRY(ap_fail(err, AP_FORMAT, "there is no prompt"));
-    if (n_prompt * (size_t)a->n > ANSWERS_MAX)
+    if (n_prompt * (size_t)a->n > AP_WORKS_MAX)
         AP_TRY(ap_fail(err, AP_FORMAT, "%zu prompts with n = %d are too many answers, at most %d",
-                       n_prompt, a->n, (int)ANSWERS_MAX));
+                       n_prompt, a->n, AP_WORKS_MAX));
 out:
     return status;
 }

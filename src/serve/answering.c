@@ -73,22 +73,9 @@ static void reply_whole(struct ap_exchange *e)
     ap_reply_json(e, 200, out);
 }
 
-/* More answers than the engine has places for come in rounds: what it refused is given again when
- * what it took is done, unless that failed. */
-static bool begins_a_round(struct ap_exchange *e)
-{
-    const struct ap_answering *a = &e->answering;
-    for (size_t i = 0; i < a->n_task; i++)
-        if (a->tasks[i].taken && a->tasks[i].work.end != AP_WORK_DONE)
-            return false;
-    return ap_exchange_submit(e, a->tasks, a->n_task);
-}
-
 static void step_answered(struct ap_exchange *e)
 {
     const struct ap_answering *a = &e->answering;
-    if (begins_a_round(e))
-        return;
     for (size_t i = 0; i < a->n_task; i++)
         if (ap_reply_undone(e, &a->tasks[i])) {
             ap_reply_mark(e);

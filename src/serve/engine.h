@@ -16,7 +16,10 @@ typedef enum ap_work_kind {
     AP_WORK_REWRITE, /* the last message, by the prompter */
     AP_WORK_ANSWER,  /* to the messages, by the local target */
     AP_WORK_SCORE,   /* of `answer` to the messages, by the run's reward */
+    AP_WORK_KINDS
 } ap_work_kind;
+
+#define AP_WORKS_MAX 1024 /* of one request */
 
 typedef enum ap_work_end {
     AP_WORK_DONE,
@@ -56,13 +59,14 @@ struct ap_work {
                                   REWRITE: x itself where a guard fired */
     const char *guard;         /* REWRITE: its name, "" for none; static */
     char why[AP_WORK_WHY_MAX]; /* FAILED, or what the guard saw; one line */
+    bool too_long;             /* FAILED: the prompt does not fit the context */
     bool text_ended;           /* ANSWER, REWRITE: came to its end within its limit */
     int n_prompt, n_token;     /* tokens read and written */
     float *logp;               /* ANSWER: of its n_token tokens; owned by the caller; may be NULL */
     double score;
     bool cached; /* REWRITE: it was in the cache */
 
-    struct ap_work *next; /* the engine's */
+    struct ap_work *next; /* what is submitted with it; the engine's from then on */
 };
 
 struct ap_serve_counts { /* since it was opened; of rewrites */
@@ -77,7 +81,9 @@ struct ap_serve_engine {
     const char *model;  /* what the prompter is called: the run directory's last part */
     const char *target; /* the local target's name; NULL: there is none */
     const char *reward; /* the reward's name; NULL: there is none */
-    /* Takes w; false: the queue is full (or closing), and w is the caller's again. Any thread. */
+    /* Takes the works from w on, at most AP_WORKS_MAX of one kind, linked by `next`: all or none.
+     * false: as many of that kind as may wait do already (or it closes), and they are the caller's
+     * again. What is taken may pass that limit: nobody who has begun is turned away. Any thread. */
     bool (*submit)(void *self, struct ap_work *w);
     /* w, if it is not over, ends soon as AP_WORK_DROPPED. Any thread. */
     void (*cancel)(void *self, struct ap_work *w);

@@ -44,19 +44,24 @@ static void on_done(struct ap_work *w)
     ap_exchange_let_go(task->exchange);
 }
 
-/* Whether the engine takes it. */
-static bool give(struct ap_exchange *e, struct ap_task *task)
+/* Whether the engine takes them. */
+static bool give(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
     struct ap_server *s = e->server;
-    task->exchange = e;
-    task->work.context = task;
-    atomic_store(&task->over, false);
+    for (size_t i = 0; i < n; i++) {
+        tasks[i].exchange = e;
+        tasks[i].taken = true;
+        tasks[i].work.context = &tasks[i];
+        tasks[i].work.next = i + 1 < n ? &tasks[i + 1].work : NULL;
+    }
     pthread_mutex_lock(&s->engine_lock);
-    task->taken = s->engine && s->engine->submit(s->engine->self, &task->work);
+    bool taken = n > 0 && s->engine && s->engine->submit(s->engine->self, &tasks[0].work);
     pthread_mutex_unlock(&s->engine_lock);
-    if (!task->taken)
-        atomic_store(&task->over, true);
-    return task->taken;
+    for (size_t i = 0; i < n && !taken; i++) {
+        tasks[i].taken = false;
+        atomic_store(&tasks[i].over, true);
+    }
+    return taken;
 }
 
 /* Under e's lock. */
@@ -81,37 +86,24 @@ static void set_tasks(struct ap_exchange *e, struct ap_task *tasks, size_t n)
     pthread_mutex_unlock(&e->lock);
 }
 
-bool ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
+void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
-    bool any = false;
-    for (size_t i = 0; i < n; i++) {
-        if (tasks[i].taken)
-            continue;
+    for (size_t i = 0; i < n; i++)
         tasks[i].work.done = on_done;
-        ap_exchange_hold(e);
-        if (give(e, &tasks[i]))
-            any = true;
-        else
-            atomic_fetch_sub(&e->n_holding, 1); /* never the last one: the step holds e, too */
-    }
+    atomic_fetch_add(&e->n_holding, (int)n);
+    if (!give(e, tasks, n))
+        atomic_fetch_sub(&e->n_holding, (int)n); /* not to 0: the step holds e, too */
     set_tasks(e, tasks, n);
-    return any;
 }
 
 bool ap_exchange_submit_growing(struct ap_exchange *e, struct ap_task *tasks, size_t n)
 {
-    bool any = false;
-    for (size_t i = 0; i < n; i++) {
-        if (tasks[i].taken)
-            continue;
-        atomic_fetch_add(&e->n_ref, 1);
-        if (give(e, &tasks[i]))
-            any = true;
-        else
-            ap_exchange_unref(e); /* never the last one: libmicrohttpd has one, too */
-    }
+    atomic_fetch_add(&e->n_ref, (int)n);
+    bool taken = give(e, tasks, n);
+    if (!taken)
+        atomic_fetch_sub(&e->n_ref, (int)n); /* not to 0: libmicrohttpd has one, too */
     set_tasks(e, tasks, n);
-    return any;
+    return taken;
 }
 
 void ap_exchange_set_transfer(struct ap_exchange *e, struct ap_transfer *t)

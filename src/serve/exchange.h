@@ -32,7 +32,7 @@ struct ap_route {
 struct ap_task {
     struct ap_work work;
     struct ap_exchange *exchange;
-    bool taken;       /* by the engine; else it is over, undone */
+    bool taken;       /* by the engine; else it is over, undone, and all of its request are */
     atomic_bool over; /* `done` was called */
 };
 
@@ -77,7 +77,6 @@ struct ap_answer_events {
     bool begun, news, asleep;  /* the head may go; something came that was not looked at; the
                                   connection sleeps until something comes */
     bool over, cut;            /* nothing comes behind out; and it is not the whole answer */
-    size_t n_ended;            /* choices whose last event was made */
     struct ap_buffer out;      /* events, */
     size_t n_out;              /* and bytes of them that were read */
     struct ap_choice *choices; /* one for each task; owned */
@@ -154,12 +153,12 @@ struct ap_peer *ap_exchange_peer(struct MHD_Connection *connection);
 /* From a step: the next step comes when everything that holds the exchange lets go. */
 void ap_exchange_hold(struct ap_exchange *e);
 void ap_exchange_let_go(struct ap_exchange *e); /* any thread */
-/* Gives the engine those of n works that it has not taken; each that it takes holds e, the others
- * are over and may be given again. Whether it took any. tasks stay alive until the next step. */
-bool ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n);
+/* Gives the engine n works, of which it takes all or none: then they are over. Each that is taken
+ * holds e. tasks stay alive until the next step. */
+void ap_exchange_submit(struct ap_exchange *e, struct ap_task *tasks, size_t n);
 /* The same where the answer begins before the works are done: their `done` and `grew` are set by
  * the caller. Each that is taken has a reference of e, which `done` gives back, in place of a hold;
- * tasks live as long as e. */
+ * tasks live as long as e. Whether they are. */
 bool ap_exchange_submit_growing(struct ap_exchange *e, struct ap_task *tasks, size_t n);
 /* Gives one back; with the last one e is freed. Any thread. */
 void ap_exchange_unref(struct ap_exchange *e);

@@ -126,6 +126,17 @@ struct undone {
     const char *code, *text;
 };
 
+/* Whose text it is, of several: "prompt[2]: ". */
+static const char *put_place(const struct ap_task *task, char out[32])
+{
+    const struct ap_answering *a = &task->exchange->answering;
+    out[0] = '\0';
+    if (task->work.end == AP_WORK_FAILED && a->n_task > (size_t)a->n && task >= a->tasks &&
+        task < a->tasks + a->n_task)
+        snprintf(out, 32, "prompt[%zu]: ", (size_t)(task - a->tasks) / (size_t)a->n);
+    return out;
+}
+
 static struct undone why_undone(const struct ap_task *task)
 {
     if (!task->taken)
@@ -136,7 +147,8 @@ static struct undone why_undone(const struct ap_task *task)
     case AP_WORK_LATE:
         return (struct undone){504, "over_time", "it was not done within its time"};
     case AP_WORK_FAILED:
-        return (struct undone){400, "failed", task->work.why};
+        return (struct undone){400, task->work.too_long ? "context_length_exceeded" : "failed",
+                               task->work.why};
     default:
         return (struct undone){503, "closing", "the server is closing; ask again"};
     }
@@ -145,9 +157,10 @@ static struct undone why_undone(const struct ap_task *task)
 bool ap_reply_undone(struct ap_exchange *e, const struct ap_task *task)
 {
     struct undone why = why_undone(task);
+    char place[32];
     if (why.status == 0)
         return false;
-    ap_reply_error(e, why.status, why.code, "%s", why.text);
+    ap_reply_error(e, why.status, why.code, "%s%s", put_place(task, place), why.text);
     if (!task->taken)
         ap_reply_header(e, "Retry-After", "1");
     return true;
@@ -156,7 +169,9 @@ bool ap_reply_undone(struct ap_exchange *e, const struct ap_task *task)
 ap_status ap_reply_put_undone(struct ap_buffer *out, const struct ap_task *task)
 {
     struct undone why = why_undone(task);
-    return put_error(out, why.status, why.code, why.text);
+    char place[32], text[AP_WORK_WHY_MAX + sizeof(place)];
+    snprintf(text, sizeof(text), "%s%s", put_place(task, place), why.text);
+    return put_error(out, why.status, why.code, text);
 }
 
 /* ---- the mark ---- */

@@ -88,6 +88,14 @@ if command -v curl >/dev/null; then
         [ "$(contents | wc -l)" -gt 1 ] && several=$((several + 1))
         [ "$(contents | tr -d '\n')" = "$(cat "$tmp/whole")" ]; note $? "seed $seed: what is streamed is not the whole"
     done
+    # one prompt of several that does not fit is said before anything is streamed
+    fox=$(i=0; while [ $i -lt 400 ]; do printf 'fox %d ' $i; i=$((i + 1)); done)
+    for stream in true false true false true; do
+        try curl -s -m 60 -w '%{http_code}' -d "{\"prompt\": [\"a\", \"b\", \"$fox\", \"c\"], \"stream\": $stream}" "$url/v1/completions"
+        out_has 'prompt[2]: the prompt is too long' "a prompt that does not fit, stream $stream"
+        out_has '"code": "context_length_exceeded"' "a prompt that does not fit, stream $stream"
+        [ "$(tail -1 "$tmp/out")" = 400 ]; note $? "the status of a prompt that does not fit, stream $stream"
+    done
     [ $several -gt 0 ]; note $? "none of $seed streams has more than one piece"
     [ $stopped -gt 0 ] && [ $long -gt 0 ]; note $? "of $seed answers $stopped were stopped, $long of more than ASCII"
 else

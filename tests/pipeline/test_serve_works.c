@@ -172,6 +172,44 @@ static void test_a_full_queue(void **state)
     e->close(e->self);
 }
 
+/* Each kind has its own queue, and a request's works are taken together: all, over the limit too, or
+ * none. */
+static void test_queues_of_each_kind(void **state)
+{
+    enum { QUEUE = 3, MANY = 20 };
+    struct ap_serve_engine_options options = served_options(*state);
+    options.queue = QUEUE;
+    struct ap_serve_engine *e = served_open(&options);
+    struct asked answers[MANY], more[2], rewrite;
+    struct held held;
+    hold_engine(e, &held);
+    for (int i = 0; i < MANY; i++) {
+        asked_init(&answers[i], AP_WORK_ANSWER, "goat");
+        answers[i].work.next = i + 1 < MANY ? &answers[i + 1].work : NULL;
+    }
+    asked_submit(e, &answers[0]);
+    for (int i = 0; i < 2; i++)
+        asked_init(&more[i], AP_WORK_ANSWER, "wolf");
+    more[0].work.next = &more[1].work;
+    assert_false(e->submit(e->self, &more[0].work));
+    asked_init(&rewrite, AP_WORK_REWRITE, "deer");
+    asked_submit(e, &rewrite);
+    release_engine(&held);
+    asked_wait(&rewrite);
+    check_end(&rewrite, AP_WORK_DONE, "");
+    asked_free(&rewrite);
+    for (int i = 0; i < MANY; i++) {
+        asked_wait(&answers[i]);
+        check_end(&answers[i], AP_WORK_DONE, "");
+        asked_free(&answers[i]);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(more[i].n_done, 0);
+        asked_free(&more[i]);
+    }
+    e->close(e->self);
+}
+
 static void *closer(void *engine)
 {
     struct ap_serve_engine *e = engine;
@@ -489,6 +527,7 @@ int main(void)
         cmocka_unit_test(test_cancelled_while_it_was_decoded),
         cmocka_unit_test(test_cancelled_while_it_waited),
         cmocka_unit_test(test_a_full_queue),
+        cmocka_unit_test(test_queues_of_each_kind),
         cmocka_unit_test(test_close_with_works_waiting),
         cmocka_unit_test(test_what_is_decoded_at_the_end_is_finished),
         cmocka_unit_test(test_no_role_waits_for_another),

@@ -21,7 +21,7 @@ struct fake_engine {
     struct ap_work *first;
     bool closing, refusing, holding; /* holding: works wait until it is false, or their deadline */
     bool failing, guarding;
-    int room; /* works that it holds at most; 0: any number */
+    int room; /* works that it holds, from which on it takes no more; 0: none is too many */
     /* An answer whose text is wanted as it grows, on the engine's thread, without the lock, before
      * its text is given in one; true: the work was ended there. NULL: nothing */
     bool (*grow)(struct fake_engine *f, struct ap_work *w);
@@ -141,18 +141,16 @@ static inline void *fake_loop(void *context)
 static inline bool fake_submit(void *self, struct ap_work *w)
 {
     struct fake_engine *f = self;
-    pthread_mutex_lock(&f->lock);
     int n = 0;
-    for (const struct ap_work *held = f->first; held; held = held->next)
+    pthread_mutex_lock(&f->lock);
+    struct ap_work **at = &f->first;
+    for (; *at; at = &(*at)->next)
         n++;
     bool taken = !f->refusing && !f->closing && (f->room == 0 || n < f->room);
-    if (taken) {
-        w->end = AP_WORK_DONE;
-        w->next = NULL;
-        struct ap_work **at = &f->first;
-        while (*at)
-            at = &(*at)->next;
+    if (taken)
         *at = w;
+    for (; taken && w; w = w->next) {
+        w->end = AP_WORK_DONE;
         f->n_submitted++;
         fake_say(f, w);
     }

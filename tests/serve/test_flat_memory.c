@@ -144,7 +144,6 @@ static void test_target_is_flat(void **state)
 {
     struct world *w = world_begin(true, false);
     (void)state;
-    w->engine.room = 2; /* answers in rounds, too */
     check_flat(w, answered, AP_LEN(answered));
     world_end(w);
 }

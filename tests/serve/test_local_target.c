@@ -458,8 +458,8 @@ static void test_refuses(void **state)
     world_end(w);
 }
 
-/* Ten answers, three at once. */
-static void test_rounds(void **state)
+/* Ten answers where there are three places: a request is taken whole, or not at all. */
+static void test_more_than_there_is_room_for(void **state)
 {
     static const char body[] = "{\"prompt\":[\"a\",\"b\",\"c\",\"d\",\"e\"],\"n\":2,\"seed\":1}";
     struct world *w = begin(AP_REWRITE_NONE);
@@ -467,54 +467,17 @@ static void test_rounds(void **state)
     w->engine.room = 3;
     fake_set(&w->engine, &w->engine.holding, true);
     int fd = wire_begin(w->port, "POST", COMPLETION, "", body);
-    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 3);
+    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 10);
+    check_reply(wire_post(w->port, COMPLETION, "", body), 503, "queue_full");
+    check_reply(wire_post(w->port, CHAT, "", STREAM_A "3}"), 503, "queue_full");
     fake_set(&w->engine, &w->engine.holding, false);
     struct wire_reply r = wire_read(fd);
     check_holds(r.body, "\"index\":0,\"text\":\"to a: 1-");
     check_holds(r.body, "\"completion_tokens\":30,");
     check_reply(r, 200, "\"index\":9,\"text\":\"to e: 1-");
     assert_int_equal(w->engine.n_submitted, 10);
-    fake_set(&w->engine, &w->engine.holding, true);
     fake_set(&w->engine, &w->engine.failing, true);
-    fd = wire_begin(w->port, "POST", COMPLETION, "", body);
-    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 13);
-    fake_set(&w->engine, &w->engine.holding, false);
-    check_reply(wire_read(fd), 400, "does not fit");
-    assert_int_equal(w->engine.n_submitted, 13); /* no more of it is begun */
-    world_end(w);
-}
-
-/* Three answers, one at once; then the engine takes no more behind the first. */
-static void test_rounds_of_events(void **state)
-{
-    static const char body[] = STREAM_A "3}";
-    struct world *w = begin(AP_REWRITE_NONE);
-    (void)state;
-    w->engine.room = 1;
-    fake_set(&w->engine, &w->engine.holding, true);
-    int fd = wire_begin(w->port, "POST", CHAT, "", body);
-    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 1);
-    fake_set(&w->engine, &w->engine.holding, false);
-    struct wire_reply r = wire_read(fd);
-    for (int i = 0; i < 3; i++) {
-        char part[32];
-        snprintf(part, sizeof(part), "\"index\":%d,", i);
-        check_holds(r.body, part);
-    }
-    assert_true(r.whole);
-    check_reply(r, 200, "data: [DONE]");
-    assert_int_equal(w->engine.n_submitted, 3);
-    fake_set(&w->engine, &w->engine.holding, true);
-    fd = wire_begin(w->port, "POST", CHAT, "", body);
-    wire_until(fake_get(&w->engine, &w->engine.n_submitted) == 4);
-    fake_set(&w->engine, &w->engine.refusing, true);
-    fake_set(&w->engine, &w->engine.holding, false);
-    r = wire_read(fd);
-    check_holds(r.body, "\"index\":0,");
-    assert_null(strstr(r.body, "[DONE]"));
-    check_holds(r.body, "queue_full");
-    assert_false(r.whole);
-    wire_free(&r);
+    check_reply(wire_post(w->port, COMPLETION, "", body), 400, "prompt[0]: it does not fit");
     world_end(w);
 }
 
@@ -547,8 +510,7 @@ int main(void)
         cmocka_unit_test(test_events_whose_client_leaves),
         cmocka_unit_test(test_events_read_late),
         cmocka_unit_test(test_events_refused),
-        cmocka_unit_test(test_rounds),
-        cmocka_unit_test(test_rounds_of_events),
+        cmocka_unit_test(test_more_than_there_is_room_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
