@@ -32,7 +32,9 @@ ap_status ap_run_plan_memory(struct ap_run *run, const char *wanted, struct ap_b
     AP_TRY(ap_plan_make(run, run->s, wanted, run->plan, err));
     room = ap_plan_room(run, &run->plan->facts);
     AP_TRY(ap_plan_write(run->plan, &room, text, err));
-    if (!run->plan_only && run->plan->n > 0)
+    if (run->plan_only)
+        AP_TRY(ap_run_asks(run, wanted, text, err));
+    else if (run->plan->n > 0)
         show(run, text->data);
     status = ap_plan_check(run, wanted, run->plan, &room, err);
 out:

@@ -69,7 +69,8 @@ END
 # -- before anything is sent --
 serve main key=$key
 recipe
-run 0 "a dry run" --dry-run
+run 0 "a dry run" --dry-run --set target.budget.price_out=500
+out_has "align asks for up to 8 answers (2 steps of 2 prompts, 2 rewrites of each, 1 answers to each), 8 tokens each: 64 written, 0.032 usd" "a dry run"
 try env -u AP_TEST_KEY "$alignpro" run "$tmp/recipe.yaml" --dry-run; exits 0 "a dry run without the key"
 is "requests of dry runs" "$(count requests)" 0
 try env -u AP_TEST_KEY "$alignpro" run "$tmp/recipe.yaml"
