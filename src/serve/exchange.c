@@ -304,13 +304,13 @@ void ap_exchange_completed(void *server, struct MHD_Connection *connection, void
     if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK && why != MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN)
         atomic_fetch_add(&s->metrics.client_gone, 1);
     ap_metrics_request(&s->metrics, ap_route_index(e->route), e->sent ? e->status : 0, seconds);
+    ap_forward_end(e, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     write_log(e, seconds);
     if (e->response)
         MHD_destroy_response(e->response);
     pthread_mutex_lock(&e->lock);
     cancel_works(e); /* nobody reads any more what they would still give */
     pthread_mutex_unlock(&e->lock);
-    ap_forward_free(e);
     ap_exchange_unref(e);
     *exchange = NULL;
 }

@@ -123,7 +123,8 @@ ap_status ap_metrics_write(struct ap_metrics *m, const struct ap_metrics_now *no
     put_requests(&w, m, now->route_name);
     put_seconds(&w, m);
     put_texts(&w, m);
-    put_labelled(&w, "upstream_total", "Replies of the upstream, by how they ended.", "end", ends,
+    put_labelled(&w, "upstream_total",
+                 "Replies of the upstream, by how they ended; dropped: given up here.", "end", ends,
                  m->ends, AP_METRIC_ENDS);
     put_one(&w, "refused_key_total", "counter", "Requests without a key that is known.",
             (double)atomic_load(&m->refused_key));
