@@ -205,6 +205,9 @@ static void test_query(void **state)
         assert_int_equal(r.status, 200);
         wire_free(&r);
     }
+    struct wire_reply r = wire_get(w->port, "/v1/models?a b"); /* no request line at all */
+    assert_true(r.status == 0 || r.status == 400);
+    wire_free(&r);
     assert_int_equal(w->stub.n_request, n_request);
     assert_int_equal(w->engine.n_submitted, n_submitted);
     end(w);
