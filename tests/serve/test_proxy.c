@@ -88,8 +88,9 @@ static void test_bypass(void **state)
     struct world *w = begin(serve_ok);
     (void)state;
     check_sent(w, CHAT, "X-AlignPro: off\r\n", plain, plain, "bypassed");
+    check_sent(w, CHAT, "x-alignpro: OFF\r\n", plain, plain, "bypassed");
     check_sent(w, CHAT, "",
-               "{\"x-alignpro\": \"off\", \"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}",
+               "{\"x-alignpro\": \"Off\", \"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}",
                plain, "bypassed");
     check_sent(w, CHAT, "",
                "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}], \"x-alignpro\" : \"off\"}",
@@ -100,6 +101,7 @@ static void test_bypass(void **state)
     free(request);
     struct wire_reply r = wire_post(w->port, CHAT, "x-alignpro: maybe\r\n", plain);
     assert_int_equal(r.status, 400);
+    check_holds(r.body, "x-alignpro is 'maybe', expected off or show");
     wire_free(&r);
     end(w);
 }
