@@ -197,11 +197,13 @@ static void test_refuses_to_open(void **state)
     static const struct {
         const char *listen;
         ap_status status;
-    } rows[] = {{"0.0.0.0:0", AP_INVALID},
-                {"127.0.0.1", AP_INVALID},
-                {"127.0.0.1:x", AP_INVALID},
-                {"127.0.0.1:123456", AP_INVALID},
-                {"[::1:0", AP_INVALID}};
+        const char *said;
+    } rows[] = {{"0.0.0.0:0", AP_INVALID, "there are no keys"},
+                {"127.0.0.1", AP_INVALID, "expected HOST:PORT"},
+                {"127.0.0.1:x", AP_INVALID, "expected HOST:PORT"},
+                {"127.0.0.1:123456", AP_INVALID, "a port of 0 to 65535"},
+                {"127.0.0.1:99999", AP_INVALID, "a port of 0 to 65535"},
+                {"[::1:0", AP_INVALID, "[::1:0"}};
     struct ap_error err;
     (void)state;
     for (size_t i = 0; i < AP_LEN(rows); i++) {
@@ -209,6 +211,7 @@ static void test_refuses_to_open(void **state)
         w->options.listen = rows[i].listen;
         assert_int_equal(ap_server_open(&w->server, &w->options, &w->engine.engine, &err),
                          rows[i].status);
+        check_holds(err.text, rows[i].said);
         assert_null(w->server);
         assert_int_equal(w->engine.n_closed, 1);
         free(w);
