@@ -185,9 +185,9 @@ static json_t *text_json(const struct ap_exchange *e, size_t i)
     const struct ap_rewriting *r = &e->rewriting;
     static const struct ap_work none = {.guard = NULL};
     const struct ap_work *w = i < r->n_over ? &none : &r->tasks[i - r->n_over].work;
-    return json_pack("{s:i, s:s, s:s?, s:s?, s:s, s:b}", "index", r->body.texts[i].at, "fate",
-                     fates[fate_of(r, i)], "rewrite", r->rewrites[i], "guard", w->guard, "why",
-                     w->why, "cached", w->cached);
+    return json_pack("{s:i, s:s, s:s?, s:s, s:s, s:b}", "index", r->body.texts[i].at, "fate",
+                     fates[fate_of(r, i)], "rewrite", r->rewrites[i], "guard",
+                     w->guard ? w->guard : "", "why", w->why, "cached", w->cached);
 }
 
 json_t *ap_rewriting_json(const struct ap_exchange *e)

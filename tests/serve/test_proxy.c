@@ -119,6 +119,11 @@ static void test_show(void **state)
                         "\"rewrite\":\"a b\"");
     check_holds(r.body, "}, \"ok\": 1 }\n");
     wire_free(&r);
+    fake_set(&w->engine, &w->engine.refusing, true);
+    r = wire_post(w->port, CHAT, "x-alignpro: show\r\n",
+                  "{\"messages\":[{\"role\":\"user\",\"content\":\"b a\"}]}");
+    check_holds(r.body, "\"fate\":\"queue_full\",\"rewrite\":null,\"guard\":\"\"");
+    wire_free(&r);
     end(w);
 }
 
