@@ -285,9 +285,12 @@ void ap_exchange_unref(struct ap_exchange *e)
 static void write_log(struct ap_exchange *e, double seconds)
 {
     struct ap_server *s = e->server;
+    ap_transfer_end end = e->forwarding.ended;
     if (s->options.log)
-        ap_server_note(s, "%s %s %d %.1f ms %s", e->method, e->route ? e->route->path : "-",
-                       e->sent ? e->status : 0, 1e3 * seconds, e->key_name[0] ? e->key_name : "-");
+        ap_server_note(s, "%s %s %d %.1f ms %s%s%s", e->method, e->route ? e->route->path : "-",
+                       e->sent ? e->status : 0, 1e3 * seconds, e->key_name[0] ? e->key_name : "-",
+                       end == AP_TRANSFER_WHOLE ? "" : " ",
+                       end == AP_TRANSFER_WHOLE ? "" : ap_metrics_ends[end]);
 }
 
 void ap_exchange_completed(void *server, struct MHD_Connection *connection, void **exchange,

@@ -21,6 +21,15 @@ static bool serve_cut(struct wire_stub *s, int fd)
     return false;
 }
 
+/* And then nothing, for as long as the server waits. */
+static bool serve_half(struct wire_stub *s, int fd)
+{
+    char byte;
+    (void)s;
+    wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhello");
+    return recv(fd, &byte, 1, 0) > 0;
+}
+
 static void ask(struct world *w, wire_serve serve, int status, bool whole)
 {
     wire_stub_set(&w->stub, serve);
@@ -70,11 +79,41 @@ static void test_refused_is_dropped(void **state)
     end(w);
 }
 
+static void keep_line(void *context, const struct ap_event *event)
+{
+    strcat(strcat(context, event->text), "\n");
+}
+
+static void test_log_says_what_was_cut(void **state)
+{
+    char log[1024] = "", *line = log;
+    static const char *const ends[] = {" ms -\n", " ms - broken\n", " ms -\n", " ms - late\n"};
+    struct ap_sink sink = {.fn = keep_line, .context = log};
+    struct world *w = calloc(1, sizeof(*w));
+    (void)state;
+    w->options = ap_server_defaults;
+    w->options.log = true;
+    w->options.request_timeout = 0.3;
+    w->options.sink = &sink;
+    start(w, serve_ok);
+    ask(w, serve_ok, 200, true);
+    ask(w, serve_cut, 200, false);
+    ask(w, serve_unauthorized, 502, true);
+    ask(w, serve_half, 200, false);
+    end(w);
+    for (size_t i = 0; i < AP_LEN(ends); i++, line = strchr(line, '\n') + 1) {
+        size_t n = strcspn(line, "\n") + 1, n_end = strlen(ends[i]);
+        assert_true(n > n_end);
+        assert_memory_equal(line + n - n_end, ends[i], n_end);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_is_whole),
         cmocka_unit_test(test_refused_is_dropped),
+        cmocka_unit_test(test_log_says_what_was_cut),
     };
     setenv("no_proxy", "127.0.0.1", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
