@@ -404,6 +404,11 @@ static void files(void **state)
     assert_int_equal(ap_recipe_open(&recipe, path, NULL, 0, &err), AP_LIMIT);
     check_holds(err.text, "big.yaml");
     assert_int_equal(ap_recipe_open(&recipe, folder, NULL, 0, &err), AP_INVALID);
+    check_holds(err.text, "is a directory, expected a regular file");
+    check_ok(ap_file_write_in(folder, "recipe.yaml", "", 0, &err), err);
+    assert_int_equal(ap_recipe_open(&recipe, folder, NULL, 0, &err), AP_INVALID);
+    check_holds(err.text, "is a directory, expected a recipe; there is one in it, ");
+    check_holds(err.text, "/recipe.yaml");
     check_ok(ap_file_write(path, "", 0, &err), err);
     assert_int_equal(ap_recipe_open(&recipe, path, NULL, 0, &err), AP_INVALID);
     check_holds(err.text, "big.yaml:1:1: holds no keys");
