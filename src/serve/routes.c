@@ -23,13 +23,16 @@ static void step_page(struct ap_exchange *e)
 
 static void step_health(struct ap_exchange *e)
 {
+    static const char *const policies[] = {
+        [AP_REWRITE_LAST] = "last", [AP_REWRITE_ALL] = "all", [AP_REWRITE_NONE] = "none"};
     struct ap_server *s = e->server;
     bool closing = atomic_load(&s->closing);
     ap_reply_json(e, closing ? 503 : 200,
-                  json_pack("{s:s, s:s?, s:s?, s:s?, s:b, s:f}", "status",
+                  json_pack("{s:s, s:s?, s:s?, s:s?, s:b, s:s, s:f}", "status",
                             closing ? "closing" : "ok", "model", s->engine_model, "target",
                             s->engine_target, "reward", s->engine_reward, "upstream",
-                            s->upstream != NULL, "seconds", ap_clock_seconds() - s->began));
+                            s->upstream != NULL, "rewrite", policies[s->options.rewrite], "seconds",
+                            ap_clock_seconds() - s->began));
 }
 
 static void step_metrics(struct ap_exchange *e)

@@ -12,10 +12,11 @@ static void test_routes(void **state)
     check_holds(wire_header(&r, "Content-Security-Policy"), "default-src 'none'");
     check_reply(r, 200, "<!doctype html>");
     check_reply(wire_get(w->port, "/healthz"), 200, "\"status\":\"ok\"");
+    check_reply(wire_get(w->port, "/healthz"), 200, "\"upstream\":false,\"rewrite\":\"last\"");
     check_reply(wire_get(w->port, "/v1/models"), 200, "\"id\":\"run\"");
     r = wire_get(w->port, "/metrics");
     check_holds(wire_header(&r, "Content-Type"), "text/plain; version=0.0.4");
-    check_holds(r.body, "alignpro_requests_total{route=\"/healthz\",status=\"2xx\"} 1\n");
+    check_holds(r.body, "alignpro_requests_total{route=\"/healthz\",status=\"2xx\"} 2\n");
     check_reply(r, 200, "# TYPE alignpro_request_seconds histogram\n");
     check_reply(wire_get(w->port, "/nothing"), 404, "\"code\": \"unknown_url\"");
     check_reply(wire_post(w->port, "/v1/chat/completions", "",
