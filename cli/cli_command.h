@@ -15,7 +15,7 @@ extern const struct cli_command cli_commands[]; /* main.c; ends with a NULL name
 
 /* NULL when there is none. */
 const struct cli_command *cli_command_find(const char *name);
-/* The name at the least edit distance; never NULL. */
+/* The name that was meant, by a slip or by its beginning; NULL: it is like none. */
 const char *cli_command_nearest(const char *name);
 
 int cli_help(int argc, char **argv);

@@ -36,8 +36,9 @@ static int explain_key(const char *key)
     }
     if (err.status != AP_NOT_FOUND || !key || strchr(key, '.'))
         return cli_fail(&err);
-    cli_error(&both, err.status, "no command is called %.100s; the nearest is %s; %s", key,
-              cli_command_nearest(key), err.text);
+    const char *nearest = cli_command_nearest(key);
+    cli_error(&both, err.status, "no command is called %.100s%s%s; %s", key,
+              nearest ? "; the nearest is " : "", nearest ? nearest : "", err.text);
     return cli_fail(&both);
 }
 

@@ -84,6 +84,7 @@ static int help(void)
          "  --close-timeout S     (default: 30, 75, 600, 10, 30)\n"
          "log, on standard error\n"
          "  --log                 a line for each request: method, path, status, time, key's name\n"
+         "                        then broken, late or dropped, if the upstream's answer was cut\n"
          "  --log-prompts         a line for each text and its rewrite, too");
     return cli_finish(CLI_OK);
 }

@@ -46,7 +46,7 @@ const struct cli_command *cli_command_find(const char *name)
     return NULL;
 }
 
-enum { NAME_MAX_CONSIDERED = 32 };
+enum { NAME_MAX_CONSIDERED = 32, NEAR = 2 }; /* edits from what may have been meant */
 
 /* Levenshtein's, of names that are short; what is longer differs in its rest. */
 static size_t edit_distance(const char *a, const char *b)
@@ -70,10 +70,17 @@ static size_t edit_distance(const char *a, const char *b)
 
 const char *cli_command_nearest(const char *name)
 {
-    const char *nearest = cli_commands[0].name;
-    for (const struct cli_command *c = cli_commands; c->name; c++)
-        if (edit_distance(name, c->name) < edit_distance(name, nearest))
+    const char *nearest = NULL;
+    size_t least = NEAR + 1;
+    for (const struct cli_command *c = cli_commands; c->name; c++) {
+        size_t distance = edit_distance(name, c->name), n = strlen(name);
+        if (n > 1 && distance > NEAR && strncmp(name, c->name, n) == 0)
+            distance = NEAR; /* the beginning of it */
+        if (distance < least && distance < strlen(c->name)) {
+            least = distance;
             nearest = c->name;
+        }
+    }
     return nearest;
 }
 
@@ -110,6 +117,14 @@ static void give_back_large_blocks(void)
 #endif
 }
 
+static int refuse_command(const char *name)
+{
+    const char *nearest = cli_command_nearest(name);
+    fprintf(stderr, "alignpro: there is no command '%s'; %s%s%s alignpro help\n", name,
+            nearest ? "did you mean '" : "", nearest ? nearest : "", nearest ? "'? See" : "see");
+    return CLI_USAGE;
+}
+
 int main(int argc, char **argv)
 {
     fill_standard_streams();
@@ -130,11 +145,5 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)
         return cli_help(1, argv);
     const struct cli_command *command = cli_command_find(argv[1]);
-    if (!command) {
-        fprintf(stderr,
-                "alignpro: there is no command '%s'; did you mean '%s'? See alignpro help\n",
-                argv[1], cli_command_nearest(argv[1]));
-        return CLI_USAGE;
-    }
-    return command->run(argc - 1, argv + 1);
+    return command ? command->run(argc - 1, argv + 1) : refuse_command(argv[1]);
 }

@@ -40,6 +40,9 @@ static ap_status refuse_unsupported(const struct ap_exchange *e, const json_t *r
         return unsupported("response_format", err);
     if (json_number_value(json_object_get(request, "best_of")) > 1)
         return unsupported("best_of", err);
+    if (e->rewriting.body.n_unsaid > 0 && e->rewriting.kind == AP_BODY_COMPLETION)
+        return ap_fail(err, AP_FORMAT,
+                       "\"prompt\" holds what is no text: token ids are not taken; give text");
     if (e->rewriting.body.n_unsaid > 0)
         return ap_fail(err, AP_FORMAT,
                        "the local target reads texts of the roles system, user and assistant only; "

@@ -4,6 +4,9 @@
 #include "base/memory.h"
 
 #include <string.h>
+#include <strings.h>
+
+enum { WORD_SHOWN = 60 }; /* bytes of a value in a message about it */
 
 struct reading {
     struct ap_chat_body *body;
@@ -225,10 +228,18 @@ static ap_status read_mark(struct reading *r)
     ap_status status = find(r, 0, "x-alignpro", &field);
     if (status != AP_OK || !field)
         return status;
-    r->body->off = ap_tape_is(r->tape, field, "off");
-    r->body->show = ap_tape_is(r->tape, field, "show");
+    const struct ap_tape_node *v = node_of(r, field);
+    char *word = NULL;
+    if (v->kind == AP_TAPE_STRING &&
+        (status = ap_tape_text(r->tape, field, &word, r->err)) != AP_OK)
+        return status;
+    r->body->off = word && strcasecmp(word, "off") == 0;
+    r->body->show = word && strcasecmp(word, "show") == 0;
+    ap_free(word);
     if (!r->body->off && !r->body->show)
-        return ap_fail(r->err, AP_FORMAT, "\"x-alignpro\" is neither \"off\" nor \"show\"");
+        return ap_fail(r->err, AP_FORMAT, "\"x-alignpro\" is %.*s, expected \"off\" or \"show\"",
+                       (int)(v->end - v->start < WORD_SHOWN ? v->end - v->start : WORD_SHOWN),
+                       r->tape->text + v->start);
     place_mark(r, field);
     return AP_OK;
 }

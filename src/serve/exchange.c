@@ -277,9 +277,12 @@ void ap_exchange_unref(struct ap_exchange *e)
 static void write_log(struct ap_exchange *e, double seconds)
 {
     struct ap_server *s = e->server;
+    ap_transfer_end end = e->forwarding.ended;
     if (s->options.log)
-        ap_server_note(s, "%s %s %d %.1f ms %s", e->method, e->route ? e->route->path : "-",
-                       e->sent ? e->status : 0, 1e3 * seconds, e->key_name[0] ? e->key_name : "-");
+        ap_server_note(s, "%s %s %d %.1f ms %s%s%s", e->method, e->route ? e->route->path : "-",
+                       e->sent ? e->status : 0, 1e3 * seconds, e->key_name[0] ? e->key_name : "-",
+                       end == AP_TRANSFER_WHOLE ? "" : " ",
+                       end == AP_TRANSFER_WHOLE ? "" : ap_metrics_ends[end]);
 }
 
 void ap_exchange_completed(void *server, struct MHD_Connection *connection, void **exchange,
@@ -296,13 +299,13 @@ void ap_exchange_completed(void *server, struct MHD_Connection *connection, void
     if (why != MHD_REQUEST_TERMINATED_COMPLETED_OK && why != MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN)
         atomic_fetch_add(&s->metrics.client_gone, 1);
     ap_metrics_request(&s->metrics, ap_route_index(e->route), e->sent ? e->status : 0, seconds);
+    ap_forward_end(e, why == MHD_REQUEST_TERMINATED_COMPLETED_OK);
     write_log(e, seconds);
     if (e->response)
         MHD_destroy_response(e->response);
     pthread_mutex_lock(&e->lock);
     cancel_works(e); /* nobody reads any more what they would still give */
     pthread_mutex_unlock(&e->lock);
-    ap_forward_free(e);
     ap_exchange_unref(e);
     *exchange = NULL;
 }

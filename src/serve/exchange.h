@@ -60,7 +60,10 @@ struct ap_forwarding { /* forward.c */
     struct ap_buffer insert; /* put behind the reply's first brace; empty: nothing */
     size_t n_inserted;
     int stage;
-    char held; /* the byte before which it is put */
+    char held;             /* the byte before which it is put */
+    bool passed;           /* the reply is the client's, and not only a reason for one of ours */
+    bool cut;              /* its reader came to an end before the whole */
+    ap_transfer_end ended; /* filled by ap_forward_end; WHOLE where nothing was passed on */
 };
 
 /* One answer as events. The first two are under the exchange's lock, the others the server's
@@ -214,7 +217,8 @@ json_t *ap_rewriting_json(const struct ap_exchange *e);
 
 void ap_forward_models(struct ap_exchange *e);
 void ap_forward_body(struct ap_exchange *e);
-void ap_forward_free(struct ap_exchange *e);
+/* Counts how the upstream's reply ended and lets go of it. delivered: the client has the answer. */
+void ap_forward_end(struct ap_exchange *e, bool delivered);
 
 void ap_answering_begin(struct ap_exchange *e);
 void ap_answering_free(struct ap_exchange *e);

@@ -208,9 +208,10 @@ static ssize_t read_piece(void *context, uint64_t position, char *out, size_t n)
     }
     bool looking = f->stage != PASSING;
     ssize_t got = ap_transfer_read(e->transfer, out, looking ? 1 : n, &end);
-    if (got < 0)
-        return end == AP_TRANSFER_WHOLE ? MHD_CONTENT_READER_END_OF_STREAM
-                                        : MHD_CONTENT_READER_END_WITH_ERROR;
+    if (got < 0) {
+        f->cut = end != AP_TRANSFER_WHOLE;
+        return f->cut ? MHD_CONTENT_READER_END_WITH_ERROR : MHD_CONTENT_READER_END_OF_STREAM;
+    }
     if (got == 0 || !looking)
         return got;
     look(f, out[0]);
@@ -328,12 +329,46 @@ static void step_head(struct ap_exchange *e)
         e->status = t->status;
         if (e->response && size == MHD_SIZE_UNKNOWN)
             omit_chunks(e);
+        e->forwarding.passed = e->response != NULL;
         if (e->response)
             copy_headers(e);
         else
             ap_reply_error(e, 500, NULL, "no memory");
     }
     ap_reply_mark(e);
+}
+
+/* A client that has all of Content-Length is done before libcurl says that the transfer is; so is
+ * one that asked for the head alone. Whoever comes first, such a reply was whole. */
+static ap_transfer_end end_of(const struct ap_exchange *e, bool delivered)
+{
+    const struct ap_forwarding *f = &e->forwarding;
+    struct ap_transfer *t = e->transfer;
+    if (t->status != 0 && !f->passed)
+        return AP_TRANSFER_DROPPED;
+    if (delivered && f->passed && !f->cut)
+        return AP_TRANSFER_WHOLE;
+    pthread_mutex_lock(&t->lock);
+    ap_transfer_end end = t->ended ? t->end : AP_TRANSFER_DROPPED;
+    pthread_mutex_unlock(&t->lock);
+    return end;
+}
+
+void ap_forward_end(struct ap_exchange *e, bool delivered)
+{
+    struct ap_forwarding *f = &e->forwarding;
+    struct ap_transfer *t = e->transfer;
+    if (t) {
+        ap_transfer_end end = end_of(e, delivered);
+        atomic_fetch_add(&e->server->metrics.ends[end], 1);
+        f->ended = f->passed ? end : AP_TRANSFER_WHOLE;
+        ap_exchange_set_transfer(e, NULL);
+        /* of a whole one nothing is left to come, and its connection may be kept */
+        if (end != AP_TRANSFER_WHOLE || strcmp(e->method, "HEAD") == 0)
+            ap_transfer_drop(t);
+        ap_transfer_unref(t);
+    }
+    ap_buffer_free(&f->insert);
 }
 
 /* ---- the request ---- */
@@ -408,19 +443,4 @@ void ap_forward_body(struct ap_exchange *e)
         ap_buffer_free(&spliced);
         ap_reply_failed(e, &err);
     }
-}
-
-void ap_forward_free(struct ap_exchange *e)
-{
-    struct ap_transfer *t = e->transfer;
-    if (t) {
-        ap_exchange_set_transfer(e, NULL);
-        ap_transfer_drop(t);
-        pthread_mutex_lock(&t->lock);
-        ap_transfer_end end = t->ended ? t->end : AP_TRANSFER_DROPPED;
-        pthread_mutex_unlock(&t->lock);
-        atomic_fetch_add(&e->server->metrics.ends[end], 1);
-        ap_transfer_unref(t);
-    }
-    ap_buffer_free(&e->forwarding.insert);
 }

@@ -7,6 +7,9 @@
 static const double bounds[AP_METRIC_BUCKETS - 1] = {
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 120};
 
+const char *const ap_metrics_ends[AP_METRIC_ENDS] = {"whole", "unreached", "late", "broken",
+                                                     "dropped"};
+
 struct writer {
     struct ap_buffer *out;
     struct ap_error *err;
@@ -117,14 +120,13 @@ static void put_engine(struct writer *w, const struct ap_serve_counts *c)
 ap_status ap_metrics_write(struct ap_metrics *m, const struct ap_metrics_now *now,
                            struct ap_buffer *out, struct ap_error *err)
 {
-    static const char *const ends[AP_METRIC_ENDS] = {"whole", "unreached", "late", "broken",
-                                                     "dropped"};
     struct writer w = {out, err, AP_OK};
     put_requests(&w, m, now->route_name);
     put_seconds(&w, m);
     put_texts(&w, m);
-    put_labelled(&w, "upstream_total", "Replies of the upstream, by how they ended.", "end", ends,
-                 m->ends, AP_METRIC_ENDS);
+    put_labelled(&w, "upstream_total",
+                 "Replies of the upstream, by how they ended; dropped: given up here.", "end",
+                 ap_metrics_ends, m->ends, AP_METRIC_ENDS);
     put_one(&w, "refused_key_total", "counter", "Requests without a key that is known.",
             (double)atomic_load(&m->refused_key));
     put_one(&w, "refused_rate_total", "counter", "Requests over their key's rate.",

@@ -42,6 +42,9 @@ struct ap_metrics_now {
     struct ap_serve_counts engine;
 };
 
+/* "whole", "broken" …: what an ap_transfer_end is called. */
+extern const char *const ap_metrics_ends[AP_METRIC_ENDS];
+
 void ap_metrics_request(struct ap_metrics *m, int route, int status, double seconds);
 ap_status ap_metrics_write(struct ap_metrics *m, const struct ap_metrics_now *now,
                            struct ap_buffer *out, struct ap_error *err);

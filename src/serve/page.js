@@ -201,7 +201,13 @@ function showReward(side, value) {
     at("gain").className = "gain " + (gain > 0 ? "more" : gain < 0 ? "less" : "");
 }
 
+/* What the second answer is to. */
+function showTitle(rewritten) {
+    at("rewritten-title").textContent = rewritten ? "Answer to the rewrite" : "Answer to the prompt, not rewritten";
+}
+
 function clear() {
+    showTitle(facts.rewrite !== "none");
     for (const id of ["rewrite", "diff", "rewrite-meta", "gain"])
         at(id).textContent = "";
     for (const id of ["guard", "rewrite-error"])
@@ -278,6 +284,7 @@ function noteMark(reply, prompt) {
     };
     say("rewritten-note", notes[mark] || "");
     exchanged = mark === "rewritten";
+    showTitle(exchanged);
     if (!exchanged || !encoded)
         return;
     const sent = decodeURIComponent(encoded); /* a long one is cut */
@@ -362,6 +369,8 @@ function showFacts() {
         : facts.target ? `answers from ${facts.target}` : "no answers");
     parts.push(facts.reward ? `reward ${facts.reward}` : "no reward");
     at("facts").textContent = parts.join(" \u00b7 ");
+    if (!running)
+        showTitle(facts.rewrite !== "none");
 }
 
 /* What the server has; its models once it takes the key. */

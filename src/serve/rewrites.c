@@ -6,21 +6,26 @@
 #include "base/memory.h"
 
 #include <string.h>
+#include <strings.h>
 
 enum { TEXTS_MAX = 64 }; /* of one request that are rewritten: the last ones */
 
 /* ---- what the request asks for ---- */
 
-/* The header x-alignpro; false: it is none that is known. */
+/* The header x-alignpro; false: it is none that is known, and the reply says so. */
 static bool read_mark_header(struct ap_exchange *e)
 {
     struct ap_rewriting *r = &e->rewriting;
     const char *value = ap_exchange_header(e, "x-alignpro");
     if (!value)
         return true;
-    r->off = r->off || strcmp(value, "off") == 0;
-    r->show = r->show || strcmp(value, "show") == 0;
-    return strcmp(value, "off") == 0 || strcmp(value, "show") == 0;
+    bool off = strcasecmp(value, "off") == 0, show = strcasecmp(value, "show") == 0;
+    r->off = r->off || off;
+    r->show = r->show || show;
+    if (!off && !show)
+        ap_reply_error(e, 400, NULL, "the header x-alignpro is '%.60s', expected off or show",
+                       value);
+    return off || show;
 }
 
 static bool read_body(struct ap_exchange *e)
@@ -35,10 +40,7 @@ static bool read_body(struct ap_exchange *e)
     }
     r->off = r->body.off;
     r->show = r->body.show;
-    if (read_mark_header(e))
-        return true;
-    ap_reply_error(e, 400, NULL, "the header x-alignpro is neither off nor show");
-    return false;
+    return read_mark_header(e);
 }
 
 /* ---- after the prompter ---- */
@@ -183,9 +185,9 @@ static json_t *text_json(const struct ap_exchange *e, size_t i)
     const struct ap_rewriting *r = &e->rewriting;
     static const struct ap_work none = {.guard = NULL};
     const struct ap_work *w = i < r->n_over ? &none : &r->tasks[i - r->n_over].work;
-    return json_pack("{s:i, s:s, s:s?, s:s?, s:s, s:b}", "index", r->body.texts[i].at, "fate",
-                     fates[fate_of(r, i)], "rewrite", r->rewrites[i], "guard", w->guard, "why",
-                     w->why, "cached", w->cached);
+    return json_pack("{s:i, s:s, s:s?, s:s, s:s, s:b}", "index", r->body.texts[i].at, "fate",
+                     fates[fate_of(r, i)], "rewrite", r->rewrites[i], "guard",
+                     w->guard ? w->guard : "", "why", w->why, "cached", w->cached);
 }
 
 json_t *ap_rewriting_json(const struct ap_exchange *e)

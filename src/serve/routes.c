@@ -23,13 +23,16 @@ static void step_page(struct ap_exchange *e)
 
 static void step_health(struct ap_exchange *e)
 {
+    static const char *const policies[] = {
+        [AP_REWRITE_LAST] = "last", [AP_REWRITE_ALL] = "all", [AP_REWRITE_NONE] = "none"};
     struct ap_server *s = e->server;
     bool closing = atomic_load(&s->closing);
     ap_reply_json(e, closing ? 503 : 200,
-                  json_pack("{s:s, s:s?, s:s?, s:s?, s:b, s:f}", "status",
+                  json_pack("{s:s, s:s?, s:s?, s:s?, s:b, s:s, s:f}", "status",
                             closing ? "closing" : "ok", "model", s->engine_model, "target",
                             s->engine_target, "reward", s->engine_reward, "upstream",
-                            s->upstream != NULL, "seconds", ap_clock_seconds() - s->began));
+                            s->upstream != NULL, "rewrite", policies[s->options.rewrite], "seconds",
+                            ap_clock_seconds() - s->began));
 }
 
 static void step_metrics(struct ap_exchange *e)
@@ -105,19 +108,30 @@ static const struct ap_route *find_route(const char *path)
 
 /* ---- who may ---- */
 
+static bool is_known_host(const char *host)
+{
+    size_t n = strcspn(host, ":");
+    return host[0] == '[' || (n == 9 && strncasecmp(host, "localhost", 9) == 0) ||
+           strspn(host, "0123456789.") == n;
+}
+
 /* Without keys, what keeps a web page elsewhere from asking through its visitor's browser: it
  * cannot hide where it comes from, nor call this machine by a name of its own. */
-static bool comes_from_elsewhere(const struct ap_exchange *e)
+static void check_origin(struct ap_exchange *e)
 {
     const char *host = ap_exchange_header(e, "Host"), *origin = ap_exchange_header(e, "Origin");
     const char *behind = origin ? strstr(origin, "://") : NULL;
     if (origin && (!behind || !host || strcasecmp(behind + 3, host) != 0))
-        return true;
-    if (!e->server->loopback || !host)
-        return false;
-    size_t n = strcspn(host, ":");
-    return host[0] != '[' && !(n == 9 && strncasecmp(host, "localhost", 9) == 0) &&
-           strspn(host, "0123456789.") != n;
+        ap_reply_error(e, 403, "wrong_origin",
+                       "a page of '%.80s' asks, and this server, which has no keys, answers none "
+                       "but its own ('%.80s'); start it with --keys",
+                       origin, host ? host : "");
+    else if (e->server->loopback && host && !is_known_host(host))
+        ap_reply_error(e, 403, "wrong_host",
+                       "the request is for the host '%.80s', and this server, which has no keys "
+                       "and listens on this machine alone, takes an address or localhost only; "
+                       "send such a Host, or start it with --keys",
+                       host);
 }
 
 static void refuse_key(struct ap_exchange *e)
@@ -259,10 +273,8 @@ void ap_route_admit(struct ap_exchange *e, const char *path, const char *version
         ap_reply_error(e, 405, "method_not_allowed", "%s takes %s only", e->route->path,
                        e->route->method);
         ap_reply_header(e, "Allow", strcmp(e->route->method, "GET") == 0 ? "GET, HEAD" : "POST");
-    } else if (!s->keys && !s->options.open && comes_from_elsewhere(e)) {
-        ap_reply_error(e, 403, "wrong_origin",
-                       "this server has no keys and answers no page of another origin; give it "
-                       "keys");
+    } else if (!s->keys && !s->options.open) {
+        check_origin(e);
     } else if (s->keys && e->route->needs_key) {
         check_key(e);
     }

@@ -80,7 +80,9 @@ static ap_status split_address(const char *text, char host[256], char port[16],
     if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
         strlen(colon + 1) > 5 || atoi(colon + 1) > PORT_MAX || to - from > 255)
         return ap_fail(err, AP_INVALID,
-                       "serve: '%s' is no address to listen on, expected HOST:PORT", text);
+                       "serve: '%s' is no address to listen on, expected HOST:PORT with a port of "
+                       "0 to %d",
+                       text, (int)PORT_MAX);
     memcpy(host, from, (size_t)(to - from));
     host[to - from] = '\0';
     strcpy(port, colon + 1);

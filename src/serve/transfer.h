@@ -28,7 +28,8 @@ enum { AP_TRANSFER_HEADERS_MAX = 64, AP_TRANSFER_HEADER_BYTES = 16384 };
 
 struct ap_upstream;
 
-/* What its reader does; borrowed with its context until head was called and nobody sleeps. */
+/* What its reader does; borrowed with its context until head was called and nobody sleeps. A reader
+ * that has all it wants may give its reference back then, and the transfer ends by itself. */
 struct ap_transfer_reader {
     void *context;
     void (*head)(void *context); /* once, on the upstream's thread: the head is there, or the end */

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 static ap_status fill_defaults(struct ap_settings *s, struct ap_error *err)
 {
@@ -80,6 +81,25 @@ static ap_status folder_of(const char *path, char **folder, struct ap_error *err
     return AP_OK;
 }
 
+/* A folder in a recipe's place, most often a run directory: the recipe may be in it. */
+static ap_status refuse_folder(const char *path, struct ap_error *err)
+{
+    struct stat info;
+    struct ap_buffer inside = {0};
+    size_t n = strlen(path);
+    if (stat(path, &info) != 0 || !S_ISDIR(info.st_mode))
+        return AP_OK;
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    ap_status status = ap_buffer_printf(&inside, err, "%.*s/recipe.yaml", (int)n, path);
+    if (status == AP_OK && ap_file_exists(inside.data))
+        status = ap_fail(err, AP_INVALID,
+                         "%s: is a directory, expected a recipe; there is one in it, %s", path,
+                         inside.data);
+    ap_buffer_free(&inside);
+    return status;
+}
+
 ap_status ap_recipe_open(struct ap_recipe **out, const char *path, const char *const *overrides,
                          size_t n_overrides, struct ap_error *err)
 {
@@ -87,6 +107,7 @@ ap_status ap_recipe_open(struct ap_recipe **out, const char *path, const char *c
     char *folder = NULL;
     ap_status status;
     *out = NULL;
+    AP_TRY(refuse_folder(path, err));
     AP_TRY(ap_file_read(path, AP_RECIPE_BYTES_MAX, &text, err));
     AP_TRY(folder_of(path, &folder, err));
     AP_TRY(ap_recipe_parse(out, text.len ? text.data : "", text.len, path, folder, overrides,

@@ -56,14 +56,31 @@ static ap_status enter_sections(struct ap_recipe *recipe, const char *key,
     return AP_OK;
 }
 
+/* group: of the key, which has no value of its own. */
+static ap_status refuse_section(const struct ap_recipe *recipe, const char *key,
+                                const struct ap_setting_group *group,
+                                const struct ap_origin *origin, struct ap_error *err)
+{
+    bool unnamed = group->named && !strchr(key, '.') && !group->named->numbered;
+    ap_fail(err, AP_INVALID,
+            "%s is a section; set its keys one by one, as in --set %s.%s%s=VALUE%s (alignpro help "
+            "%s lists them)",
+            key, key, unnamed ? "NAME." : "", group->rows[0].key,
+            group->none ? ", or it is none" : "", key);
+    return ap_recipe_fail_at(recipe, origin, AP_INVALID, err);
+}
+
 static ap_status put_text(struct ap_recipe *recipe, const char *key, const char *value,
                           const struct ap_origin *origin, struct ap_error *err)
 {
     struct ap_raw raw = {0};
     struct ap_setting_ref ref;
     ap_status status;
-    if (!ap_setting_find(key, &ref))
-        return ap_recipe_unknown(recipe, key, origin, err);
+    if (!ap_setting_find(key, &ref)) {
+        const struct ap_setting_group *group = ap_setting_group_find(key);
+        return group ? refuse_section(recipe, key, group, origin, err)
+                     : ap_recipe_unknown(recipe, key, origin, err);
+    }
     AP_TRY(enter_sections(recipe, key, origin, err));
     status = read_text(ref.row, value, &raw, err);
     if (status == AP_OK)

@@ -51,6 +51,11 @@ err_has "no recipe key is called generat" "help of a wrong command"
 try "$alignpro" help align.generat; err_has "alignpro: no recipe key is called align.generat" "help of a wrong key"
 try "$alignpro" help ""; exits 2 "help of nothing"; err_has "the name is empty" "help of nothing"
 try "$alignpro" generat; exits 2 "wrong command"; err_has "did you mean 'generate'" "wrong command"
+try "$alignpro" pre; exits 2 "a command's beginning"; err_has "did you mean 'pretrain'?" "a command's beginning"
+for name in judge x "" foldercheck; do
+    try "$alignpro" "$name"; exits 2 "command '$name'"; err_has "there is no command '$name'; see alignpro help" "command '$name'"
+done
+try "$alignpro" help judge; exits 1 "help of what is like no command"; err_has "no command is called judge; no recipe key" "help of what is like no command"
 for c in tokenize render score generate; do
     try "$alignpro" $c; exits 2 "$c without --model"; err_has "--model" "$c without --model"
     try "$alignpro" $c --model; exits 2 "$c --model without a value"

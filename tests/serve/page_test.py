@@ -165,6 +165,7 @@ def with_upstream(args, chromium):
         rewrite = check_run(page, url, "fox 3")
         check(page.text("bare-answer") == "It is an animal of the woods. [fox 3]", "answer as typed",
               page.text("bare-answer"))
+        check(page.text("rewritten-title") == "Answer to the rewrite", "the heading", page.text("rewritten-title"))
         check(page.text("rewritten-answer") == f"It is an animal of the woods. [{rewrite}]", "answer to the rewrite",
               page.text("rewritten-answer"))
         check({b["model"] for b in upstream.asked} == {"first"}, "the model asked for", upstream.asked)
@@ -183,6 +184,8 @@ def with_upstream(args, chromium):
         check(page.text("rewrite") == "keep `x = 1` please", "a guarded rewrite", page.text("rewrite"))
         check([kind for kind, _ in parts(page)] == ["span"], "nothing was changed", parts(page))
         check("as typed" in (page.text("rewritten-note") or ""), "the note", page.text("rewritten-note"))
+        check(page.text("rewritten-title") == "Answer to the prompt, not rewritten", "the heading of a guarded one",
+              page.text("rewritten-title"))
         shoot(args, page, "guarded")
 
         upstream.held.set()
@@ -250,6 +253,20 @@ def rewrites_only(args, chromium):
         check_quiet(page, "rewrites only")
 
 
+def without_rewriting(args, chromium):
+    title = "Answer to the prompt, not rewritten"
+    with serving(args, "--local-target", "--rewrite", "none", "--no-score") as url:
+        page = chromium.page(url + "/")
+        page.wait("facts.status === 'ok'")
+        check(page.text("rewritten-title") == title, "the heading before", page.text("rewritten-title"))
+        page.type("prompt", "fox 5")
+        page.press_ctrl_enter()
+        page.wait(DONE)
+        check(page.text("rewritten-title") == title, "the heading behind", page.text("rewritten-title"))
+        check("rewrites nothing" in (page.text("rewritten-note") or ""), "the note", page.text("rewritten-note"))
+        check_quiet(page, "without rewriting")
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--alignpro", required=True)
@@ -259,7 +276,7 @@ def main():
     parser.add_argument("--screenshots", type=pathlib.Path)
     args = parser.parse_args()
     with browser.Browser(args.chromium) as chromium:
-        for part in (with_upstream, with_key, rewrites_only):
+        for part in (with_upstream, with_key, rewrites_only, without_rewriting):
             part(args, chromium)
     print(f"{len(failed)} failed")
     raise SystemExit(bool(failed))

@@ -84,8 +84,9 @@ static void test_refuses(void **state)
         {"{\"messages\":[]}", "empty"},
         {"{\"messages\":{}}", "no array"},
         {"{}", "messages"},
-        {"{" ONE ",\"x-alignpro\":\"maybe\"}", "x-alignpro"},
-        {"{" ONE ",\"x-alignpro\":true}", "x-alignpro"},
+        {"{" ONE ",\"x-alignpro\":\"maybe\"}", "\"x-alignpro\" is \"maybe\", expected \"off\""},
+        {"{" ONE ",\"x-alignpro\":true}", "\"x-alignpro\" is true, expected"},
+        {"{" ONE ",\"x-alignpro\":\"\\ud800\"}", "surrogate"},
     };
     struct ap_error err;
     struct ap_chat_body b;

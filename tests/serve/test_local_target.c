@@ -448,7 +448,8 @@ static void test_refuses(void **state)
     check_reply(
         wire_post(w->port, CHAT, "", "{\"messages\":[{\"role\":\"tool\",\"content\":\"a\"}]}"), 400,
         "roles");
-    check_reply(wire_post(w->port, COMPLETION, "", "{\"prompt\":[1,2]}"), 400, "roles");
+    check_reply(wire_post(w->port, COMPLETION, "", "{\"prompt\":[1,2]}"), 400,
+                "token ids are not taken; give text");
     check_reply(wire_post(w->port, COMPLETION, "", "{\"prompt\":[]}"), 400, "no prompt");
     assert_int_equal(w->engine.n_submitted, 0);
     fake_set(&w->engine, &w->engine.failing, true);

@@ -1,55 +1,6 @@
 /* The proxy before an upstream that the test plays: what goes out, what comes back, and what
  * becomes of both when something goes wrong. */
-#include "serve/server.h"
-
-#include "fake_engine.h"
-#include "wire.h"
-
-struct world {
-    struct fake_engine engine;
-    struct wire_stub stub;
-    struct ap_server *server;
-    struct ap_server_options options;
-    int port;
-};
-
-static void start(struct world *w, wire_serve serve)
-{
-    struct ap_error err;
-    fake_open(&w->engine, false, true);
-    wire_stub_open(&w->stub, serve);
-    w->options.listen = "127.0.0.1:0";
-    w->options.upstream = w->stub.url;
-    check_ok(ap_server_open(&w->server, &w->options, &w->engine.engine, &err), err);
-    w->port = wire_port(ap_server_url(w->server));
-}
-
-static struct world *begin(wire_serve serve)
-{
-    struct world *w = calloc(1, sizeof(*w));
-    w->options = ap_server_defaults;
-    start(w, serve);
-    return w;
-}
-
-static void end(struct world *w)
-{
-    ap_server_close(w->server, 5, NULL);
-    assert_int_equal(w->engine.n_closed, 1);
-    wire_stub_close(&w->stub);
-    free(w);
-}
-
-static bool serve_ok(struct wire_stub *s, int fd)
-{
-    (void)s;
-    return wire_say(fd, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Request-Id: abc\r\n"
-                        "Connection: keep-alive, x-hop\r\nX-Hop: 1\r\nSet-Cookie: "
-                        "a=b\r\nAccess-Control-Allow-Origin: *\r\n"
-                        "Connection: x-second\r\nX-Second: 2\r\n"
-                        "X-Bell: a\x01z\r\nX-Long: a\r\n Folded: b\r\nX Spaced: c\r\n"
-                        "Content-Length: 12\r\n\r\n{ \"ok\": 1 }\n");
-}
+#include "proxy.h"
 
 static char *sent_body(struct world *w)
 {
@@ -84,9 +35,6 @@ static void read_until(int fd, char *text, size_t room, const char *part)
         text[n] = '\0';
     }
 }
-
-#define CHAT "/v1/chat/completions"
-#define COMPLETION "/v1/completions"
 
 static void test_rewrites(void **state)
 {
@@ -140,8 +88,9 @@ static void test_bypass(void **state)
     struct world *w = begin(serve_ok);
     (void)state;
     check_sent(w, CHAT, "X-AlignPro: off\r\n", plain, plain, "bypassed");
+    check_sent(w, CHAT, "x-alignpro: OFF\r\n", plain, plain, "bypassed");
     check_sent(w, CHAT, "",
-               "{\"x-alignpro\": \"off\", \"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}",
+               "{\"x-alignpro\": \"Off\", \"messages\":[{\"role\":\"user\",\"content\":\"abc\"}]}",
                plain, "bypassed");
     check_sent(w, CHAT, "",
                "{\"messages\":[{\"role\":\"user\",\"content\":\"abc\"}], \"x-alignpro\" : \"off\"}",
@@ -152,6 +101,7 @@ static void test_bypass(void **state)
     free(request);
     struct wire_reply r = wire_post(w->port, CHAT, "x-alignpro: maybe\r\n", plain);
     assert_int_equal(r.status, 400);
+    check_holds(r.body, "x-alignpro is 'maybe', expected off or show");
     wire_free(&r);
     end(w);
 }
@@ -168,6 +118,11 @@ static void test_show(void **state)
     check_holds(r.body, "{ \"x_alignpro\": {\"rewrites\":[{\"index\":0,\"fate\":\"rewritten\","
                         "\"rewrite\":\"a b\"");
     check_holds(r.body, "}, \"ok\": 1 }\n");
+    wire_free(&r);
+    fake_set(&w->engine, &w->engine.refusing, true);
+    r = wire_post(w->port, CHAT, "x-alignpro: show\r\n",
+                  "{\"messages\":[{\"role\":\"user\",\"content\":\"b a\"}]}");
+    check_holds(r.body, "\"fate\":\"queue_full\",\"rewrite\":null,\"guard\":\"\"");
     wire_free(&r);
     end(w);
 }
@@ -257,6 +212,9 @@ static void test_query(void **state)
         assert_int_equal(r.status, 200);
         wire_free(&r);
     }
+    struct wire_reply r = wire_get(w->port, "/v1/models?a b"); /* no request line at all */
+    assert_true(r.status == 0 || r.status == 400);
+    wire_free(&r);
     assert_int_equal(w->stub.n_request, n_request);
     assert_int_equal(w->engine.n_submitted, n_submitted);
     end(w);
@@ -545,9 +503,8 @@ static bool serve_silence(struct wire_stub *s, int fd)
 static bool serve_redirect(struct wire_stub *s, int fd)
 {
     (void)s;
-    wire_say(fd,
-             "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n");
-    return false;
+    return wire_say(fd, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n"
+                        "Content-Length: 0\r\n\r\n");
 }
 
 static bool serve_not_modified(struct wire_stub *s, int fd)

@@ -12,10 +12,11 @@ static void test_routes(void **state)
     check_holds(wire_header(&r, "Content-Security-Policy"), "default-src 'none'");
     check_reply(r, 200, "<!doctype html>");
     check_reply(wire_get(w->port, "/healthz"), 200, "\"status\":\"ok\"");
+    check_reply(wire_get(w->port, "/healthz"), 200, "\"upstream\":false,\"rewrite\":\"last\"");
     check_reply(wire_get(w->port, "/v1/models"), 200, "\"id\":\"run\"");
     r = wire_get(w->port, "/metrics");
     check_holds(wire_header(&r, "Content-Type"), "text/plain; version=0.0.4");
-    check_holds(r.body, "alignpro_requests_total{route=\"/healthz\",status=\"2xx\"} 1\n");
+    check_holds(r.body, "alignpro_requests_total{route=\"/healthz\",status=\"2xx\"} 2\n");
     check_reply(r, 200, "# TYPE alignpro_request_seconds histogram\n");
     check_reply(wire_get(w->port, "/nothing"), 404, "\"code\": \"unknown_url\"");
     check_reply(wire_post(w->port, "/v1/chat/completions", "",
@@ -168,16 +169,18 @@ static void test_origin(void **state)
     static const struct {
         const char *headers;
         int status;
+        const char *said;
     } rows[] = {
-        {"Host: 127.0.0.1:80\r\n", 200},
-        {"Host: localhost:80\r\n", 200},
-        {"Host: localhost\r\nOrigin: http://localhost\r\n", 200},
-        {"Host: [::1]:80\r\n", 200},
-        {"Host: evil.example\r\n", 403},
-        {"Host: localhost.evil.example\r\n", 403},
-        {"Host: 127.0.0.1.evil.example\r\n", 403},
-        {"Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403},
-        {"Host: 127.0.0.1\r\nOrigin: null\r\n", 403},
+        {"Host: 127.0.0.1:80\r\n", 200, "ok"},
+        {"Host: localhost:80\r\n", 200, "ok"},
+        {"Host: localhost\r\nOrigin: http://localhost\r\n", 200, "ok"},
+        {"Host: [::1]:80\r\n", 200, "ok"},
+        {"Host: alignpro:8080\r\n", 403, "for the host 'alignpro:8080'"},
+        {"Host: a\"b\xff\r\n", 403, "for the host 'a\\\"b"},
+        {"Host: localhost.evil.example\r\n", 403, "\"code\": \"wrong_host\""},
+        {"Host: 127.0.0.1.evil.example\r\n", 403, "an address or localhost"},
+        {"Host: 127.0.0.1\r\nOrigin: http://evil.example\r\n", 403, "of 'http://evil.example'"},
+        {"Host: 127.0.0.1\r\nOrigin: null\r\n", 403, "\"code\": \"wrong_origin\""},
     };
     struct world *w = world_begin(false, true);
     char text[512];
@@ -185,8 +188,7 @@ static void test_origin(void **state)
     for (size_t i = 0; i < AP_LEN(rows); i++) {
         snprintf(text, sizeof(text), "GET /healthz HTTP/1.1\r\n%sConnection: close\r\n\r\n",
                  rows[i].headers);
-        check_reply(wire_raw(w->port, text), rows[i].status,
-                    rows[i].status == 200 ? "ok" : "origin");
+        check_reply(wire_raw(w->port, text), rows[i].status, rows[i].said);
     }
     world_end(w);
 }
@@ -196,11 +198,13 @@ static void test_refuses_to_open(void **state)
     static const struct {
         const char *listen;
         ap_status status;
-    } rows[] = {{"0.0.0.0:0", AP_INVALID},
-                {"127.0.0.1", AP_INVALID},
-                {"127.0.0.1:x", AP_INVALID},
-                {"127.0.0.1:123456", AP_INVALID},
-                {"[::1:0", AP_INVALID}};
+        const char *said;
+    } rows[] = {{"0.0.0.0:0", AP_INVALID, "there are no keys"},
+                {"127.0.0.1", AP_INVALID, "expected HOST:PORT"},
+                {"127.0.0.1:x", AP_INVALID, "expected HOST:PORT"},
+                {"127.0.0.1:123456", AP_INVALID, "a port of 0 to 65535"},
+                {"127.0.0.1:99999", AP_INVALID, "a port of 0 to 65535"},
+                {"[::1:0", AP_INVALID, "[::1:0"}};
     struct ap_error err;
     (void)state;
     for (size_t i = 0; i < AP_LEN(rows); i++) {
@@ -208,6 +212,7 @@ static void test_refuses_to_open(void **state)
         w->options.listen = rows[i].listen;
         assert_int_equal(ap_server_open(&w->server, &w->options, &w->engine.engine, &err),
                          rows[i].status);
+        check_holds(err.text, rows[i].said);
         assert_null(w->server);
         assert_int_equal(w->engine.n_closed, 1);
         free(w);

@@ -57,6 +57,16 @@ static void keys(void **state)
         {"<<: {kl: 1}\n", NULL, {"unknown key <<"}},
         {RECIPE_SMALL, "algn.kl=1", {"--set algn.kl=1: ", "unknown key algn.kl", "align.kl"}},
         {RECIPE_SMALL, "align.kl", {"--set align.kl: ", "is not KEY=VALUE"}},
+        {RECIPE_SMALL,
+         "target.budget={usd: 1}",
+         {"--set target.budget={usd: 1}: target.budget is a section; set its keys one by one, as "
+          "in --set target.budget.requests=VALUE (alignpro help target.budget"}},
+        {RECIPE_SMALL, "guard={protect: [code]}", {"guard is a section", "--set guard."}},
+        {RECIPE_SMALL,
+         "prompter.adapter={rank: 2}",
+         {"as in --set prompter.adapter.rank=VALUE, or it is none"}},
+        {RECIPE_SMALL, "models={}", {"models is a section", "as in --set models.NAME.path=VALUE"}},
+        {RECIPE_SMALL, "models.a={}", {"models.a is a section", "--set models.a.path=VALUE"}},
         {RECIPE_SMALL, "=3", {"is not KEY=VALUE"}},
         {RECIPE_SMALL, "models.a!.path=x", {"'a!' is no name"}},
         {"models: {'a b': {path: x}}\n", NULL, {"r.yaml:1:10: ", "'a b' is no name"}},
@@ -394,6 +404,11 @@ static void files(void **state)
     assert_int_equal(ap_recipe_open(&recipe, path, NULL, 0, &err), AP_LIMIT);
     check_holds(err.text, "big.yaml");
     assert_int_equal(ap_recipe_open(&recipe, folder, NULL, 0, &err), AP_INVALID);
+    check_holds(err.text, "is a directory, expected a regular file");
+    check_ok(ap_file_write_in(folder, "recipe.yaml", "", 0, &err), err);
+    assert_int_equal(ap_recipe_open(&recipe, folder, NULL, 0, &err), AP_INVALID);
+    check_holds(err.text, "is a directory, expected a recipe; there is one in it, ");
+    check_holds(err.text, "/recipe.yaml");
     check_ok(ap_file_write(path, "", 0, &err), err);
     assert_int_equal(ap_recipe_open(&recipe, path, NULL, 0, &err), AP_INVALID);
     check_holds(err.text, "big.yaml:1:1: holds no keys");
