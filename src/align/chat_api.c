@@ -119,6 +119,11 @@ const char *ap_api_path(bool completions)
 
 /* ---- replies ---- */
 
+const char *ap_api_expected(bool completions)
+{
+    return completions ? "a text in choices[].text" : "a text in choices[].message.content";
+}
+
 /* As C can hold it: a NUL becomes U+FFFD. */
 static ap_status put_text(struct ap_buffer *out, const json_t *value)
 {

@@ -29,6 +29,9 @@ ap_status ap_api_body(const struct ap_api_request *request, json_t **out, struct
 /* Where it is posted to, behind the address. */
 const char *ap_api_path(bool completions);
 
+/* Where a reply has its text, for messages. */
+const char *ap_api_expected(bool completions);
+
 /* out[n] of a reply's text, or of its fewer choices the first ones: the others stay empty. NULL, or
  * why it holds none: a static clause, and out is as it was. Usage that is not told is −1, else its
  * tokens are shared out. */

@@ -27,7 +27,8 @@ struct asking { /* one call of ap_remote_ask */
     struct ap_remote *r;
     const struct ap_remote_request *requests; /* those that are sent */
     const struct ap_remote_reader *reader;
-    bool writing; /* a transaction of the ledger is open */
+    bool writing;  /* a transaction of the ledger is open */
+    char why[256]; /* the last reply was no answer */
 };
 
 /* ---- opening ---- */
@@ -269,12 +270,17 @@ static ap_status missed(void *context, int call, ap_client_miss kind, struct ap_
     return status;
 }
 
-static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
-                         struct ap_error *err)
+static ap_status arrived(void *context, int call, const struct ap_client_reply *reply,
+                         const char **no_answer, struct ap_error *err)
 {
     struct asking *a = context;
     const char *why = a->reader->read(a->reader->context, &a->requests[call], reply);
-    *again = why != NULL;
+    if (why) {
+        const char *expected = a->reader->expected;
+        snprintf(a->why, sizeof(a->why), "%s%s%s", why, expected ? ", expected " : "",
+                 expected ? expected : "");
+        *no_answer = a->why;
+    }
     if (!why || why != a->reader->hopeless)
         return why ? AP_OK : write_answers(a, call, reply, err);
     ap_status status = missed(a, call, AP_MISS_LOST, err);

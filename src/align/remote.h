@@ -45,6 +45,7 @@ struct ap_remote_reader {
     /* The clause of `read`, by its address, that asking again will not heal, and what to do; NULL:
      * there is none. */
     const char *hopeless, *remedy;
+    const char *expected; /* what a body with an answer holds, for messages; NULL: unsaid */
 };
 
 struct ap_remote;

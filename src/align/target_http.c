@@ -261,7 +261,10 @@ static ap_status http_answer(void *self, const struct ap_target_request *request
     struct target_http *t = self;
     struct asked a = {.t = t, .requests = requests, .n = n, .n_samples = n_samples};
     const struct ap_remote_reader reader = {
-        .context = &a, .read = read_reply, .rejected = read_rejection};
+        .context = &a,
+        .read = read_reply,
+        .rejected = read_rejection,
+        .expected = ap_api_expected(strcmp(t->s->api, "completions") == 0)};
     ap_status status;
     memset(out, 0, (size_t)n * (size_t)n_samples * sizeof(*out));
     AP_TRY(asked_open(&a, err));

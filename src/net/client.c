@@ -410,7 +410,7 @@ static void tell(struct sending *s, const struct task *t, const char *url, const
     ap_sink_warn(
         s->c->o.sink, s->c->o.who,
         "%d requests wait for %s: %s; attempt %d follows in %.0f s, and the run ends after "
-        "%d of them and %.3g s without any answer",
+        "%d of them and %.1f s without any answer",
         s->n_open, url, why, t->n_attempt + 1, fmax(0, t->not_before - now), s->c->o.retries + 1,
         s->c->o.patience);
 }
@@ -444,11 +444,13 @@ static void try_again(struct sending *s, const struct ap_wire *w, const struct a
         tell(s, t, url, r->why);
         return;
     }
+    char advice[AP_WIRE_ADVICE];
+    ap_wire_advise(r, c->o.who, advice);
     end_with(s, ap_fail(words(s), AP_IO,
-                        "%s: %s: no answer in %d attempts over %.3g s, the last: %s; see whether "
-                        "the server is up, or raise %s.retries to wait longer for it, then run "
+                        "%s: %s: no answer in %d attempt%s over %.1f s, the last: %s; %s, then run "
                         "again: what was answered is kept",
-                        c->o.who, url, t->n_attempt, now - t->begun, r->why, c->o.who));
+                        c->o.who, url, t->n_attempt, t->n_attempt == 1 ? "" : "s", now - t->begun,
+                        r->why, advice));
 }
 
 static void reject(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r,
@@ -467,25 +469,24 @@ static void reject(struct sending *s, const struct ap_wire *w, const struct ap_w
     }
     miss(s, w->call, AP_MISS_REFUSED);
     s->tasks[w->call].state = WAITS;
+    char advice[AP_WIRE_ADVICE];
+    ap_wire_advise(r, c->o.who, advice);
     if (status == AP_OK && s->status == AP_OK)
         status =
-            ap_fail(words(s), AP_INVALID,
-                    "%s: %s%s says %s; correct the recipe or the server, then run again", c->o.who,
-                    c->endpoints.items[w->endpoint].url, s->calls[w->call].path, r->why);
+            ap_fail(words(s), AP_INVALID, "%s: %s%s says %s; %s, then run again", c->o.who,
+                    c->endpoints.items[w->endpoint].url, s->calls[w->call].path, r->why, advice);
     end_with(s, status);
 }
 
 static void arrive(struct sending *s, const struct ap_wire *w, struct ap_wire_result *r,
                    const struct ap_client_reply *reply)
 {
-    bool again = false;
+    const char *why = NULL;
     struct ap_client *c = s->c;
-    ap_status status = s->events->arrived(s->events->context, w->call, reply, &again, words(s));
-    if (status == AP_OK && again) {
+    ap_status status = s->events->arrived(s->events->context, w->call, reply, &why, words(s));
+    if (status == AP_OK && why) {
+        ap_wire_no_answer(w, &c->o, why, r);
         miss(s, w->call, AP_MISS_LOST);
-        r->sick = true;
-        r->end = AP_WIRE_LOST;
-        strcpy(r->why, "its reply holds no answer");
         try_again(s, w, r);
         return;
     }

@@ -67,10 +67,11 @@ struct ap_client_events {
      * is in flight is over (a budget that what is in flight might use up); 0 with nothing in flight
      * must be an error. NULL: go on. */
     ap_status (*sending)(void *context, const int *calls, int *n, struct ap_error *err);
-    /* A 2xx reply that arrived whole. *again: what it holds is no answer, so that it is lost;
-     * `missed` is called then too. */
-    ap_status (*arrived)(void *context, int call, const struct ap_client_reply *reply, bool *again,
-                         struct ap_error *err);
+    /* A 2xx reply that arrived whole. *why: what it holds is no answer, so that it is lost, and
+     * `missed` is called then too; a clause for the message, "it is no JSON", borrowed until the
+     * next event. NULL when it is called. */
+    ap_status (*arrived)(void *context, int call, const struct ap_client_reply *reply,
+                         const char **why, struct ap_error *err);
     /* An attempt ended without an answer. NULL: nobody counts. */
     ap_status (*missed)(void *context, int call, ap_client_miss miss, struct ap_error *err);
     /* A 4xx that asking again will not heal: *taken, or the sending ends with the server's words.

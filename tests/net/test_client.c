@@ -228,6 +228,7 @@ static void test_rejections(void **state)
     } rows[] = {{FAULT_E400, "400: max_tokens is too large: 99999"},
                 {FAULT_E400_FILTER, "400: The prompt triggered the content filter"},
                 {FAULT_E401_ECHO, "401: Incorrect API key provided: ***"},
+                {FAULT_E401_ECHO, "see to the key, target.key_env or .key_file, then run again"},
                 {FAULT_E302, "302: a redirect"}};
     struct ap_error err;
     struct fault_counts counts;

@@ -132,6 +132,95 @@ static void test_one_that_fails(void **state)
     local_stop(&s);
 }
 
+/* ---- what it says in the end ---- */
+
+struct saying {
+    int status;
+    const char *reply;
+    ap_status ends;
+    const char *words;
+};
+
+static int say(void *context, const struct local_request *r, struct ap_buffer *reply)
+{
+    const struct saying *s = context;
+    (void)r;
+    ap_buffer_puts(reply, s->reply, NULL);
+    return s->status;
+}
+
+#define KEY "sk-very-secret-0123456789"
+
+static void test_last_words(void **state)
+{
+    static const struct saying rows[] = {
+        {200, "hello", AP_IO,
+         "the last: its reply holds no answer: it has no text; it begins \"hello\"; look at what "
+         "the server sends, and at target.url, then run again"},
+        {200, "{\"error\":{\"message\":\"backend\\nover\\u006coaded\"}}", AP_IO,
+         "holds no answer: it has no text; it says \"backend?overloaded\"; look at"},
+        {200, "{\"a\":\"" KEY "\"}", AP_IO, "it begins \"{\"a\":\"*************************\"}\""},
+        {200, "{\"a\":\"sk\\u002dvery-secret-0123456789\"}", AP_IO,
+         "it begins \"{\"a\":\"*************************\"}\""},
+        {200, "", AP_IO, "its reply holds no answer: it is empty; look at"},
+        {503, "", AP_IO, "see whether the server is up, or raise target.retries to wait longer"},
+        {429, "{}", AP_IO, "429: {}; ask it for less at once, by target.concurrency or .rpm, then"},
+        {401, "{\"error\":\"who?\"}", AP_INVALID,
+         "says 401: who?; see to the key, target.key_env or .key_file, then run again"},
+        {403, "{}", AP_INVALID, "see to the key, target.key_env or .key_file"},
+        {402, "{\"error\":{\"message\":\"Insufficient Balance\"}}", AP_INVALID,
+         "402: Insufficient Balance; see to the account's money, then run again"},
+        {429, "{\"error\":{\"message\":\"No quota\",\"code\":\"insufficient_quota\"}}", AP_INVALID,
+         "429: No quota; see to the account's money"},
+        {429,
+         "{\"error\":{\"message\":\"No quota\",\"code\":null,\"type\":\"insufficient_quota\"}}",
+         AP_INVALID, "see to the account's money"},
+        {404, "<html>", AP_INVALID, "404: <html>; correct the recipe or the server"},
+    };
+    struct ap_secret key = {.text = (char[]){KEY}};
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        struct ap_error err;
+        struct local_server s;
+        struct ap_client *c;
+        struct watch w;
+        local_start(&s, say, (void *)(uintptr_t)&rows[i]);
+        struct ap_client_options options = {.who = "target",
+                                            .urls = (char *[]){s.url},
+                                            .n_url = 1,
+                                            .key = &key,
+                                            .concurrency = 1,
+                                            .timeout = 20};
+        check_ok(ap_client_open(&c, &options, &err), err);
+        watch_init(&w, 1, 0);
+        assert_int_equal(watch_send(c, &w, &err), rows[i].ends);
+        check_holds(err.text, rows[i].words);
+        assert_null(strchr(err.text, '\n'));
+        assert_null(strstr(err.text, "secret"));
+        watch_free(&w);
+        ap_client_close(c);
+        local_stop(&s);
+    }
+}
+
+static void test_late_answers(void **state)
+{
+    struct ap_error err;
+    struct fault_config config = {0};
+    watch_only(&config, FAULT_STALL);
+    struct fault_server *s = fault_server_start(&config);
+    struct ap_client *c =
+        watch_open(&s, 1, (struct ap_client_options){.concurrency = 1, .timeout = 0.3});
+    struct watch w;
+    (void)state;
+    watch_init(&w, 1, 0);
+    assert_int_equal(watch_send(c, &w, &err), AP_IO);
+    check_holds(err.text, "if its answers take longer, raise target.timeout, then run again");
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +228,8 @@ int main(void)
         cmocka_unit_test(test_outage_is_outlasted),
         cmocka_unit_test(test_lost_attempts_end),
         cmocka_unit_test(test_one_that_fails),
+        cmocka_unit_test(test_last_words),
+        cmocka_unit_test(test_late_answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
