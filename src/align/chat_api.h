@@ -37,6 +37,8 @@ const char *ap_api_expected(bool completions);
  * tokens are shared out. */
 const char *ap_api_read(const char *body, size_t n_body, bool completions, int n,
                         struct ap_ledger_answer *out);
+/* Whether a choice of a chat has thoughts beside its content, as servers take them out of it. */
+bool ap_api_thinks(const char *body, size_t n_body);
 /* What any reply says that it counted, of one answer; −1 both where it does not. */
 void ap_api_usage(const char *body, size_t n_body, struct ap_ledger_answer *out);
 /* Whether the body of a status 400 or 403 says that a content filter refused the prompt: then

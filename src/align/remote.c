@@ -21,6 +21,7 @@ struct ap_remote {
     struct ap_client *client;
     struct spending spent, held;
     bool told_usage; /* that the server does not say what it counted */
+    unsigned told;   /* ap_remote_tells */
 };
 
 struct asking { /* one call of ap_remote_ask */
@@ -94,6 +95,13 @@ ap_status ap_remote_find(struct ap_remote *r, const char *key, struct ap_ledger_
 const struct ap_sink *ap_remote_sink(const struct ap_remote *r)
 {
     return r->o.sink;
+}
+
+bool ap_remote_tells(struct ap_remote *r, unsigned what)
+{
+    bool first = !(r->told & what);
+    r->told |= what;
+    return first;
 }
 
 void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out)
