@@ -567,7 +567,7 @@ ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_bu
     ap_status status = ap_ledger_sum(ledger, who, &s, err);
     if (status != AP_OK)
         return status;
-    AP_TRY(ap_buffer_printf(out, err, "%lld answers bought, ", (long long)s.n_answer));
+    AP_TRY(ap_buffer_printf(out, err, "%lld answers bought so far, ", (long long)s.n_answer));
     if (s.n_filtered > 0)
         AP_TRY(ap_buffer_printf(out, err, "%lld of them refusals by a content filter, ",
                                 (long long)s.n_filtered));

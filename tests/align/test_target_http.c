@@ -418,7 +418,8 @@ static void test_refusals(void **state)
         ap_answers_free(out, 2);
         struct ap_buffer told = {0};
         check_ok(ap_remote_tell(f.ledger, "target", &told, &err), err);
-        assert_non_null(strstr(told.data, "2 answers bought, 1 of them refusals by a content"));
+        assert_non_null(
+            strstr(told.data, "2 answers bought so far, 1 of them refusals by a content"));
         ap_buffer_free(&told);
         far_close(&f);
         assert_int_equal(local_count(&f.server), 2);
