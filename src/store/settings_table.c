@@ -137,7 +137,7 @@ static const struct ap_setting target_rows[] = {
     ROW("logprobs", BOOL, logprobs, "false", FLAGS(AP_SETTING_HARMLESS),
         HELP("http: bound asks for those of what is read: vLLM's prompt_logprobs, completions' "
              "echo")),
-    ROW("body", TEXT, body, "",
+    ROW("body", TEXT, body, "", FLAGS(AP_SETTING_JSON),
         HELP("http: a JSON object whose keys go into every request; null takes one out")),
     ROW("refusal", TEXT, refusal, "scored",
         HELP("http: what a refusal by a content filter is worth: a number, or scored, as its text "
