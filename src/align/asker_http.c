@@ -48,7 +48,8 @@ static ap_status ask(void *self, char *const *questions, int n, char **replies,
                      struct ap_error *err)
 {
     struct asker *a = self;
-    const struct ap_remote_reader reader = {.read = read_reply, .rejected = read_rejection};
+    const struct ap_remote_reader reader = {
+        .read = read_reply, .rejected = read_rejection, .expected = ap_api_expected(false)};
     struct ap_remote_batch to;
     ap_status status = ap_remote_batch_open(&to, n, "judge", err);
     for (int i = 0; i < n && status == AP_OK; i++)

@@ -119,6 +119,11 @@ const char *ap_api_path(bool completions)
 
 /* ---- replies ---- */
 
+const char *ap_api_expected(bool completions)
+{
+    return completions ? "a text in choices[].text" : "a text in choices[].message.content";
+}
+
 /* As C can hold it: a NUL becomes U+FFFD. */
 static ap_status put_text(struct ap_buffer *out, const json_t *value)
 {
@@ -281,6 +286,24 @@ const char *ap_api_read(const char *body, size_t n_body, bool completions, int n
     if (why)
         clear(out, n);
     return why;
+}
+
+bool ap_api_thinks(const char *body, size_t n_body)
+{
+    static const char *const names[] = {"reasoning_content", "reasoning"};
+    json_t *root = NULL, *choice;
+    size_t k;
+    bool thinks = false;
+    if (ap_json_parse(body, n_body, "reply", &root, NULL) != AP_OK)
+        return false;
+    json_array_foreach(json_object_get(root, "choices"), k, choice)
+    {
+        const json_t *message = json_object_get(choice, "message");
+        for (size_t i = 0; i < AP_LEN(names); i++)
+            thinks = thinks || json_string_length(json_object_get(message, names[i])) > 0;
+    }
+    json_decref(root);
+    return thinks;
 }
 
 void ap_api_usage(const char *body, size_t n_body, struct ap_ledger_answer *out)

@@ -29,11 +29,16 @@ ap_status ap_api_body(const struct ap_api_request *request, json_t **out, struct
 /* Where it is posted to, behind the address. */
 const char *ap_api_path(bool completions);
 
+/* Where a reply has its text, for messages. */
+const char *ap_api_expected(bool completions);
+
 /* out[n] of a reply's text, or of its fewer choices the first ones: the others stay empty. NULL, or
  * why it holds none: a static clause, and out is as it was. Usage that is not told is −1, else its
  * tokens are shared out. */
 const char *ap_api_read(const char *body, size_t n_body, bool completions, int n,
                         struct ap_ledger_answer *out);
+/* Whether a choice of a chat has thoughts beside its content, as servers take them out of it. */
+bool ap_api_thinks(const char *body, size_t n_body);
 /* What any reply says that it counted, of one answer; −1 both where it does not. */
 void ap_api_usage(const char *body, size_t n_body, struct ap_ledger_answer *out);
 /* Whether the body of a status 400 or 403 says that a content filter refused the prompt: then

@@ -256,6 +256,7 @@ static ap_status weigh(struct weighing *w, struct ap_remote *remote, double *out
     const struct ap_remote_reader reader = {
         .context = w,
         .read = read_reply,
+        .expected = is_echo(w->s) ? "choices[0].logprobs of the prompt" : "prompt_logprobs",
         .hopeless = no_logprobs,
         .remedy = "set target.logprobs: false, or ask a server that has them"};
     struct ap_remote_batch to;

@@ -21,13 +21,15 @@ struct ap_remote {
     struct ap_client *client;
     struct spending spent, held;
     bool told_usage; /* that the server does not say what it counted */
+    unsigned told;   /* ap_remote_tells */
 };
 
 struct asking { /* one call of ap_remote_ask */
     struct ap_remote *r;
     const struct ap_remote_request *requests; /* those that are sent */
     const struct ap_remote_reader *reader;
-    bool writing; /* a transaction of the ledger is open */
+    bool writing;  /* a transaction of the ledger is open */
+    char why[256]; /* the last reply was no answer */
 };
 
 /* ---- opening ---- */
@@ -93,6 +95,13 @@ ap_status ap_remote_find(struct ap_remote *r, const char *key, struct ap_ledger_
 const struct ap_sink *ap_remote_sink(const struct ap_remote *r)
 {
     return r->o.sink;
+}
+
+bool ap_remote_tells(struct ap_remote *r, unsigned what)
+{
+    bool first = !(r->told & what);
+    r->told |= what;
+    return first;
 }
 
 void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out)
@@ -269,12 +278,17 @@ static ap_status missed(void *context, int call, ap_client_miss kind, struct ap_
     return status;
 }
 
-static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
-                         struct ap_error *err)
+static ap_status arrived(void *context, int call, const struct ap_client_reply *reply,
+                         const char **no_answer, struct ap_error *err)
 {
     struct asking *a = context;
     const char *why = a->reader->read(a->reader->context, &a->requests[call], reply);
-    *again = why != NULL;
+    if (why) {
+        const char *expected = a->reader->expected;
+        snprintf(a->why, sizeof(a->why), "%s%s%s", why, expected ? ", expected " : "",
+                 expected ? expected : "");
+        *no_answer = a->why;
+    }
     if (!why || why != a->reader->hopeless)
         return why ? AP_OK : write_answers(a, call, reply, err);
     ap_status status = missed(a, call, AP_MISS_LOST, err);
@@ -553,7 +567,7 @@ ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_bu
     ap_status status = ap_ledger_sum(ledger, who, &s, err);
     if (status != AP_OK)
         return status;
-    AP_TRY(ap_buffer_printf(out, err, "%lld answers bought, ", (long long)s.n_answer));
+    AP_TRY(ap_buffer_printf(out, err, "%lld answers bought so far, ", (long long)s.n_answer));
     if (s.n_filtered > 0)
         AP_TRY(ap_buffer_printf(out, err, "%lld of them refusals by a content filter, ",
                                 (long long)s.n_filtered));

@@ -45,6 +45,7 @@ struct ap_remote_reader {
     /* The clause of `read`, by its address, that asking again will not heal, and what to do; NULL:
      * there is none. */
     const char *hopeless, *remedy;
+    const char *expected; /* what a body with an answer holds, for messages; NULL: unsaid */
 };
 
 struct ap_remote;
@@ -88,6 +89,8 @@ void ap_remote_key(const char *const *parts, int n, char out[AP_LEDGER_KEY]);
 ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_buffer *out,
                          struct ap_error *err);
 const struct ap_sink *ap_remote_sink(const struct ap_remote *r);
+/* Whether `what`, one bit, is told for the first time since it was opened. */
+bool ap_remote_tells(struct ap_remote *r, unsigned what);
 void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out);
 
 #endif

@@ -108,6 +108,13 @@ const char *ap_reward_http_read(const char *body, size_t n_body, const char *sha
     return why;
 }
 
+static const char *expected_of(const char *shape)
+{
+    return strcmp(shape, "classify") == 0  ? "a number in data[0].probs[0]"
+           : strcmp(shape, "pooling") == 0 ? "a number at the end of data[0].data"
+                                           : "a number, {\"score\": n} or {\"reward\": n}";
+}
+
 /* In the ledger a score is its text. */
 static const char *read_reply(void *context, const struct ap_remote_request *q,
                               const struct ap_client_reply *reply)
@@ -135,7 +142,8 @@ static ap_status score_all(void *self, const struct ap_scored *items, int n, dou
                            struct ap_error *err)
 {
     struct reward *r = self;
-    const struct ap_remote_reader reader = {.context = r, .read = read_reply};
+    const struct ap_remote_reader reader = {
+        .context = r, .read = read_reply, .expected = expected_of(r->s->shape)};
     struct ap_remote_batch to;
     ap_status status = ap_remote_batch_open(&to, n, "reward", err);
     for (int i = 0; i < n && status == AP_OK; i++)

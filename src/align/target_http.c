@@ -20,8 +20,9 @@ enum { HEADER_MAX = 96 };
 struct target_http {
     struct ap_remote *remote;
     const struct ap_target_settings *s;
-    json_t *extra; /* of every body; NULL: nothing */
-    int together;  /* of s, until the server gave fewer */
+    json_t *extra;          /* of every body; NULL: nothing */
+    int together;           /* of s, until the server gave fewer */
+    int n_empty, n_refused; /* answers of the last calls, if all of theirs are */
 };
 
 /* A request of the client and what it owns. */
@@ -40,7 +41,8 @@ struct asked { /* one call of answer */
     struct post *posts;
     struct ap_remote_request *asks; /* n_post */
     int n_post;
-    bool fewer; /* the server gave fewer answers than it was asked for together */
+    bool fewer;  /* the server gave fewer answers than it was asked for together */
+    bool thinks; /* an answer without a text has thoughts */
 };
 
 static struct ap_stream stream_of(const struct asked *a, int i)
@@ -177,6 +179,12 @@ static ap_status plan(struct asked *a, struct ap_error *err)
 
 /* ---- answers ---- */
 
+/* Of nothing but what ap_strip takes. */
+static bool is_empty(const struct ap_ledger_answer *answer)
+{
+    return !answer->text[strspn(answer->text, " \t\n\v\f\r")];
+}
+
 static const char *read_reply(void *context, const struct ap_remote_request *q,
                               const struct ap_client_reply *reply)
 {
@@ -184,6 +192,8 @@ static const char *read_reply(void *context, const struct ap_remote_request *q,
     const char *why = ap_api_read(reply->body, reply->n_body,
                                   strcmp(a->t->s->api, "completions") == 0, q->n, q->out);
     a->fewer = a->fewer || (!why && !q->out[q->n - 1].text);
+    a->thinks =
+        a->thinks || (!why && is_empty(&q->out[0]) && ap_api_thinks(reply->body, reply->n_body));
     return why;
 }
 
@@ -204,6 +214,57 @@ static void take(const struct target_http *t, struct ap_ledger_answer *from, str
                              .scored = from->refused && !isnan(refusal),
                              .score = refusal};
     from->text = NULL;
+}
+
+/* ---- answers that are none ---- */
+
+enum { TELL_FROM = 8, TELL_EMPTY = 1, TELL_REFUSED = 2 };
+
+static int count_finish(const struct asked *a, const char *finish)
+{
+    int n = 0;
+    for (int i = 0; i < a->n * a->n_samples; i++)
+        n += strcmp(a->answers[i].finish, finish) == 0;
+    return n;
+}
+
+/* As far as it is known: answers from the ledger have no thoughts any more. */
+static const char *why_empty(const struct asked *a)
+{
+    if (a->thinks)
+        return "the model's thoughts (reasoning_content) are all that there is; raise "
+               "target.max_new_tokens, or switch thinking off by target.body, "
+               "{\"chat_template_kwargs"
+               "\": {\"enable_thinking\": false}} or as the server wants it";
+    if (count_finish(a, "tool_calls") > 0)
+        return "the model calls tools (tool_calls), which nobody runs here; take them out of "
+               "target.body or the server's settings";
+    if (count_finish(a, "length") > 0)
+        return "they came to their limit before they said anything (finish_reason length), as "
+               "those of models that think; raise target.max_new_tokens, or switch thinking off by "
+               "target.body";
+    return "the server does not say why; look at what it sends";
+}
+
+/* What is the same in all answers teaches nothing, and every score would go on as if it did. */
+static void tell_of_none(const struct asked *a)
+{
+    struct target_http *t = a->t;
+    const struct ap_sink *sink = ap_remote_sink(t->remote);
+    int n = a->n * a->n_samples, n_empty = 0, n_refused = 0;
+    for (int i = 0; i < n; i++) {
+        n_empty += is_empty(&a->answers[i]);
+        n_refused += a->answers[i].refused;
+    }
+    t->n_refused = n_refused == n ? t->n_refused + n : 0;
+    t->n_empty = n_empty == n && n_refused < n ? t->n_empty + n : 0;
+    if (t->n_empty >= TELL_FROM && ap_remote_tells(t->remote, TELL_EMPTY))
+        ap_sink_warn(sink, "target", "all of %d answers are empty: %s", t->n_empty, why_empty(a));
+    if (t->n_refused >= TELL_FROM && ap_remote_tells(t->remote, TELL_REFUSED))
+        ap_sink_warn(sink, "target",
+                     "all of %d answers are refusals by a content filter, worth target.refusal "
+                     "(%s) each; look at the server's filter and at the system prompt",
+                     t->n_refused, t->s->refusal);
 }
 
 static ap_status asked_open(struct asked *a, struct ap_error *err)
@@ -261,7 +322,10 @@ static ap_status http_answer(void *self, const struct ap_target_request *request
     struct target_http *t = self;
     struct asked a = {.t = t, .requests = requests, .n = n, .n_samples = n_samples};
     const struct ap_remote_reader reader = {
-        .context = &a, .read = read_reply, .rejected = read_rejection};
+        .context = &a,
+        .read = read_reply,
+        .rejected = read_rejection,
+        .expected = ap_api_expected(strcmp(t->s->api, "completions") == 0)};
     ap_status status;
     memset(out, 0, (size_t)n * (size_t)n_samples * sizeof(*out));
     AP_TRY(asked_open(&a, err));
@@ -270,6 +334,7 @@ static ap_status http_answer(void *self, const struct ap_target_request *request
         if (a.n_post > 0)
             AP_TRY(ap_remote_ask(t->remote, a.asks, a.n_post, &reader, err));
     } while (lacks(&a));
+    tell_of_none(&a);
     for (int i = 0; i < n * n_samples; i++)
         take(t, &a.answers[i], &out[i]);
 out:

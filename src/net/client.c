@@ -16,13 +16,7 @@
 #include <sys/random.h>
 #include <unistd.h>
 
-enum {
-    BACKOFF_MAX_S = 60,
-    STOP_GRACE_S = 10,
-    DOUBLINGS_MAX = 20,
-    PAUSE_TOLD_S = 10,
-    BEGIN_AT_ONCE = 256
-};
+enum { STOP_GRACE_S = 10, PAUSE_TOLD_S = 10, BEGIN_AT_ONCE = 256 };
 #define POLL_MAX_S 0.2 /* a stop flag is looked at so often */
 
 struct ap_client {
@@ -40,10 +34,12 @@ typedef enum task_state { WAITS, FLIES, OVER } task_state;
 
 struct task {
     task_state state;
-    int n_attempt;
-    int avoid;         /* the endpoint that failed last; −1 */
-    double not_before; /* of the next attempt */
-    bool sick;         /* its endpoint failed it: one that is well again is worth an attempt */
+    int n_attempt, n_lost;
+    double begun;       /* the first attempt */
+    double fails_since; /* the end of the first that failed; 0: none did */
+    int avoid;          /* the endpoint that failed last; −1 */
+    double not_before;  /* of the next attempt */
+    bool sick;          /* its endpoint failed it: one that is well again is worth an attempt */
 };
 
 struct sending { /* one call of ap_client_send */
@@ -59,6 +55,8 @@ struct sending { /* one call of ap_client_send */
     double give_up_at;  /* after a stop */
     double wake;        /* the earliest moment at which something may begin */
     double quiet_since; /* nothing arrived since, and nobody was told */
+    double down_since;  /* the first failure since something arrived; 0: none */
+    bool spares;        /* a task has used up its attempts since then, and goes on */
     ap_status status;   /* why it ends */
     struct ap_error *err;
     struct ap_error later; /* what goes wrong when it ends already */
@@ -187,6 +185,8 @@ ap_status ap_client_open(struct ap_client **out, const struct ap_client_options 
     }
     c->o = *options;
     c->o.backoff = options->backoff > 0 ? options->backoff : AP_CLIENT_BACKOFF;
+    if (!(options->patience > 0))
+        c->o.patience = ap_backoff_sum(c->o.backoff, options->retries);
     c->endpoints = (struct ap_endpoints){
         .n = options->n_url, .n_slot = options->concurrency, .backoff = c->o.backoff};
     for (int i = 0; i < options->n_url; i++)
@@ -296,7 +296,8 @@ static ap_status fly(struct sending *s, int call, int endpoint)
     w->call = call;
     w->endpoint = endpoint;
     s->tasks[call].state = FLIES;
-    s->tasks[call].n_attempt++;
+    if (s->tasks[call].n_attempt++ == 0)
+        s->tasks[call].begun = w->begun;
     s->n_fly++;
     c->counts.n_sent++;
     return AP_OK;
@@ -354,10 +355,39 @@ static void close_task(struct sending *s, int call)
     s->n_open--;
 }
 
+/* In an outage no longer than before the last of the retries. */
 static double jitter(struct ap_client *c, int n_attempt)
 {
-    int k = n_attempt - 1 < DOUBLINGS_MAX ? n_attempt - 1 : DOUBLINGS_MAX;
-    return ap_random_uniform(&c->random) * fmin(BACKOFF_MAX_S, ldexp(c->o.backoff, k));
+    int n = n_attempt > 1 && n_attempt > c->o.retries ? c->o.retries : n_attempt;
+    return ap_random_uniform(&c->random) * ap_backoff(c->o.backoff, n > 1 ? n : 1);
+}
+
+/* Somebody answers. After an outage, what failed in it has all its attempts again. */
+static void heard(struct sending *s)
+{
+    s->quiet_since = ap_clock_seconds();
+    for (int i = s->first; i < s->n && s->spares; i++) {
+        struct task *t = &s->tasks[i];
+        if (t->fails_since < s->down_since)
+            continue;
+        t->n_attempt = t->state == FLIES;
+        t->begun = s->quiet_since;
+        t->fails_since = 0;
+    }
+    s->down_since = 0;
+    s->spares = false;
+}
+
+/* Whether it has an attempt left. What may have been bought by one counts in an outage, too. */
+static bool goes_on(struct sending *s, const struct task *t, double now)
+{
+    const struct ap_client_options *o = &s->c->o;
+    if (t->n_attempt <= o->retries)
+        return true;
+    bool spared = t->fails_since >= s->down_since && now - s->down_since < o->patience &&
+                  t->n_lost <= o->retries;
+    s->spares = s->spares || spared;
+    return spared;
 }
 
 /* Those that wait for an endpoint that is well again wait no longer than after a first failure. */
@@ -377,9 +407,20 @@ static void tell(struct sending *s, const struct task *t, const char *url, const
     if (now - s->quiet_since < QUIET_BACKOFFS * s->c->o.backoff)
         return;
     s->quiet_since = now;
-    ap_sink_warn(s->c->o.sink, s->c->o.who,
-                 "%d requests wait for %s: %s; attempt %d of %d follows in %.0f s", s->n_open, url,
-                 why, t->n_attempt + 1, s->c->o.retries + 1, fmax(0, t->not_before - now));
+    ap_sink_warn(
+        s->c->o.sink, s->c->o.who,
+        "%d requests wait for %s: %s; attempt %d follows in %.0f s, and the run ends after "
+        "%d of them and %.1f s without any answer",
+        s->n_open, url, why, t->n_attempt + 1, fmax(0, t->not_before - now), s->c->o.retries + 1,
+        s->c->o.patience);
+}
+
+static void count_failure(struct sending *s, struct task *t, const struct ap_wire_result *r,
+                          double now)
+{
+    t->n_lost += r->end == AP_WIRE_LOST;
+    t->fails_since = t->fails_since > 0 ? t->fails_since : now;
+    s->down_since = s->down_since > 0 ? s->down_since : now;
 }
 
 static void try_again(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r)
@@ -388,6 +429,7 @@ static void try_again(struct sending *s, const struct ap_wire *w, const struct a
     struct task *t = &s->tasks[w->call];
     const char *url = c->endpoints.items[w->endpoint].url;
     double now = ap_clock_seconds();
+    count_failure(s, t, r, now);
     t->state = WAITS;
     t->avoid = w->endpoint;
     t->sick = r->sick;
@@ -398,14 +440,17 @@ static void try_again(struct sending *s, const struct ap_wire *w, const struct a
         ap_sink_note(c->o.sink, c->o.who, "%s asks to wait for %.0f s", url, r->retry_after);
     if (r->sick && ap_endpoint_fault(&c->endpoints, w->endpoint, now))
         ap_sink_warn(c->o.sink, c->o.who, "%s is dropped for a while: %s", url, r->why);
-    if (t->n_attempt <= c->o.retries || s->ending) {
+    if (goes_on(s, t, now) || s->ending) {
         tell(s, t, url, r->why);
         return;
     }
+    char advice[AP_WIRE_ADVICE];
+    ap_wire_advise(r, c->o.who, advice);
     end_with(s, ap_fail(words(s), AP_IO,
-                        "%s: %s: no answer in %d attempts, the last: %s; see whether the "
-                        "server is up, then run again: what was answered is kept",
-                        c->o.who, url, t->n_attempt, r->why));
+                        "%s: %s: no answer in %d attempt%s over %.1f s, the last: %s; %s, then run "
+                        "again: what was answered is kept",
+                        c->o.who, url, t->n_attempt, t->n_attempt == 1 ? "" : "s", now - t->begun,
+                        r->why, advice));
 }
 
 static void reject(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r,
@@ -418,34 +463,35 @@ static void reject(struct sending *s, const struct ap_wire *w, const struct ap_w
         status = s->events->rejected(s->events->context, w->call, reply, &taken, words(s));
     if (status == AP_OK && taken) {
         c->counts.n_arrived++;
+        heard(s);
         close_task(s, w->call);
         return;
     }
     miss(s, w->call, AP_MISS_REFUSED);
     s->tasks[w->call].state = WAITS;
+    char advice[AP_WIRE_ADVICE];
+    ap_wire_advise(r, c->o.who, advice);
     if (status == AP_OK && s->status == AP_OK)
         status =
-            ap_fail(words(s), AP_INVALID,
-                    "%s: %s%s says %s; correct the recipe or the server, then run again", c->o.who,
-                    c->endpoints.items[w->endpoint].url, s->calls[w->call].path, r->why);
+            ap_fail(words(s), AP_INVALID, "%s: %s%s says %s; %s, then run again", c->o.who,
+                    c->endpoints.items[w->endpoint].url, s->calls[w->call].path, r->why, advice);
     end_with(s, status);
 }
 
 static void arrive(struct sending *s, const struct ap_wire *w, struct ap_wire_result *r,
                    const struct ap_client_reply *reply)
 {
-    bool again = false;
+    const char *why = NULL;
     struct ap_client *c = s->c;
-    ap_status status = s->events->arrived(s->events->context, w->call, reply, &again, words(s));
-    if (status == AP_OK && again) {
+    ap_status status = s->events->arrived(s->events->context, w->call, reply, &why, words(s));
+    if (status == AP_OK && why) {
+        ap_wire_no_answer(w, &c->o, why, r);
         miss(s, w->call, AP_MISS_LOST);
-        r->sick = true;
-        strcpy(r->why, "its reply holds no answer");
         try_again(s, w, r);
         return;
     }
     c->counts.n_arrived++;
-    s->quiet_since = ap_clock_seconds();
+    heard(s);
     if (c->endpoints.items[w->endpoint].n_fault > 0)
         rush(s);
     if (ap_endpoint_good(&c->endpoints, w->endpoint))

@@ -30,6 +30,7 @@ struct ap_client_options {
     double timeout;             /* seconds of one attempt */
     int retries;                /* attempts after the first */
     double backoff;             /* seconds that the first one waits at most; 0: AP_CLIENT_BACKOFF */
+    double patience;            /* seconds of an outage (ap_client_send); 0: as all waits take */
     const struct ap_sink *sink; /* warnings; its stop flag ends a call; borrowed */
 };
 
@@ -66,10 +67,11 @@ struct ap_client_events {
      * is in flight is over (a budget that what is in flight might use up); 0 with nothing in flight
      * must be an error. NULL: go on. */
     ap_status (*sending)(void *context, const int *calls, int *n, struct ap_error *err);
-    /* A 2xx reply that arrived whole. *again: what it holds is no answer, so that it is lost;
-     * `missed` is called then too. */
-    ap_status (*arrived)(void *context, int call, const struct ap_client_reply *reply, bool *again,
-                         struct ap_error *err);
+    /* A 2xx reply that arrived whole. *why: what it holds is no answer, so that it is lost, and
+     * `missed` is called then too; a clause for the message, "it is no JSON", borrowed until the
+     * next event. NULL when it is called. */
+    ap_status (*arrived)(void *context, int call, const struct ap_client_reply *reply,
+                         const char **why, struct ap_error *err);
     /* An attempt ended without an answer. NULL: nobody counts. */
     ap_status (*missed)(void *context, int call, ap_client_miss miss, struct ap_error *err);
     /* A 4xx that asking again will not heal: *taken, or the sending ends with the server's words.
@@ -94,7 +96,10 @@ void ap_client_close(struct ap_client *c); /* NULL is fine */
 /* Sends n calls and returns when all are over. 408, 409, 425, 429 and 5xx, connections that fail or
  * are reset, attempts over the timeout, replies that are cut, too long or no answer are asked
  * again, elsewhere where another endpoint is up: full jitter on backoff · 2^k, at most 60 s, or as
- * Retry-After says. AP_IO when one call has used up its attempts, AP_INVALID when the server
+ * Retry-After says. AP_IO when one call has used up its attempts; where nobody answers anything
+ * since it failed first, what was not bought by an attempt is asked for on, with the last of the
+ * waits, until that takes `patience`: an outage must not end a run by the unluckiest of those in
+ * flight. When somebody answers again, it has all its attempts. AP_INVALID when the server
  * rejects it, AP_INTERRUPTED when the sink asks to stop; nothing is begun any more then, and what
  * is in flight is waited for, after a stop for ten seconds. Redirects are not followed. Connections
  * are kept. Not thread-safe. */

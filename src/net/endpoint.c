@@ -1,9 +1,9 @@
-/* Endpoints and the pace of requests (endpoint.h). */
+/* Endpoints, the pace of requests, waits (endpoint.h). */
 #include "net/endpoint.h"
 
 #include <math.h>
 
-enum { FAULTS_MAX = 3, CLOSED_MAX_S = 60, DOUBLINGS_MAX = 16 };
+enum { FAULTS_MAX = 3, CLOSED_MAX_S = 60, BACKOFF_MAX_S = 60, DOUBLINGS_MAX = 16 };
 
 static bool has_room(const struct ap_endpoints *e, const struct ap_endpoint *p)
 {
@@ -92,4 +92,17 @@ double ap_pace_wait(struct ap_pace *p, double now)
 void ap_pace_take(struct ap_pace *p, double amount)
 {
     p->level -= amount;
+}
+
+double ap_backoff(double first, int n)
+{
+    return fmin(BACKOFF_MAX_S, ldexp(first, n - 1 < DOUBLINGS_MAX ? n - 1 : DOUBLINGS_MAX));
+}
+
+double ap_backoff_sum(double first, int n)
+{
+    double sum = 0;
+    for (int i = 1; i <= n; i++)
+        sum += ap_backoff(first, i);
+    return sum;
 }

@@ -1,4 +1,5 @@
-/* The endpoints of a client: which one the next request goes to, and which are dropped for a while.
+/* The endpoints of a client: which one the next request goes to, and which are dropped for a while;
+ * the pace of requests, and the waits between attempts.
  * One that fails three times in a row is dropped, and taken back when a single request that it is
  * then given comes through. A lone endpoint is never dropped: there is nowhere else to go. */
 #ifndef AP_NET_ENDPOINT_H
@@ -44,5 +45,10 @@ void ap_pace_init(struct ap_pace *p, double per_minute, double now);
 /* Seconds until something may be taken; 0: now. */
 double ap_pace_wait(struct ap_pace *p, double now);
 void ap_pace_take(struct ap_pace *p, double amount);
+
+/* Seconds that the wait behind the n-th attempt (n ≥ 1) takes at most: first · 2^(n − 1), but no
+ * more than a minute. */
+double ap_backoff(double first, int n);
+double ap_backoff_sum(double first, int n); /* of the first n */
 
 #endif

@@ -6,6 +6,7 @@
 #include "base/memory.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { CONNECT_MS = 10000, RETRY_AFTER_MAX_S = 600, WORDS_MAX = 200 };
@@ -142,39 +143,94 @@ static const char *text_of(const json_t *o, const char *key)
     return json_string_value(json_object_get(o, key));
 }
 
-/* What an error body says, as OpenAI, vLLM, llama.cpp and FastAPI write it; else its first words.
- */
-static void server_words(struct ap_wire *w, const struct ap_secret *key, long http_status,
+/* What an error body says, as OpenAI, vLLM, llama.cpp and FastAPI write it. NULL: nothing. */
+static const char *said_in(const json_t *body, const char **code)
+{
+    const json_t *e = json_object_get(body, "error");
+    const char *words = json_is_object(e) ? text_of(e, "message") : json_string_value(e);
+    words = words ? words : text_of(body, "message");
+    *code = text_of(e, "code") ? text_of(e, "code") : text_of(e, "type");
+    return words ? words : text_of(body, "detail");
+}
+
+/* JSON can spell a key so that it is not in the bytes that came. */
+static char *spelt_plainly(const struct ap_wire *w, const json_t *body)
+{
+    return body && strchr(w->body.data, '\\') ? json_dumps(body, JSON_COMPACT) : NULL;
+}
+
+/* What a body says, or false and its first words: one line of clean UTF-8. */
+static bool server_words(const struct ap_wire *w, const struct ap_secret *key, long http_status,
                          char out[WORDS_MAX], char code[64])
 {
     json_t *body = NULL;
-    const char *words = NULL, *name = NULL;
-    if (w->body.len > 0 &&
-        ap_json_parse(w->body.data, w->body.len, "reply", &body, NULL) == AP_OK) {
-        const json_t *e = json_object_get(body, "error");
-        words = json_is_object(e) ? text_of(e, "message") : json_string_value(e);
-        words = words ? words : text_of(body, "message");
-        words = words ? words : text_of(body, "detail");
-        name = text_of(e, "code");
-    }
-    if (words) /* JSON can spell a key so that it is not in the bytes that came */
+    const char *name = NULL;
+    struct ap_error line;
+    if (w->body.len > 0)
+        ap_json_parse(w->body.data, w->body.len, "reply", &body, NULL);
+    const char *words = said_in(body, &name);
+    char *plain = words ? NULL : spelt_plainly(w, body);
+    bool says = words != NULL;
+    words = words ? words : plain;
+    if (words)
         ap_secret_hide(key, (char *)(uintptr_t)words);
     if (http_status / 100 == 3)
         words = "a redirect, which is not followed: give the address that it leads to";
     if (!words)
         words = w->body.len > 0 ? w->body.data : "no words of its own";
-    struct ap_error line; /* one line of clean UTF-8 */
     ap_fail(&line, AP_IO, "%.*s", WORDS_MAX - 16, words);
     snprintf(out, WORDS_MAX, "%.*s", WORDS_MAX - 1, line.text);
     snprintf(code, 64, "%s", name ? name : "");
+    free(plain);
     json_decref(body);
+    return says;
 }
 
-static bool heals(long http_status, const char *code)
+void ap_wire_no_answer(const struct ap_wire *w, const struct ap_client_options *o, const char *why,
+                       struct ap_wire_result *out)
 {
-    if (http_status == 429)
-        return strcmp(code, "insufficient_quota") != 0; /* no money is left */
-    return http_status == 408 || http_status == 409 || http_status == 425 || http_status >= 500;
+    char words[WORDS_MAX], code[64];
+    bool says = server_words(w, o->key, out->http_status, words, code);
+    out->end = AP_WIRE_LOST;
+    out->cause = AP_CAUSE_REPLY;
+    out->sick = true;
+    if (w->body.len == 0)
+        snprintf(out->why, sizeof(out->why), "its reply holds no answer: it is empty");
+    else
+        snprintf(out->why, sizeof(out->why), "its reply holds no answer: %s; it %s \"%s\"", why,
+                 says ? "says" : "begins", words);
+}
+
+static ap_wire_cause cause_of(long http_status, const char *code)
+{
+    if (http_status == 402 || (http_status == 429 && strcmp(code, "insufficient_quota") == 0))
+        return AP_CAUSE_MONEY;
+    return http_status == 401 || http_status == 403 ? AP_CAUSE_KEY : AP_CAUSE_REQUEST;
+}
+
+static bool heals(long http_status)
+{
+    return http_status == 429 || http_status == 408 || http_status == 409 || http_status == 425 ||
+           http_status >= 500;
+}
+
+void ap_wire_advise(const struct ap_wire_result *r, const char *who, char out[AP_WIRE_ADVICE])
+{
+    static const struct {
+        const char *text, *key, *behind; /* key: of who; NULL: none */
+    } rows[] = {
+        [AP_CAUSE_SERVER] = {"see whether the server is up, or raise ", ".retries",
+                             " to wait longer for it"},
+        [AP_CAUSE_PACE] = {"ask it for less at once, by ", ".concurrency", " or .rpm"},
+        [AP_CAUSE_TIMEOUT] = {"if its answers take longer, raise ", ".timeout", ""},
+        [AP_CAUSE_REPLY] = {"look at what the server sends, and at ", ".url", ""},
+        [AP_CAUSE_KEY] = {"see to the key, ", ".key_env", " or .key_file"},
+        [AP_CAUSE_MONEY] = {"see to the account's money", NULL, ""},
+        [AP_CAUSE_REQUEST] = {"correct the recipe or the server", NULL, ""},
+    };
+    const char *key = rows[r->cause].key;
+    snprintf(out, AP_WIRE_ADVICE, "%s%s%s%s", rows[r->cause].text, key ? who : "", key ? key : "",
+             rows[r->cause].behind);
 }
 
 /* A proxy's address that libcurl cannot read is repeated by it, name and password and all; ours
@@ -216,7 +272,11 @@ static void end_by_status(struct ap_wire *w, const struct ap_secret *key,
 {
     char words[WORDS_MAX], code[64];
     server_words(w, key, out->http_status, words, code);
-    out->end = heals(out->http_status, code) ? AP_WIRE_REFUSED : AP_WIRE_REJECTED;
+    out->cause = cause_of(out->http_status, code);
+    bool again = heals(out->http_status) && out->cause != AP_CAUSE_MONEY;
+    out->end = again ? AP_WIRE_REFUSED : AP_WIRE_REJECTED;
+    if (again)
+        out->cause = out->http_status == 429 ? AP_CAUSE_PACE : AP_CAUSE_SERVER;
     out->sick = out->http_status >= 500;
     snprintf(out->why, sizeof(out->why), "%ld: %s", out->http_status, words);
 }
@@ -232,6 +292,8 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
         /* whatever the error: one on the way to a second connection comes after a first sending,
          * and a timeout may come before there was any connection */
         out->end = w->sent ? AP_WIRE_LOST : AP_WIRE_UNSENT;
+        if (w->sent && code == CURLE_OPERATION_TIMEDOUT)
+            out->cause = AP_CAUSE_TIMEOUT;
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
                  w->too_long         ? "the reply is longer than any answer"

@@ -32,12 +32,23 @@ typedef enum ap_wire_end {
     AP_WIRE_UNSENT,
 } ap_wire_end;
 
+typedef enum ap_wire_cause { /* of an end without an answer: what there is to do about it */
+                             AP_CAUSE_SERVER,
+                             AP_CAUSE_PACE,
+                             AP_CAUSE_TIMEOUT,
+                             AP_CAUSE_REPLY, /* what came holds no answer */
+                             AP_CAUSE_KEY,
+                             AP_CAUSE_MONEY,
+                             AP_CAUSE_REQUEST,
+} ap_wire_cause;
+
 struct ap_wire_result {
     ap_wire_end end;
+    ap_wire_cause cause;
     long http_status;   /* 0: none came */
     double retry_after; /* seconds; 0: not said, or nothing that is ahead */
     bool sick;          /* speaks against the endpoint's health */
-    char why[256];      /* one line, without the key */
+    char why[512];      /* one line, without the key */
 };
 
 /* libcurl's words of an error, or the code's where they may hold the password of a proxy. */
@@ -55,5 +66,12 @@ bool ap_wire_length_is_sound(CURL *easy);
 /* code: libcurl's result. Hides the key in the body. */
 void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
                     struct ap_wire_result *out);
+/* A reply that arrived is lost: its body is no answer, why says the caller's clause; what it says
+ * or begins with is put behind it. */
+void ap_wire_no_answer(const struct ap_wire *w, const struct ap_client_options *o, const char *why,
+                       struct ap_wire_result *out);
+/* What to do about a result, with the keys of `who`. */
+#define AP_WIRE_ADVICE 256
+void ap_wire_advise(const struct ap_wire_result *r, const char *who, char out[AP_WIRE_ADVICE]);
 
 #endif

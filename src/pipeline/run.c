@@ -245,6 +245,8 @@ static ap_status prepare(struct ap_run *run, const char *wanted, struct ap_error
 static ap_status open_directory(struct ap_run *run, struct ap_error *err)
 {
     ap_status status = ap_run_dir_open(&run->dir, run->recipe, err);
+    if (status == AP_OK && run->dir.moved.len > 0)
+        ap_sink_note(run->sink, "run", "%s", run->dir.moved.data);
     char *database = status == AP_OK ? ap_path_join(run->dir.path, "run.db") : NULL;
     if (status == AP_OK)
         status = database ? ap_database_open(&run->db, database, err)

@@ -36,6 +36,11 @@ typedef enum {
 ap_status ap_recipe_differences(const struct ap_recipe *a, const struct ap_recipe *b,
                                 ap_difference_kind kind, struct ap_buffer *out,
                                 struct ap_error *err);
+/* Which servers have other addresses than they had, which change no fingerprint, and whether the
+ * target has another name in the ledger, for a note: "target.url was A, is now B: …"; "" for none.
+ */
+ap_status ap_recipe_moved(const struct ap_recipe *was, const struct ap_recipe *is,
+                          struct ap_buffer *out, struct ap_error *err);
 /* Its seeds, as a reader needs them: "run.seed 1, align.seed 2". */
 ap_status ap_recipe_seeds(const struct ap_recipe *recipe, struct ap_buffer *out,
                           struct ap_error *err);

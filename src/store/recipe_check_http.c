@@ -105,9 +105,7 @@ static ap_status check_body(const struct ap_recipe *recipe, struct ap_error *err
     if (body[0])
         status = ap_json_parse(body, strlen(body), "target.body", &extra, err);
     if (status == AP_OK && extra && !json_is_object(extra))
-        status =
-            ap_fail(err, AP_INVALID,
-                    "target.body is a list, expected a JSON object such as {\"user\": \"me\"}");
+        status = ap_fail(err, AP_INVALID, "target.body is a list, expected " AP_JSON_OBJECT);
     if (status == AP_OK)
         status = check_body_keys(extra, err);
     if (status == AP_OK)

@@ -157,6 +157,12 @@ static ap_status read_row(struct reader *r, const char *key, const struct ap_set
 {
     struct ap_raw raw = {0};
     struct ap_origin at = r->at;
+    if (ref->row->flags & AP_SETTING_JSON && r->event->type == FYET_MAPPING_START)
+        return fail_here(r,
+                         ap_fail(err, AP_INVALID,
+                                 "%s holds keys, expected " AP_JSON_OBJECT "; put it in quotes",
+                                 key),
+                         err);
     ap_status status = read_value(r, &raw, key, err);
     if (status == AP_OK)
         status = ap_recipe_put(r->recipe, key, ref, &raw, &at, err);

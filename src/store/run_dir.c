@@ -109,8 +109,10 @@ static ap_status refuse_recipe(const struct ap_run_dir *dir, const struct ap_rec
     return status;
 }
 
+/* moved: filled; NULL: nobody asks. */
 static ap_status compare_recipe(const struct ap_run_dir *dir, const char *path,
-                                const struct ap_recipe *recipe, struct ap_error *err)
+                                const struct ap_recipe *recipe, struct ap_buffer *moved,
+                                struct ap_error *err)
 {
     struct ap_recipe *kept;
     ap_status status = ap_recipe_open(&kept, path, NULL, 0, err);
@@ -121,19 +123,27 @@ static ap_status compare_recipe(const struct ap_run_dir *dir, const char *path,
                               dir->path);
     if (ap_recipe_fingerprint(kept) != ap_recipe_fingerprint(recipe))
         status = refuse_recipe(dir, kept, recipe, err);
+    if (status == AP_OK && moved)
+        status = ap_recipe_moved(kept, recipe, moved, err);
     ap_recipe_close(kept);
+    return status;
+}
+
+static ap_status check_recipe(const struct ap_run_dir *dir, const struct ap_recipe *recipe,
+                              struct ap_buffer *moved, struct ap_error *err)
+{
+    char *path = ap_path_join(dir->path, "recipe.yaml");
+    if (!path)
+        return no_memory(dir, err);
+    ap_status status = ap_file_exists(path) ? compare_recipe(dir, path, recipe, moved, err) : AP_OK;
+    ap_free(path);
     return status;
 }
 
 ap_status ap_run_dir_check(const struct ap_run_dir *dir, const struct ap_recipe *recipe,
                            struct ap_error *err)
 {
-    char *path = ap_path_join(dir->path, "recipe.yaml");
-    if (!path)
-        return no_memory(dir, err);
-    ap_status status = ap_file_exists(path) ? compare_recipe(dir, path, recipe, err) : AP_OK;
-    ap_free(path);
-    return status;
+    return check_recipe(dir, recipe, NULL, err);
 }
 
 /* Anew also where one is there: keys outside the fingerprint may have changed. */
@@ -174,7 +184,7 @@ ap_status ap_run_dir_open(struct ap_run_dir *dir, const struct ap_recipe *recipe
         goto out;
     }
     AP_TRY(take_lock(dir, err));
-    AP_TRY(ap_run_dir_check(dir, recipe, err)); /* before a foreign folder is touched */
+    AP_TRY(check_recipe(dir, recipe, &dir->moved, err)); /* before a foreign folder is touched */
     AP_TRY(keep_recipe(dir, recipe, err));
     AP_TRY(clear_leftovers(dir, err));
     return AP_OK;
@@ -188,6 +198,7 @@ void ap_run_dir_close(struct ap_run_dir *dir)
     if (dir->path)
         ap_lock_release(&dir->lock);
     ap_free(dir->path);
+    ap_buffer_free(&dir->moved);
     *dir = (struct ap_run_dir){.lock = {.fd = -1}};
 }
 

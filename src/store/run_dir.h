@@ -9,6 +9,7 @@
 #ifndef AP_STORE_RUN_DIR_H
 #define AP_STORE_RUN_DIR_H
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "store/event_file.h"
 #include "store/recipe.h"
@@ -23,6 +24,7 @@
 struct ap_run_dir {
     char *path; /* owned */
     struct ap_lock lock;
+    struct ap_buffer moved; /* ap_recipe_moved since the recipe that was there; empty: nothing */
 };
 
 /* Makes the directory, takes the lock (AP_BUSY names the holder), writes recipe.yaml or refuses

@@ -100,7 +100,8 @@ static const struct ap_setting prompter_rows[] = {
         ROW("tpm", REAL, http.tpm, "0", RANGE(0, 1e12), FLAGS(AP_SETTING_HARMLESS),                \
             HELP("most tokens a minute, prompt and max_new_tokens; 0 for no limit")),              \
         ROW("retries", INT, http.retries, "8", RANGE(0, 1000), FLAGS(AP_SETTING_HARMLESS),         \
-            HELP("attempts after one that failed, until the run stops"))
+            HELP("attempts after one that failed; with 8 an outage of two minutes stops the "      \
+                 "run, with 16 one of ten"))
 
 #define OWNER struct ap_budget_settings
 static const struct ap_setting budget_rows[] = {
@@ -136,7 +137,7 @@ static const struct ap_setting target_rows[] = {
     ROW("logprobs", BOOL, logprobs, "false", FLAGS(AP_SETTING_HARMLESS),
         HELP("http: bound asks for those of what is read: vLLM's prompt_logprobs, completions' "
              "echo")),
-    ROW("body", TEXT, body, "",
+    ROW("body", TEXT, body, "", FLAGS(AP_SETTING_JSON),
         HELP("http: a JSON object whose keys go into every request; null takes one out")),
     ROW("refusal", TEXT, refusal, "scored",
         HELP("http: what a refusal by a content filter is worth: a number, or scored, as its text "

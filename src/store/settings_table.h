@@ -34,6 +34,8 @@ typedef enum ap_setting_type {
 #define AP_SETTING_HARMLESS 4u /* does not change results: not in the fingerprint */
 #define AP_SETTING_WHOLE 8u    /* a list that may be one text, commas and all */
 #define AP_SETTING_SIZE 16u    /* bytes; 8GiB, 500MiB may be given */
+#define AP_SETTING_JSON 32u    /* a text that is AP_JSON_OBJECT */
+#define AP_JSON_OBJECT "the text of a JSON object such as {\"user\": \"me\"}"
 
 struct ap_setting {
     const char *key; /* last part of the path */

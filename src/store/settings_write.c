@@ -161,7 +161,7 @@ void ap_setting_expected(const struct ap_setting *row, char *out, size_t size)
         snprintf(out, size, "true or false%s", automatic);
         return;
     case AP_SETTING_TEXT:
-        snprintf(out, size, "a text");
+        snprintf(out, size, "%s", row->flags & AP_SETTING_JSON ? AP_JSON_OBJECT : "a text");
         return;
     case AP_SETTING_PATH:
         snprintf(out, size, "a path");

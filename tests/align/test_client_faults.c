@@ -41,12 +41,12 @@ static struct outcome *remember(struct bookkeeper *b, int call)
     return &b->outcomes[b->n_outcome++];
 }
 
-static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
-                         struct ap_error *err)
+static ap_status arrived(void *context, int call, const struct ap_client_reply *reply,
+                         const char **why, struct ap_error *err)
 {
     struct bookkeeper *b = context;
-    ap_status status = watch_arrived(&b->watch, call, reply, again, err);
-    if (status != AP_OK || *again)
+    ap_status status = watch_arrived(&b->watch, call, reply, why, err);
+    if (status != AP_OK || *why)
         return status;
     struct outcome *o = remember(b, call);
     o->answered = fault_text_in(reply->body, reply->n_body, o->text);

@@ -318,9 +318,10 @@ static void test_unknown(void **state)
     assert_true(s.n_bought == 1 && sums.n_unknown == 1 && sums.reserved_tokens == MOST);
     far_remote_open(&s.far, state, "target", "/a");
     check_ok(ap_remote_tell(s.far.ledger, "target", &text, &err), err);
-    assert_string_equal(text.data, "1 answers bought, 20 tokens read, 10 written, 0 usd; 0 lost on "
-                                   "the wire and 1 unknown at a stop may have been bought, too, of "
-                                   "at most 150 tokens");
+    assert_string_equal(text.data,
+                        "1 answers bought so far, 20 tokens read, 10 written, 0 usd; 0 lost on "
+                        "the wire and 1 unknown at a stop may have been bought, too, of "
+                        "at most 150 tokens");
     ap_buffer_free(&text);
     far_remote_close(&s.far);
     shop_stop(&s);

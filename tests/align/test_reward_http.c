@@ -193,6 +193,10 @@ static void test_no_number(void **state)
     j.n_bad = INT_MAX;
     assert_int_equal(ap_reward_score(&reward, items, N_ITEM, out, &err), AP_IO);
     check_holds(err.text, "reward");
+    check_holds(err.text,
+                "the last: its reply holds no answer: it holds no number where its shape "
+                "has one, expected a number, {\"score\": n} or {\"reward\": n}; it begins "
+                "\"{\"score\": null}\"; look at what the server sends, and at reward.url");
     j.n_bad = 0; /* what came before is there, and the rest comes now */
     check_ok(ap_reward_score(&reward, items, N_ITEM, out, &err), err);
     check_near(out[4], 4, 0, 0);

@@ -7,7 +7,7 @@
 struct fake {
     double scale;
     int n_calls;
-    bool fails;
+    const char *fails; /* with these words; NULL: it does not */
 };
 
 static ap_status fake_score(void *self, const struct ap_scored *items, int n, double *out,
@@ -16,7 +16,7 @@ static ap_status fake_score(void *self, const struct ap_scored *items, int n, do
     struct fake *f = self;
     f->n_calls++;
     if (f->fails)
-        return ap_fail(err, AP_IO, "it is tired");
+        return ap_fail(err, AP_IO, "%s", f->fails);
     for (int i = 0; i < n; i++)
         out[i] = f->scale * (double)strlen(items[i].y);
     return AP_OK;
@@ -88,7 +88,7 @@ static void test_weight_0_is_not_asked(void **state)
 {
     (void)state;
     struct ap_error err;
-    struct fake a = {.scale = 1}, b = {.fails = true};
+    struct fake a = {.scale = 1}, b = {.fails = "it is tired"};
     struct ap_reward rewards[] = {reward_of(&a, 1, 0), reward_of(&b, 1, 0)}, sum;
     const struct ap_reward_part parts[] = {{&rewards[0], 1, "a"}, {&rewards[1], 0, "b"}};
     double out[3];
@@ -103,7 +103,7 @@ static void test_errors_name_the_member(void **state)
 {
     (void)state;
     struct ap_error err;
-    struct fake a = {.scale = 1}, b = {.fails = true}, c = {.scale = NAN};
+    struct fake a = {.scale = 1}, b = {.fails = "it is tired"}, c = {.scale = NAN};
     struct ap_reward rewards[] = {reward_of(&a, 1, 0), reward_of(&b, 1, 0), reward_of(&c, 1, 0)};
     struct ap_reward sum;
     double out[3];
@@ -118,14 +118,36 @@ static void test_errors_name_the_member(void **state)
     }
 }
 
+/* A server's client has said its name already. */
+static void test_no_name_twice(void **state)
+{
+    static const struct {
+        const char *says, *text;
+    } rows[] = {{"rewards.a: nobody is there", "rewards.a: nobody is there"},
+                {"rewards.a.budget.usd is 1", "rewards.a.budget.usd is 1"},
+                {"rewards.ab: nobody is there", "rewards.a: rewards.ab: nobody is there"},
+                {"rewards.a", "rewards.a: rewards.a"}};
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        struct ap_error err = {0};
+        struct fake a = {.fails = rows[i].says};
+        struct ap_reward reward = reward_of(&a, 1, 0), sum;
+        const struct ap_reward_part part = {&reward, 1, "a"};
+        double out[3];
+        check_ok(ap_reward_sum(&sum, &part, 1, &err), err);
+        assert_int_equal(ap_reward_score(&sum, items, 3, out, &err), AP_IO);
+        assert_string_equal(err.text, rows[i].text);
+        assert_int_equal(ap_reward_score(&sum, items, 3, out, NULL), AP_IO);
+        ap_reward_free(&sum);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_of_normalised_scores),
-        cmocka_unit_test(test_of_one_is_that_one),
-        cmocka_unit_test(test_range),
-        cmocka_unit_test(test_weight_0_is_not_asked),
-        cmocka_unit_test(test_errors_name_the_member),
+        cmocka_unit_test(test_of_normalised_scores),  cmocka_unit_test(test_of_one_is_that_one),
+        cmocka_unit_test(test_no_name_twice),         cmocka_unit_test(test_range),
+        cmocka_unit_test(test_weight_0_is_not_asked), cmocka_unit_test(test_errors_name_the_member),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

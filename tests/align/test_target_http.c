@@ -25,7 +25,11 @@ struct far { /* a server, what it saw, and a target before it */
     struct ap_ledger *ledger;
     struct ap_remote *remote;
     struct ap_target target;
-    bool gives_one; /* whatever n asks for */
+    bool gives_one;    /* whatever n asks for */
+    const char *reply; /* in place of an answer; NULL: none */
+    struct ap_sink sink;
+    char warned[512]; /* the last warning */
+    int n_warning;
 };
 
 static void copy_header(const char *head, const char *name, char *out, size_t n_out)
@@ -62,6 +66,10 @@ static int answer(void *context, const struct local_request *r, struct ap_buffer
         ap_buffer_puts(reply, "{\"error\":{\"code\":\"content_filter\",\"message\":\"No.\"}}",
                        NULL);
         return 400;
+    }
+    if (f->reply) {
+        ap_buffer_puts(reply, f->reply, NULL);
+        return 200;
     }
     int n = s->n && !f->gives_one ? (int)s->n : 1;
     json_t *choices = json_array();
@@ -100,9 +108,19 @@ static struct ap_target_settings settings_of(void)
     return s;
 }
 
+static void keep_warning(void *context, const struct ap_event *event)
+{
+    struct far *f = context;
+    if (event->kind != AP_EVENT_WARN)
+        return;
+    snprintf(f->warned, sizeof(f->warned), "%s", event->text);
+    f->n_warning++;
+}
+
 static void far_start(struct far *f)
 {
     *f = (struct far){.finish = "stop", .settings = settings_of()};
+    f->sink = (struct ap_sink){.fn = keep_warning, .context = f};
     local_start(&f->server, answer, f);
 }
 
@@ -116,7 +134,8 @@ static void far_open(struct far *f, void **state, const char *run)
     const struct ap_remote_options options = {.who = "target",
                                               .http = &f->settings.http,
                                               .timeout = f->settings.timeout,
-                                              .ledger = f->ledger};
+                                              .ledger = f->ledger,
+                                              .sink = &f->sink};
     check_ok(ap_remote_open(&f->remote, &options, &err), err);
     check_ok(ap_target_http(&f->target, f->remote, &f->settings, &err), err);
     ap_free(path);
@@ -399,12 +418,73 @@ static void test_refusals(void **state)
         ap_answers_free(out, 2);
         struct ap_buffer told = {0};
         check_ok(ap_remote_tell(f.ledger, "target", &told, &err), err);
-        assert_non_null(strstr(told.data, "2 answers bought, 1 of them refusals by a content"));
+        assert_non_null(
+            strstr(told.data, "2 answers bought so far, 1 of them refusals by a content"));
         ap_buffer_free(&told);
         far_close(&f);
         assert_int_equal(local_count(&f.server), 2);
     }
     ap_reward_free(&reward);
+    far_stop(&f);
+}
+
+/* The i-th call of n_samples answers to one prompt. */
+static void ask_more(struct far *f, int i, int n_samples)
+{
+    struct ap_error err;
+    struct ap_answer out[16];
+    struct ap_target_request request = {.prompt = "a", .stream = {.record = (uint64_t)i}};
+    check_ok(f->target.answer(f->target.self, &request, 1, n_samples, out, &err), err);
+    ap_answers_free(out, (size_t)n_samples);
+}
+
+#define REPLY(message, finish)                                                                     \
+    "{\"choices\":[{\"message\":{" message "},\"finish_reason\":\"" finish "\"}]}"
+
+/* Answers that say nothing are told of once a run, and why, from the eighth on; one that says
+ * something among them makes them any answers. */
+static void test_empty_answers(void **state)
+{
+    static const struct {
+        const char *reply, *words;
+    } rows[] = {
+        {REPLY("\"content\":null,\"reasoning_content\":\"Hm\"", "length"), "(reasoning_content)"},
+        {REPLY("\"content\":\"\",\"reasoning\":\"Hm\"", "stop"), "target.max_new_tokens"},
+        {REPLY("\"content\":null", "length"), "(finish_reason length)"},
+        {REPLY("\"content\":null,\"tool_calls\":[{}]", "tool_calls"), "(tool_calls)"},
+        {REPLY("\"content\":\" \\n\",\"reasoning_content\":\"\"", "stop"), "does not say why"},
+        {REPLY("\"content\":\"\"", "content_filter"), "refusals by a content filter"},
+        {REPLY("\"content\":null,\"refusal\":\"No\"", "stop"), "target.refusal (scored)"}};
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        struct far f;
+        far_start(&f);
+        f.reply = rows[i].reply;
+        f.settings.name = (char *)rows[i].words;
+        far_open(&f, state, "/a");
+        ask_more(&f, 0, 7);
+        assert_int_equal(f.n_warning, 0);
+        ask_more(&f, 1, 1);
+        ask_more(&f, 2, 8);
+        assert_int_equal(f.n_warning, 1);
+        check_holds(f.warned, "all of 8 answers are ");
+        check_holds(f.warned, rows[i].words);
+        far_close(&f);
+        far_stop(&f);
+    }
+}
+
+static void test_some_empty_answers(void **state)
+{
+    struct far f;
+    far_start(&f);
+    far_open(&f, state, "/a");
+    for (int i = 0; i < 6; i++) {
+        f.reply = i % 2 ? NULL : REPLY("\"content\":null", "length");
+        ask_more(&f, i, 7);
+    }
+    assert_int_equal(f.n_warning, 0);
+    far_close(&f);
     far_stop(&f);
 }
 
@@ -512,11 +592,12 @@ static void test_key_is_hidden(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_what_is_sent), WITH_FOLDER(test_nothing_twice),
-        WITH_FOLDER(test_together),     WITH_FOLDER(test_together_ignored),
-        WITH_FOLDER(test_no_logprobs),  WITH_FOLDER(test_together_with_gaps),
-        WITH_FOLDER(test_endings),      WITH_FOLDER(test_refusals),
-        WITH_FOLDER(test_body),         WITH_FOLDER(test_no_utf8),
+        WITH_FOLDER(test_what_is_sent),  WITH_FOLDER(test_nothing_twice),
+        WITH_FOLDER(test_together),      WITH_FOLDER(test_together_ignored),
+        WITH_FOLDER(test_no_logprobs),   WITH_FOLDER(test_together_with_gaps),
+        WITH_FOLDER(test_endings),       WITH_FOLDER(test_refusals),
+        WITH_FOLDER(test_empty_answers), WITH_FOLDER(test_some_empty_answers),
+        WITH_FOLDER(test_body),          WITH_FOLDER(test_no_utf8),
         WITH_FOLDER(test_key_is_hidden)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,6 +110,9 @@ ledger "what was sent and has no answer" "$tmp/run/run.db" "sum(sends - (answere
 ledger "whose they are" "$tmp/run/run.db" "count(distinct who)" 3
 run 0 "once more"
 is "requests of a run that is there" "$(count requests)" "$first"
+! grep -q "is now" "$tmp/err"; note $? "the same address is told of"
+run 0 "a run that is there, at another address" --set target.url=http://127.0.0.1:9/v1
+err_has "target.url was $url, is now http://127.0.0.1:9/v1: it must serve the same model" "another address"
 chmod 600 "$tmp/key"
 run 0 "a run whose key is in a file" --set run.dir=file --set target.key_env= --set target.key_file=key
 is "requests without the key" "$(count unauthorised)" 0

@@ -85,10 +85,10 @@ static void check_body(const struct outcome *o, const struct ap_client_reply *re
 }
 
 static ap_status on_arrived(void *context, int call, const struct ap_client_reply *reply,
-                            bool *again, struct ap_error *err)
+                            const char **why, struct ap_error *err)
 {
     struct outcome *o = context;
-    (void)call, (void)again, (void)err;
+    (void)call, (void)why, (void)err;
     o->n_arrived++;
     assert(reply->http_status / 100 == 2);
     check_body(o, reply);

@@ -160,8 +160,8 @@ static void test_retries_used_up(void **state)
     struct fault_config config = {0};
     watch_only(&config, FAULT_E503);
     struct fault_server *s = fault_server_start(&config);
-    struct ap_client *c =
-        watch_open(&s, 1, (struct ap_client_options){.concurrency = 1, .retries = 2});
+    struct ap_client *c = watch_open(
+        &s, 1, (struct ap_client_options){.concurrency = 1, .retries = 2, .patience = 1e-9});
     struct fault_counts counts;
     struct ap_client_counts n;
     struct watch w;
@@ -170,7 +170,8 @@ static void test_retries_used_up(void **state)
     assert_int_equal(watch_send(c, &w, &err), AP_IO);
     check_holds(err.text, "target: ");
     check_holds(err.text, fault_server_url(s));
-    check_holds(err.text, "3 attempts");
+    check_holds(err.text, "3 attempts over ");
+    check_holds(err.text, "raise target.retries");
     check_holds(err.text, "503");
     check_holds(err.text, "overloaded");
     fault_server_counts(s, &counts);
@@ -227,6 +228,7 @@ static void test_rejections(void **state)
     } rows[] = {{FAULT_E400, "400: max_tokens is too large: 99999"},
                 {FAULT_E400_FILTER, "400: The prompt triggered the content filter"},
                 {FAULT_E401_ECHO, "401: Incorrect API key provided: ***"},
+                {FAULT_E401_ECHO, "see to the key, target.key_env or .key_file, then run again"},
                 {FAULT_E302, "302: a redirect"}};
     struct ap_error err;
     struct fault_counts counts;

@@ -465,10 +465,10 @@ static ap_status failing_sending(void *context, const int *calls, int *n, struct
 }
 
 static ap_status failing_arrived(void *context, int call, const struct ap_client_reply *reply,
-                                 bool *again, struct ap_error *err)
+                                 const char **why, struct ap_error *err)
 {
     struct failing *f = context;
-    ap_status status = watch_arrived(&f->watch, call, reply, again, err);
+    ap_status status = watch_arrived(&f->watch, call, reply, why, err);
     return status == AP_OK ? fails(f, "arrived", ++f->n_arrived, err) : status;
 }
 

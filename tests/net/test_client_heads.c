@@ -11,10 +11,10 @@ struct heard {
 };
 
 static ap_status on_arrived(void *context, int call, const struct ap_client_reply *reply,
-                            bool *again, struct ap_error *err)
+                            const char **why, struct ap_error *err)
 {
     struct heard *h = context;
-    (void)call, (void)again, (void)err;
+    (void)call, (void)why, (void)err;
     h->n_arrived++;
     assert_string_equal(reply->body, "{}");
     return AP_OK;

@@ -98,7 +98,7 @@ static inline ap_status watch_sending(void *context, const int *calls, int *n, s
 }
 
 static inline ap_status watch_arrived(void *context, int call, const struct ap_client_reply *reply,
-                                      bool *again, struct ap_error *err)
+                                      const char **why, struct ap_error *err)
 {
     struct watch *w = context;
     char text[FAULT_TEXT], expected[FAULT_TEXT];
@@ -107,8 +107,8 @@ static inline ap_status watch_arrived(void *context, int call, const struct ap_c
     assert_int_equal(reply->http_status / 100, 2);
     assert_true(reply->seconds >= 0);
     assert_int_equal(reply->body[reply->n_body], '\0');
-    *again = !fault_text_in(reply->body, reply->n_body, text);
-    if (*again)
+    *why = fault_text_in(reply->body, reply->n_body, text) ? NULL : "it has no text";
+    if (*why)
         return AP_OK;
     assert_true(fault_text_of(c->body, strlen(c->body), 0, expected));
     if (text[0])

@@ -111,10 +111,10 @@ static void test_who_is_not_trusted(void **state)
 
 /* ---- a run's client before it ---- */
 
-static ap_status arrived(void *context, int call, const struct ap_client_reply *reply, bool *again,
-                         struct ap_error *err)
+static ap_status arrived(void *context, int call, const struct ap_client_reply *reply,
+                         const char **why, struct ap_error *err)
 {
-    (void)call, (void)again, (void)err;
+    (void)call, (void)why, (void)err;
     *(int *)context = reply->http_status;
     return AP_OK;
 }

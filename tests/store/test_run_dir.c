@@ -97,6 +97,46 @@ static void another_recipe_is_refused(void **state)
     remove_folder(root);
 }
 
+/* Addresses are in no fingerprint: they may be others, and are told of. */
+static void other_addresses_are_told(void **state)
+{
+    static const char text[] = "models: {small: {path: m}}\nprompter: {model: small}\n"
+                               "target: {url: [http://a/v1, http://b/v1], model: x}\n"
+                               "judges: {j: {url: http://c/v1}}\nrun: {dir: out}\n";
+    static const struct {
+        const char *set, *moved;
+    } rows[] = {
+        {NULL, ""},
+        {NULL, ""},
+        {"target.concurrency=3", ""},
+        {"target.url=http://d/v1",
+         "target.url was http://a/v1, http://b/v1, is now http://d/v1: it must serve the same "
+         "model; target.name was http://a/v1, is now http://d/v1: no answer that was bought under "
+         "the other name is found in the ledger"},
+        {"target.url=http://d/v1", ""},
+        {"target.name=http://d/v1", "target.url was http://d/v1, is now http://a/v1, http://b/v1: "
+                                    "it must serve the same model"},
+        {"judges.j.url=http://d/v1",
+         "judges.j.url was http://c/v1, is now http://d/v1: it must serve the same model; "
+         "target.name was http://d/v1, is now http://a/v1: no answer that was bought under the "
+         "other name is found in the ledger"}};
+    char *root = fresh_folder(), run_dir[1200];
+    (void)state;
+    snprintf(run_dir, sizeof(run_dir), "run.dir=%s", root);
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        struct ap_error err;
+        struct ap_recipe *recipe;
+        struct ap_run_dir dir;
+        const char *const sets[] = {run_dir, rows[i].set};
+        check_ok(parse(&recipe, text, sets, rows[i].set ? 2 : 1, &err), err);
+        check_ok(ap_run_dir_open(&dir, recipe, &err), err);
+        assert_string_equal(dir.moved.len ? dir.moved.data : "", rows[i].moved);
+        ap_run_dir_close(&dir);
+        ap_recipe_close(recipe);
+    }
+    remove_folder(root);
+}
+
 static void leftovers_go_and_other_files_stay(void **state)
 {
     (void)state;
@@ -461,6 +501,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(is_made_and_found_again),
         cmocka_unit_test(another_recipe_is_refused),
+        cmocka_unit_test(other_addresses_are_told),
         cmocka_unit_test(leftovers_go_and_other_files_stay),
         cmocka_unit_test(unwritable_places),
         cmocka_unit_test(newest_complete_is_found),
