@@ -2,9 +2,10 @@
  * again where that can help. It knows HTTP and nothing of bodies: what a reply is worth, and what
  * must be written down before a request is sent, its caller says through struct ap_client_events.
  *
- *     call ─► waits for a slot, the pace, the budget ─► sending ─► the wire ─┬► arrived ─► taken
- *               ▲                                                          ├► rejected ─► taken
- *               └── backoff, Retry-After ◄── missed (refused | lost) ◄─────┘        or the end
+ *     call ─► waits for a slot, the pace ─► ready ─► the budget ─► sending ─► the wire ─┬► arrived
+ *               ▲                            │                                         ├► rejected
+ *               ├── a while ◄── later ◄──────┴► over                                   │
+ *               └── backoff, Retry-After ◄── missed (refused | lost) ◄─────────────────┘
  */
 #ifndef AP_NET_CLIENT_H
 #define AP_NET_CLIENT_H
@@ -57,10 +58,19 @@ typedef enum ap_client_miss {
     AP_MISS_UNSENT,  /* no connection: nothing was sent */
 } ap_client_miss;
 
+typedef enum ap_client_ready {
+    AP_READY_NOW,
+    AP_READY_LATER, /* not yet, for a reason of the caller's: it is asked about again in a while */
+    AP_READY_OVER,  /* nothing is left to send: it is over, as after a reply */
+} ap_client_ready;
+
 /* Called from ap_client_send only; indices are those of its calls. A status that is not AP_OK ends
  * the sending with it, once what is in flight has arrived. */
 struct ap_client_events {
     void *context;
+    /* A slot and the pace are there for the call: may it be sent? Before each attempt; one that is
+     * ready is among the next `sending`'s, unless the sending ends. NULL: always. */
+    ap_status (*ready)(void *context, int call, ap_client_ready *out, struct ap_error *err);
     /* These n calls are about to be sent, each once; what came in before may not be settled yet,
      * and may be written down together with them. May lower *n: the rest then wait until one that
      * is in flight is over (a budget that what is in flight might use up); 0 with nothing in flight
