@@ -337,10 +337,13 @@ static ap_status find_all(struct ap_remote *r, const struct ap_remote_request *q
 static ap_status claim_all(struct ap_remote *r, const struct ap_remote_request *q, bool *mine,
                            struct ap_error *err)
 {
+    struct ap_error line;
     ap_status status = AP_OK;
     *mine = true;
     for (int k = 0; k < q->n && status == AP_OK; k++) {
         status = ap_ledger_claim(r->o.ledger, q->keys[k], mine, err);
+        if (ap_ledger_warns(r->o.ledger, &line))
+            ap_sink_warn(r->o.sink, r->o.who, "%s", line.text);
         if (status == AP_OK && *mine)
             continue;
         while (k-- > 0)

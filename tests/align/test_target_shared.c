@@ -6,6 +6,7 @@
 #include "base/random.h"
 
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,8 +17,9 @@
 
 enum { N_PROMPT = 60, N_SAMPLE = 2, N_KEY = N_PROMPT * N_SAMPLE, STEP = 20, N_RUN = 3, SLOTS = 4 };
 
-/* Stand before libc's: how many claims this process holds, and held at most. */
-static int n_claim, n_claim_most;
+/* Stand before libc's: how many claims this process holds, and held at most; or a file system that
+ * knows no such locks. */
+static int n_claim, n_claim_most, no_locks;
 
 static int watched_fcntl(int fd, int cmd, void *argument)
 {
@@ -25,6 +27,10 @@ static int watched_fcntl(int fd, int cmd, void *argument)
     const struct flock *lock = argument;
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "fcntl64");
+    if (cmd == F_OFD_SETLK && no_locks) {
+        errno = no_locks;
+        return -1;
+    }
     int code = real(fd, cmd, argument);
     if (cmd != F_OFD_SETLK || code != 0)
         return code;
@@ -378,6 +384,50 @@ static void test_says_what_it_waits_for(void **state)
     ap_free(shared);
 }
 
+/* ---- no locks ---- */
+
+static void on_warning(void *context, const struct ap_event *event)
+{
+    if (event->kind != AP_EVENT_WARN)
+        return;
+    check_holds(event->text, "ledger.db-asking: cannot be locked: ");
+    check_holds(event->text, "may buy the same answers twice");
+    ++*(int *)context;
+}
+
+static void test_without_locks(void **state)
+{
+    static const int codes[] = {ENOLCK, EINVAL, EOPNOTSUPP, ENOSYS};
+    struct fault_server *s = fault_server_start(&(struct fault_config){.seed = 1});
+    char *path = scratch_path(state, "ledger.db");
+    for (size_t i = 0; i < AP_LEN(codes); i++) {
+        struct far_target f;
+        struct ap_error err;
+        int n_warning = 0;
+        far_init(&f);
+        f.sink = (struct ap_sink){.fn = on_warning, .context = &n_warning};
+        far_open(&f, s, path, "/run/mine");
+        no_locks = codes[i];
+        for (int k = 0; k < 2; k++)
+            check_ok(far_ask(&f, (int)i * 10 + k * 5, 5, 1, &err), err);
+        no_locks = 0;
+        assert_int_equal(n_warning, 1);
+        far_close(&f);
+    }
+    assert_int_equal(n_request(s), (int64_t)AP_LEN(codes) * 10);
+    no_locks = EIO;
+    struct far_target f;
+    struct ap_error err;
+    far_init(&f);
+    far_open(&f, s, path, "/run/mine");
+    assert_int_equal(far_ask(&f, 999, 1, 1, &err), AP_IO);
+    check_holds(err.text, "cannot be locked");
+    no_locks = 0;
+    far_close(&f);
+    fault_server_stop(s);
+    ap_free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -388,6 +438,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_takes_what_another_leaves, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_part_from_another, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_without_locks, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_stops_while_waiting, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_says_what_it_waits_for, scratch_setup,
                                         scratch_teardown),

@@ -1,0 +1,148 @@
+/* Claims as locks on the bytes of a file (claims.h). Entry points: ap_claims_take, _release. */
+#include "store/claims.h"
+
+#include "base/buffer.h"
+#include "base/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+void ap_claims_init(struct ap_claims *c)
+{
+    *c = (struct ap_claims){.fd = -1};
+}
+
+void ap_claims_free(struct ap_claims *c)
+{
+    if (c->fd >= 0)
+        close(c->fd);
+    ap_free(c->path);
+    ap_free(c->held);
+    ap_claims_init(c);
+}
+
+/* ---- the file ---- */
+
+static ap_status open_file(struct ap_claims *c, struct ap_error *err)
+{
+    enum { FLAGS = O_RDWR | O_NOFOLLOW | O_CLOEXEC };
+    int fd = open(c->path, FLAGS | O_CREAT, 0666);
+    if (fd < 0)
+        return ap_fail_errno(err, errno, "%s: cannot be opened", c->path);
+    c->fd = fd;
+    return AP_OK;
+}
+
+/* A file of its own, as closing any descriptor of the database would drop SQLite's locks on it. */
+static ap_status open_first(struct ap_claims *c, const char *database, struct ap_error *err)
+{
+    struct ap_buffer path = {0};
+    ap_status status = AP_OK;
+    if (!c->path) {
+        AP_TRY(ap_buffer_printf(&path, err, "%s-asking", database));
+        if (!(c->path = ap_strdup(path.data)))
+            AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a claim", path.data));
+    }
+    AP_TRY(open_file(c, err));
+out:
+    ap_buffer_free(&path);
+    return status;
+}
+
+/* ---- locks ---- */
+
+/* Far behind the end of the file, by the key's first 60 bits. */
+static off_t byte_of(const char *key)
+{
+    enum { DIGITS = 15 };
+    char digits[DIGITS + 1] = "";
+    memcpy(digits, key, strnlen(key, DIGITS));
+    return (off_t)strtoull(digits, NULL, 16);
+}
+
+/* The lock is the open file's, not the process's. n 0: all that follow. Returns 0 or an errno. */
+static int lock(int fd, short type, off_t at, off_t n)
+{
+    struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = at, .l_len = n};
+    return TEMP_FAILURE_RETRY(fcntl(fd, F_OFD_SETLK, &lock)) == 0 ? 0 : errno;
+}
+
+/* Network file systems without a lock daemon, kernels before 3.15. */
+static bool is_unlockable(int code)
+{
+    return code == ENOLCK || code == EINVAL || code == EOPNOTSUPP || code == ENOSYS;
+}
+
+static ap_status make_room(struct ap_claims *c, struct ap_error *err)
+{
+    if (c->n_held < c->n_room)
+        return AP_OK;
+    int n = c->n_room > 0 ? 2 * c->n_room : 64;
+    off_t *held = ap_realloc(c->held, (size_t)c->n_room, (size_t)n, sizeof(*held));
+    if (!held)
+        return ap_fail(err, AP_MEMORY, "%s: no memory for a claim", c->path);
+    c->held = held;
+    c->n_room = n;
+    return AP_OK;
+}
+
+ap_status ap_claims_take(struct ap_claims *c, const char *database, const char *key, bool *mine,
+                         struct ap_error *err)
+{
+    ap_status status;
+    int code = 0;
+    *mine = c->unlockable != 0;
+    if (*mine)
+        return AP_OK;
+    AP_TRY(c->fd < 0 ? open_first(c, database, err) : AP_OK);
+    AP_TRY(make_room(c, err));
+    code = lock(c->fd, F_WRLCK, byte_of(key), 1);
+    *mine = code == 0 || is_unlockable(code);
+    if (code == 0)
+        c->held[c->n_held++] = byte_of(key);
+    else if (*mine)
+        c->unlockable = code;
+    else if (code != EAGAIN && code != EACCES)
+        status = ap_fail_errno(err, code, "%s: cannot be locked", c->path);
+out:
+    return status;
+}
+
+static void release_all(struct ap_claims *c)
+{
+    if (c->n_held > 0)
+        (void)lock(c->fd, F_UNLCK, 0, 0);
+    c->n_held = 0;
+}
+
+void ap_claims_release(struct ap_claims *c, const char *key)
+{
+    if (!key) {
+        release_all(c);
+        return;
+    }
+    off_t at = byte_of(key);
+    int i = 0;
+    while (i < c->n_held && c->held[i] != at)
+        i++;
+    if (i == c->n_held)
+        return;
+    c->held[i] = c->held[--c->n_held];
+    (void)lock(c->fd, F_UNLCK, at, 1);
+}
+
+bool ap_claims_warns(struct ap_claims *c, struct ap_error *line)
+{
+    if (!c->unlockable || c->told)
+        return false;
+    c->told = true;
+    ap_fail_errno(line, c->unlockable, "%s: cannot be locked", c->path);
+    ap_fail(line, AP_UNSUPPORTED,
+            "%s; runs that share the ledger at the same moment may buy the same answers twice: let "
+            "them follow one another, or put it on another file system",
+            line->text);
+    return true;
+}

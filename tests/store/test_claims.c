@@ -1,0 +1,99 @@
+/* Claims on keys: between handles and processes. */
+#include "store/claims.h"
+
+#include "base/scratch.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KEY "0123456789abcdef0123"
+#define OTHER "fedcba98765432100123"
+
+/* A database, and the path of the file of claims beside it. */
+static char *database, *asking;
+
+static int set_up(void **state)
+{
+    if (scratch_setup(state) != 0)
+        return -1;
+    database = scratch_path(state, "ledger.db");
+    asking = scratch_path(state, "ledger.db-asking");
+    scratch_put(database, "x", 1);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    ap_free(database);
+    ap_free(asking);
+    return scratch_teardown(state);
+}
+
+static bool takes(struct ap_claims *c, const char *key)
+{
+    struct ap_error err;
+    bool mine;
+    check_ok(ap_claims_take(c, database, key, &mine, &err), err);
+    return mine;
+}
+
+static void test_one_has_it(void **state)
+{
+    struct ap_claims a, b;
+    (void)state;
+    ap_claims_init(&a);
+    ap_claims_init(&b);
+    ap_claims_release(&a, KEY); /* nothing is held, no file is made */
+    ap_claims_release(&a, NULL);
+    assert_int_equal(access(asking, F_OK), -1);
+    assert_true(takes(&a, KEY) && takes(&a, OTHER));
+    assert_true(!takes(&b, KEY) && !takes(&b, OTHER));
+    ap_claims_release(&b, KEY); /* not its own */
+    assert_false(takes(&b, KEY));
+    ap_claims_release(&a, KEY);
+    assert_true(takes(&b, KEY) && !takes(&b, OTHER) && !takes(&a, KEY));
+    ap_claims_release(&a, NULL);
+    assert_true(takes(&b, OTHER));
+    ap_claims_free(&b);
+    assert_true(takes(&a, KEY) && takes(&a, OTHER));
+    ap_claims_free(&a);
+}
+
+static void test_goes_with_the_process(void **state)
+{
+    struct ap_claims a;
+    int ready[2];
+    char byte;
+    (void)state;
+    assert_int_equal(pipe(ready), 0);
+    pid_t pid = fork();
+    assert_true(pid >= 0);
+    ap_claims_init(&a);
+    if (pid == 0) {
+        bool mine = takes(&a, KEY);
+        (void)!write(ready[1], &mine, 1);
+        pause();
+        _exit(1);
+    }
+    assert_int_equal(read(ready[0], &byte, 1), 1);
+    assert_int_equal(byte, 1);
+    assert_false(takes(&a, KEY));
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    assert_true(takes(&a, KEY));
+    ap_claims_free(&a);
+    close(ready[0]);
+    close(ready[1]);
+}
+
+#define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_FOLDER(test_one_has_it),
+        WITH_FOLDER(test_goes_with_the_process),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
