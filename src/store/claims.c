@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 void ap_claims_init(struct ap_claims *c)
@@ -26,12 +27,36 @@ void ap_claims_free(struct ap_claims *c)
 
 /* ---- the file ---- */
 
-static ap_status open_file(struct ap_claims *c, struct ap_error *err)
+/* As SQLite does for what it puts beside a database: who may write there may write here, whatever
+ * the umask is. Where that is not allowed, it stays as it is. */
+static void take_rights(int fd, const struct stat *database)
+{
+    struct stat own;
+    if (fstat(fd, &own) != 0 || !S_ISREG(own.st_mode) || own.st_size > 0 || own.st_nlink != 1)
+        return; /* not one of ours */
+    if (own.st_uid != database->st_uid || own.st_gid != database->st_gid)
+        (void)!fchown(fd, database->st_uid, database->st_gid);
+    if ((own.st_mode ^ database->st_mode) & 0777)
+        (void)fchmod(fd, database->st_mode & 0777);
+}
+
+static ap_status open_file(struct ap_claims *c, const char *database, struct ap_error *err)
 {
     enum { FLAGS = O_RDWR | O_NOFOLLOW | O_CLOEXEC };
-    int fd = open(c->path, FLAGS | O_CREAT, 0666);
+    struct stat theirs;
+    if (stat(database, &theirs) != 0)
+        return ap_fail_errno(err, errno, "%s: cannot be read", database);
+    int fd = open(c->path, FLAGS);
+    if (fd < 0 && errno == ENOENT) /* else without O_CREAT: /tmp refuses it for others' files */
+        fd = open(c->path, FLAGS | O_CREAT, theirs.st_mode & 0666);
+    if (fd < 0 && errno == ELOOP)
+        return ap_fail(err, AP_INVALID,
+                       "%s: is a symbolic link, expected an empty file beside the ledger, or none; "
+                       "delete the link and run again",
+                       c->path);
     if (fd < 0)
         return ap_fail_errno(err, errno, "%s: cannot be opened", c->path);
+    take_rights(fd, &theirs);
     c->fd = fd;
     return AP_OK;
 }
@@ -46,7 +71,7 @@ static ap_status open_first(struct ap_claims *c, const char *database, struct ap
         if (!(c->path = ap_strdup(path.data)))
             AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a claim", path.data));
     }
-    AP_TRY(open_file(c, err));
+    AP_TRY(open_file(c, database, err));
 out:
     ap_buffer_free(&path);
     return status;

@@ -23,8 +23,9 @@ struct ap_claims {
 void ap_claims_init(struct ap_claims *c);
 void ap_claims_free(struct ap_claims *c); /* releases all */
 
-/* *mine: nobody else has the key; it is this one's until it is released. The file is beside
- * `database`. Where the file system takes no locks everything is mine. key: of hex digits. */
+/* *mine: nobody else has the key; it is this one's until it is released. The file is made with the
+ * rights and the owner of `database`, beside it. Where the file system takes no locks everything is
+ * mine. key: of hex digits. */
 ap_status ap_claims_take(struct ap_claims *c, const char *database, const char *key, bool *mine,
                          struct ap_error *err);
 void ap_claims_release(struct ap_claims *c, const char *key); /* NULL: all that are held */

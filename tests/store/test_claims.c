@@ -1,9 +1,11 @@
-/* Claims on keys: between handles and processes. */
+/* Claims on keys: between handles and processes, the file's rights and owner, files that are none.
+ */
 #include "store/claims.h"
 
 #include "base/scratch.h"
 
 #include <signal.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -87,13 +89,89 @@ static void test_goes_with_the_process(void **state)
     close(ready[1]);
 }
 
+/* ---- the file ---- */
+
+static unsigned mode_of(const char *path)
+{
+    struct stat s;
+    assert_int_equal(lstat(path, &s), 0);
+    return s.st_mode & 0777;
+}
+
+static void take_once(void)
+{
+    struct ap_claims a;
+    ap_claims_init(&a);
+    assert_true(takes(&a, KEY));
+    ap_claims_free(&a);
+}
+
+/* The database's rights, not the umask's; also where an older file has others. */
+static void test_rights(void **state)
+{
+    static const mode_t modes[] = {0666, 0600, 0664, 0640};
+    (void)state;
+    mode_t before = umask(077);
+    for (size_t i = 0; i < AP_LEN(modes); i++) {
+        assert_int_equal(chmod(database, modes[i]), 0);
+        take_once();
+        assert_int_equal(mode_of(asking), modes[i]);
+    }
+    umask(before);
+    scratch_put(asking, "mine", 4); /* somebody's own */
+    assert_int_equal(chmod(asking, 0600), 0);
+    take_once();
+    assert_int_equal(mode_of(asking), 0600);
+    scratch_expect(asking, "mine");
+}
+
+/* What root makes beside another's ledger that one can open. */
+static void test_owner(void **state)
+{
+    enum { NOBODY = 65534 };
+    struct stat s;
+    (void)state;
+    if (geteuid() != 0) {
+        printf("SKIP: only root gives files away\n");
+        skip();
+    }
+    assert_int_equal(chmod(database, 0600), 0);
+    assert_int_equal(chown(database, NOBODY, NOBODY), 0);
+    take_once();
+    assert_int_equal(stat(asking, &s), 0);
+    assert_true(s.st_uid == NOBODY && s.st_gid == NOBODY && (s.st_mode & 0777) == 0600);
+}
+
+static void test_other_files(void **state)
+{
+    struct ap_claims a;
+    struct ap_error err;
+    char *elsewhere = scratch_path(state, "elsewhere");
+    bool mine;
+    ap_claims_init(&a);
+    assert_int_equal(symlink(elsewhere, asking), 0);
+    assert_int_equal(ap_claims_take(&a, database, KEY, &mine, &err), AP_INVALID);
+    check_holds(err.text, "ledger.db-asking: is a symbolic link");
+    check_holds(err.text, "delete the link");
+    assert_int_equal(access(elsewhere, F_OK), -1);
+    assert_int_equal(unlink(asking), 0);
+    assert_int_equal(mkdir(asking, 0700), 0);
+    assert_int_equal(ap_claims_take(&a, database, KEY, &mine, &err), AP_IO);
+    check_holds(err.text, "ledger.db-asking: cannot be opened");
+    assert_int_equal(rmdir(asking), 0);
+    assert_true(takes(&a, KEY)); /* after an error, too */
+    ap_claims_free(&a);
+    ap_free(elsewhere);
+}
+
 #define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_one_has_it),
-        WITH_FOLDER(test_goes_with_the_process),
+        WITH_FOLDER(test_one_has_it),  WITH_FOLDER(test_goes_with_the_process),
+        WITH_FOLDER(test_rights),      WITH_FOLDER(test_owner),
+        WITH_FOLDER(test_other_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
