@@ -77,6 +77,14 @@ out:
     return status;
 }
 
+/* Whether the path still leads to what is open: else others claim elsewhere. */
+static bool is_current(const struct ap_claims *c)
+{
+    struct stat own, there;
+    return fstat(c->fd, &own) == 0 && lstat(c->path, &there) == 0 && own.st_ino == there.st_ino &&
+           own.st_dev == there.st_dev;
+}
+
 /* ---- locks ---- */
 
 /* Far behind the end of the file, by the key's first 60 bits. */
@@ -99,6 +107,20 @@ static int lock(int fd, short type, off_t at, off_t n)
 static bool is_unlockable(int code)
 {
     return code == ENOLCK || code == EINVAL || code == EOPNOTSUPP || code == ENOSYS;
+}
+
+/* What is held, in the file that is there now. What another claimed there meanwhile both ask for:
+ * nobody could know. */
+static ap_status open_again(struct ap_claims *c, const char *database, struct ap_error *err)
+{
+    int before = c->fd;
+    ap_status status = open_file(c, database, err);
+    if (status != AP_OK)
+        return status;
+    for (int i = 0; i < c->n_held; i++)
+        (void)lock(c->fd, F_WRLCK, c->held[i], 1);
+    close(before);
+    return AP_OK;
 }
 
 static ap_status make_room(struct ap_claims *c, struct ap_error *err)
@@ -124,7 +146,8 @@ ap_status ap_claims_take(struct ap_claims *c, const char *database, const char *
         return AP_OK;
     AP_TRY(c->fd < 0 ? open_first(c, database, err) : AP_OK);
     AP_TRY(make_room(c, err));
-    code = lock(c->fd, F_WRLCK, byte_of(key), 1);
+    while ((code = lock(c->fd, F_WRLCK, byte_of(key), 1)) == 0 && !is_current(c))
+        AP_TRY(open_again(c, database, err));
     *mine = code == 0 || is_unlockable(code);
     if (code == 0)
         c->held[c->n_held++] = byte_of(key);

@@ -24,8 +24,9 @@ void ap_claims_init(struct ap_claims *c);
 void ap_claims_free(struct ap_claims *c); /* releases all */
 
 /* *mine: nobody else has the key; it is this one's until it is released. The file is made with the
- * rights and the owner of `database`, beside it. Where the file system takes no locks everything is
- * mine. key: of hex digits. */
+ * rights and the owner of `database`, beside it; where it was deleted or replaced meanwhile, what
+ * is held is claimed in the new one. Where the file system takes no locks everything is mine. key:
+ * of hex digits. */
 ap_status ap_claims_take(struct ap_claims *c, const char *database, const char *key, bool *mine,
                          struct ap_error *err);
 void ap_claims_release(struct ap_claims *c, const char *key); /* NULL: all that are held */

@@ -1,5 +1,5 @@
-/* Claims on keys: between handles and processes, the file's rights and owner, files that are none.
- */
+/* Claims on keys: between handles and processes, the file's rights and owner, files that are none,
+ * a file that is deleted or replaced while claims are held. */
 #include "store/claims.h"
 
 #include "base/scratch.h"
@@ -164,6 +164,46 @@ static void test_other_files(void **state)
     ap_free(elsewhere);
 }
 
+/* ---- deleted ---- */
+
+/* The first one that claims something then has all of its claims in the new file. */
+static void test_deleted(void **state)
+{
+    struct ap_claims a, b;
+    (void)state;
+    ap_claims_init(&a);
+    ap_claims_init(&b);
+    assert_true(takes(&a, KEY));
+    assert_int_equal(unlink(asking), 0);
+    assert_true(takes(&a, OTHER));
+    assert_true(!takes(&b, KEY) && !takes(&b, OTHER));
+    ap_claims_release(&a, KEY);
+    assert_true(takes(&b, KEY) && !takes(&a, KEY));
+    ap_claims_free(&a);
+    ap_claims_free(&b);
+}
+
+static void test_replaced(void **state)
+{
+    struct ap_claims a, b;
+    struct ap_error err;
+    bool mine;
+    (void)state;
+    ap_claims_init(&a);
+    ap_claims_init(&b);
+    assert_true(takes(&a, KEY));
+    assert_int_equal(unlink(asking), 0);
+    assert_true(takes(&b, OTHER)); /* makes a new one */
+    assert_false(takes(&a, OTHER));
+    assert_false(takes(&b, KEY)); /* as a has looked there meanwhile */
+    assert_int_equal(unlink(asking), 0);
+    assert_int_equal(mkdir(asking, 0700), 0);
+    assert_int_equal(ap_claims_take(&a, database, "77", &mine, &err), AP_IO);
+    assert_int_equal(rmdir(asking), 0);
+    ap_claims_free(&a);
+    ap_claims_free(&b);
+}
+
 #define WITH_FOLDER(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
 
 int main(void)
@@ -171,7 +211,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WITH_FOLDER(test_one_has_it),  WITH_FOLDER(test_goes_with_the_process),
         WITH_FOLDER(test_rights),      WITH_FOLDER(test_owner),
-        WITH_FOLDER(test_other_files),
+        WITH_FOLDER(test_other_files), WITH_FOLDER(test_deleted),
+        WITH_FOLDER(test_replaced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
