@@ -1,10 +1,9 @@
 /* The client: one loop over libcurl's multi interface (client.h). Not here: one request (wire.c),
- * which endpoint is next and how fast (endpoint.c). Entry points: ap_client_open, ap_client_send.
- */
+ * which endpoint is next and how fast (endpoint.c), what can be checked before (client_check.c).
+ * Entry points: ap_client_open, ap_client_send. */
 #include "net/client.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "net/endpoint.h"
@@ -12,9 +11,7 @@
 
 #include <math.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 enum {
     BACKOFF_MAX_S = 60,
@@ -70,85 +67,6 @@ struct sending { /* one call of ap_client_send */
 };
 
 /* ---- opening ---- */
-
-ap_status ap_client_check_url(const char *url, struct ap_error *err)
-{
-    CURLU *u = curl_url();
-    char *part = NULL;
-    const char *wrong = NULL;
-    if (!u)
-        return ap_fail(err, AP_MEMORY, "'%.200s': no memory", url);
-    if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
-        wrong = "expected http://HOST[:PORT]/v1 or https://…";
-    else if (curl_url_get(u, CURLUPART_SCHEME, &part, 0) == CURLUE_OK &&
-             strcmp(part, "http") != 0 && strcmp(part, "https") != 0)
-        wrong = "expected http:// or https://";
-    curl_free(part);
-    part = NULL;
-    if (!wrong && (curl_url_get(u, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK ||
-                   curl_url_get(u, CURLUPART_USER, &part, 0) == CURLUE_OK))
-        wrong = "expected no name and no password in it: a key would be seen in logs; use key_env "
-                "or key_file";
-    curl_free(part);
-    part = NULL;
-    if (!wrong && (curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_OK ||
-                   curl_url_get(u, CURLUPART_FRAGMENT, &part, 0) == CURLUE_OK))
-        wrong = "expected no ? and no #: paths are put behind it";
-    curl_free(part);
-    curl_url_cleanup(u);
-    if (wrong && strchr(url, '@')) /* what stands before it may be a password */
-        return ap_fail(err, AP_INVALID, "the address with a name before an @ is none, %s", wrong);
-    return wrong ? ap_fail(err, AP_INVALID, "'%.200s' is no address, %s", url, wrong) : AP_OK;
-}
-
-bool ap_client_is_loopback(const char *url)
-{
-    static const char *const hosts[] = {"127.", "localhost:", "localhost/", "[::1]"};
-    const char *behind = strstr(url, "://"), *host = behind ? behind + 3 : url;
-    for (size_t i = 0; i < AP_LEN(hosts); i++)
-        if (strncasecmp(host, hosts[i], strlen(hosts[i])) == 0)
-            return true;
-    return strcasecmp(host, "localhost") == 0;
-}
-
-ap_status ap_client_check_ca(const char *ca_file, struct ap_error *err)
-{
-    int fd;
-    if (!ca_file || !ca_file[0])
-        return AP_OK;
-    ap_status status = ap_file_open(&fd, ca_file, err);
-    if (status != AP_OK)
-        return ap_fail_prefix(err, status, "certificates to trust");
-    close(fd);
-    return AP_OK;
-}
-
-ap_status ap_client_probe(const char *url, const char *ca_file, struct ap_error *err)
-{
-    enum { PROBE_MS = 5000 };
-    char words[CURL_ERROR_SIZE] = "";
-    ap_status status = AP_OK;
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    CURL *easy = curl_easy_init();
-    if (!easy)
-        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a connection", url));
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)PROBE_MS);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, words);
-    ap_wire_trust(easy, ca_file);
-    if (ap_client_is_loopback(url))
-        curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    CURLcode code = curl_easy_perform(easy);
-    if (code != CURLE_OK)
-        status = ap_fail(err, AP_IO, "%s: %s", url, ap_wire_words(words, code));
-out:
-    curl_easy_cleanup(easy);
-    curl_global_cleanup();
-    return status;
-}
 
 static ap_status open_wires(struct ap_client *c, struct ap_error *err)
 {
@@ -499,6 +417,20 @@ static void reject(struct sending *s, const struct ap_wire *w, const struct ap_w
     end_with(s, status);
 }
 
+/* Neither its certificate nor ours will be another in a while. */
+static void distrust(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r)
+{
+    const struct ap_client_options *o = &s->c->o;
+    const char *ca = o->ca_file && o->ca_file[0] ? o->ca_file : "the system's store";
+    miss(s, w->call, AP_MISS_UNSENT);
+    s->tasks[w->call].state = WAITS;
+    end_with(s, ap_fail(words(s), AP_IO,
+                        "%s: %s: %s; its certificate must be valid for that address and signed by "
+                        "one in %s: correct ca_file or the server, then run again: what was "
+                        "answered is kept",
+                        o->who, s->c->endpoints.items[w->endpoint].url, r->why, ca));
+}
+
 static void arrive(struct sending *s, const struct ap_wire *w, struct ap_wire_result *r,
                    const struct ap_client_reply *reply)
 {
@@ -540,6 +472,9 @@ static void end_attempt(struct sending *s, struct ap_wire *w, CURLcode code)
         break;
     case AP_WIRE_REJECTED:
         reject(s, w, &r, &reply);
+        break;
+    case AP_WIRE_UNTRUSTED:
+        distrust(s, w, &r);
         break;
     default:
         miss(s, w->call,

@@ -104,7 +104,8 @@ void ap_client_close(struct ap_client *c); /* NULL is fine */
 /* Sends n calls and returns when all are over. 408, 409, 425, 429 and 5xx, connections that fail or
  * are reset, attempts over the timeout, replies that are cut, too long or no answer are asked
  * again, elsewhere where another endpoint is up: full jitter on backoff · 2^k, at most 60 s, or as
- * Retry-After says. AP_IO when one call has used up its attempts, AP_INVALID when the server
+ * Retry-After says. AP_IO when one call has used up its attempts, or at once when the certificate
+ * of an endpoint is not trusted, AP_INVALID when the server
  * rejects it, AP_INTERRUPTED when the sink asks to stop; nothing is begun any more then, and what
  * is in flight is waited for, after a stop for ten seconds. Redirects are not followed. Connections
  * are kept. Not thread-safe. */
@@ -116,7 +117,8 @@ void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out);
 ap_status ap_client_check_url(const char *url, struct ap_error *err);
 /* Whether such an address is this machine's own: no proxy of the environment stands between. */
 bool ap_client_is_loopback(const char *url);
-/* Whether a file of certificates to trust is there; NULL or "" is fine. */
+/* Whether a file of certificates to trust is there and has some in PEM form; what they hold is
+ * found out at the first connection. NULL or "" is fine. */
 ap_status ap_client_check_ca(const char *ca_file, struct ap_error *err);
 /* Whether somebody takes connections there, TLS included; nothing is sent. AP_IO with the reason.
  */
