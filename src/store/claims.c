@@ -120,6 +120,7 @@ static ap_status open_again(struct ap_claims *c, const char *database, struct ap
     for (int i = 0; i < c->n_held; i++)
         (void)lock(c->fd, F_WRLCK, c->held[i], 1);
     close(before);
+    c->replaced = true;
     return AP_OK;
 }
 
@@ -184,13 +185,20 @@ void ap_claims_release(struct ap_claims *c, const char *key)
 
 bool ap_claims_warns(struct ap_claims *c, struct ap_error *line)
 {
-    if (!c->unlockable || c->told)
-        return false;
-    c->told = true;
-    ap_fail_errno(line, c->unlockable, "%s: cannot be locked", c->path);
-    ap_fail(line, AP_UNSUPPORTED,
-            "%s; runs that share the ledger at the same moment may buy the same answers twice: let "
-            "them follow one another, or put it on another file system",
-            line->text);
-    return true;
+    bool replaced = c->replaced, unlockable = c->unlockable && !c->told;
+    c->replaced = false;
+    c->told = c->told || unlockable;
+    if (unlockable) {
+        ap_fail_errno(line, c->unlockable, "%s: cannot be locked", c->path);
+        ap_fail(line, AP_UNSUPPORTED,
+                "%s; runs that share the ledger at the same moment may buy the same answers twice: "
+                "let them follow one another, or put it on another file system",
+                line->text);
+    } else if (replaced) {
+        ap_fail(line, AP_BUSY,
+                "%s: was deleted or replaced; what runs had in flight then may be bought twice: "
+                "leave it there while they ask",
+                c->path);
+    }
+    return unlockable || replaced;
 }

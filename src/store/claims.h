@@ -17,7 +17,8 @@ struct ap_claims {
     off_t *held;
     int n_held, n_room;
     int unlockable; /* the errno by which the file system takes no locks; 0: it does */
-    bool told;      /* ap_claims_warns has */
+    bool told;      /* ap_claims_warns has, of that */
+    bool replaced;  /* the file is another one than it was; until ap_claims_warns tells */
 };
 
 void ap_claims_init(struct ap_claims *c);
@@ -31,7 +32,7 @@ ap_status ap_claims_take(struct ap_claims *c, const char *database, const char *
                          struct ap_error *err);
 void ap_claims_release(struct ap_claims *c, const char *key); /* NULL: all that are held */
 
-/* True once, with a line for the user: the file system takes no locks. */
+/* True once, with a line for the user: the file system takes no locks, or another file is there. */
 bool ap_claims_warns(struct ap_claims *c, struct ap_error *line);
 
 #endif

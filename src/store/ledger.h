@@ -64,7 +64,8 @@ ap_status ap_ledger_answer(struct ap_ledger *l, const char *key, const struct ap
  * empty file beside the ledger, "PATH-asking" (claims.h); key: of hex digits. */
 ap_status ap_ledger_claim(struct ap_ledger *l, const char *key, bool *mine, struct ap_error *err);
 void ap_ledger_release(struct ap_ledger *l, const char *key); /* NULL: all that it claimed */
-/* True once, with a line for the user: no claim is held on this file system, all are *mine. */
+/* True once, with a line for the user: claims hold less than they say, on this file system or as
+ * their file was deleted. */
 bool ap_ledger_warns(struct ap_ledger *l, struct ap_error *line);
 
 ap_status ap_ledger_sum(struct ap_ledger *l, const char *who, struct ap_ledger_sums *out,

@@ -170,13 +170,17 @@ static void test_other_files(void **state)
 static void test_deleted(void **state)
 {
     struct ap_claims a, b;
+    struct ap_error line;
     (void)state;
     ap_claims_init(&a);
     ap_claims_init(&b);
     assert_true(takes(&a, KEY));
+    assert_false(ap_claims_warns(&a, &line));
     assert_int_equal(unlink(asking), 0);
     assert_true(takes(&a, OTHER));
-    assert_true(!takes(&b, KEY) && !takes(&b, OTHER));
+    assert_true(ap_claims_warns(&a, &line) && !ap_claims_warns(&a, &line));
+    check_holds(line.text, "ledger.db-asking: was deleted or replaced");
+    assert_true(!takes(&b, KEY) && !takes(&b, OTHER) && !ap_claims_warns(&b, &line));
     ap_claims_release(&a, KEY);
     assert_true(takes(&b, KEY) && !takes(&a, KEY));
     ap_claims_free(&a);
