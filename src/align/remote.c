@@ -1,13 +1,13 @@
 /* A paid server (remote.h). Entry points: ap_remote_open, ap_remote_find, ap_remote_ask. */
 #include "align/remote.h"
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "base/sha256.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* What is spent and what is held back for what is in flight. */
 struct spending {
@@ -28,8 +28,13 @@ struct asking { /* one call of ap_remote_ask */
     struct ap_remote *r;
     const struct ap_remote_request *requests; /* those that are sent */
     const struct ap_remote_reader *reader;
-    bool writing;  /* a transaction of the ledger is open */
-    char why[256]; /* the last reply was no answer */
+    int *answered; /* n_answered of them, which are claimed until that is committed */
+    int n_answered;
+    int n_left;         /* that are not over */
+    double waits_since; /* nothing is in flight as others ask for it; 0: it is not so */
+    bool writing;       /* a transaction of the ledger is open */
+    char why[256];      /* the last reply was no answer */
+    bool told;          /* that it waits */
 };
 
 /* ---- opening ---- */
@@ -171,12 +176,21 @@ static ap_status write_on(struct asking *a, struct ap_error *err)
     return status;
 }
 
+static void release(const struct asking *a, int call)
+{
+    for (int k = 0; k < a->requests[call].n; k++)
+        ap_ledger_release(a->r->o.ledger, a->requests[call].keys[k]);
+}
+
+/* Others may look for the answers once they are there. */
 static ap_status settle(void *context, struct ap_error *err)
 {
     struct asking *a = context;
-    bool writing = a->writing;
+    ap_status status = a->writing ? ap_ledger_commit(a->r->o.ledger, err) : AP_OK;
     a->writing = false;
-    return writing ? ap_ledger_commit(a->r->o.ledger, err) : AP_OK;
+    while (a->n_answered > 0)
+        release(a, a->answered[--a->n_answered]);
+    return status;
 }
 
 static ap_status intend(struct asking *a, const struct ap_remote_request *q, struct ap_error *err)
@@ -191,24 +205,34 @@ static ap_status intend(struct asking *a, const struct ap_remote_request *q, str
     return status;
 }
 
+/* Holds back what the first *n of them may come to, and lowers *n to what the budget allows. */
+static ap_status hold_back(struct asking *a, const int *calls, int *n, struct ap_error *err)
+{
+    struct ap_remote *r = a->r;
+    const int n_ready = *n;
+    for (*n = 0; *n < n_ready; ++*n) {
+        struct spending most = most_of(r, &a->requests[calls[*n]]);
+        const char *passed = passes(r, &most);
+        if (passed && *n == 0 && r->held.requests == 0)
+            return refuse(r, passed, &most, err);
+        if (passed)
+            break;
+        add(&r->held, &most, 1);
+    }
+    for (int i = *n; i < n_ready; i++) /* who waits holds nothing */
+        release(a, calls[i]);
+    return AP_OK;
+}
+
 static ap_status sending(void *context, const int *calls, int *n, struct ap_error *err)
 {
     struct asking *a = context;
     struct ap_remote *r = a->r;
-    const char *passed = NULL;
-    ap_status status = AP_OK;
     int i;
-    for (i = 0; i < *n; i++) {
-        struct spending most = most_of(r, &a->requests[calls[i]]);
-        if ((passed = passes(r, &most)) != NULL) {
-            if (i == 0 && r->held.requests == 0)
-                return refuse(r, passed, &most, err);
-            break;
-        }
-        add(&r->held, &most, 1);
-    }
-    *n = i;
-    if (i > 0)
+    ap_status status = hold_back(a, calls, n, err);
+    if (status != AP_OK)
+        return status;
+    if (*n > 0)
         status = write_on(a, err);
     for (i = 0; i < *n && status == AP_OK; i++)
         status = intend(a, &a->requests[calls[i]], err);
@@ -250,6 +274,8 @@ static ap_status write_answers(struct asking *a, int call, const struct ap_clien
 {
     const struct ap_remote_request *q = &a->requests[call];
     account(a->r, q);
+    a->answered[a->n_answered++] = call;
+    a->n_left--;
     ap_status status = write_on(a, err);
     for (int k = 0; k < q->n && status == AP_OK; k++) {
         if (!q->out[k].text) { /* the server gave fewer */
@@ -275,6 +301,7 @@ static ap_status missed(void *context, int call, ap_client_miss kind, struct ap_
     ap_status status = write_on(a, err);
     for (int k = 0; k < q->n && status == AP_OK; k++)
         status = ap_ledger_miss(a->r->o.ledger, q->keys[k], kind != AP_MISS_LOST, err);
+    release(a, call);
     return status;
 }
 
@@ -307,6 +334,81 @@ static ap_status rejected(void *context, int call, const struct ap_client_reply 
     return *taken ? write_answers(a, call, reply, err) : AP_OK;
 }
 
+/* ---- what the ledger has, and what others ask for ---- */
+
+static ap_status find_all(struct ap_remote *r, const struct ap_remote_request *q, int *n_found,
+                          struct ap_error *err)
+{
+    ap_status status = AP_OK;
+    for (int k = 0; k < q->n && status == AP_OK; k++) {
+        bool found;
+        status = ap_remote_find(r, q->keys[k], &q->out[k], &found, err);
+        *n_found += status == AP_OK && found;
+    }
+    return status;
+}
+
+static ap_status claim_all(struct ap_remote *r, const struct ap_remote_request *q, bool *mine,
+                           struct ap_error *err)
+{
+    struct ap_error line;
+    ap_status status = AP_OK;
+    *mine = true;
+    for (int k = 0; k < q->n && status == AP_OK; k++) {
+        status = ap_ledger_claim(r->o.ledger, q->keys[k], mine, err);
+        if (ap_ledger_warns(r->o.ledger, &line))
+            ap_sink_warn(r->o.sink, r->o.who, "%s", line.text);
+        if (status == AP_OK && *mine)
+            continue;
+        while (k-- > 0)
+            ap_ledger_release(r->o.ledger, q->keys[k]);
+        break;
+    }
+    return status;
+}
+
+/* A line for whoever looks at a run that stands still. */
+static void tell_of_others(struct asking *a)
+{
+    enum { QUIET_S = 5 };
+    double now = ap_clock_seconds();
+    if (a->r->held.requests > 0) {
+        a->waits_since = 0;
+        return;
+    }
+    if (a->waits_since == 0)
+        a->waits_since = now;
+    if (a->told || now - a->waits_since < QUIET_S)
+        return;
+    a->told = true;
+    ap_sink_note(a->r->o.sink, a->r->o.who,
+                 "another run that shares the ledger is asking for the same answers; waiting for "
+                 "it, with %d requests left",
+                 a->n_left);
+}
+
+/* Claims it right before it is sent, and looks once it has the claim: whoever had it has written
+ * what came. What is put off holds no claim, so that two never wait for each other. */
+static ap_status ready(void *context, int call, ap_client_ready *out, struct ap_error *err)
+{
+    struct asking *a = context;
+    const struct ap_remote_request *q = &a->requests[call];
+    int n_found = 0;
+    bool mine = false;
+    ap_status status = claim_all(a->r, q, &mine, err);
+    if (status == AP_OK && mine)
+        status = find_all(a->r, q, &n_found, err);
+    *out = !mine ? AP_READY_LATER : n_found > 0 ? AP_READY_OVER : AP_READY_NOW;
+    if (status == AP_OK && *out == AP_READY_LATER)
+        tell_of_others(a);
+    if (*out == AP_READY_NOW)
+        a->waits_since = 0;
+    a->n_left -= *out == AP_READY_OVER;
+    if (*out == AP_READY_OVER)
+        release(a, call);
+    return status;
+}
+
 /* ---- asking ---- */
 
 enum { BYTES_OF_TOKEN = 3 }; /* of text, for the pace; the budget counts on no more than one */
@@ -319,18 +421,19 @@ static char *idempotency_key(const struct ap_remote_request *q)
     return ap_strdup(text);
 }
 
-static ap_status send_all(struct ap_remote *r, const struct ap_remote_request *requests, int n,
-                          const struct ap_remote_reader *reader, struct ap_error *err)
+static void free_names(char **names, int n)
 {
-    struct asking a = {.r = r, .requests = requests, .reader = reader};
-    const struct ap_client_events events = {&a, sending, arrived, missed, rejected, settle};
-    struct ap_client_call *calls = ap_calloc((size_t)n, sizeof(*calls));
-    char **names = ap_calloc((size_t)n, sizeof(*names));
-    ap_status status = AP_OK;
-    r->held = (struct spending){0};
-    for (int i = 0; i < n && calls && names; i++) {
-        const struct ap_remote_request *q = &requests[i];
-        names[i] = idempotency_key(q);
+    for (int i = 0; names && i < n; i++)
+        ap_free(names[i]);
+    ap_free(names);
+}
+
+static bool fill_calls(const struct asking *a, struct ap_client_call *calls, char **names, int n)
+{
+    for (int i = 0; i < n; i++) {
+        const struct ap_remote_request *q = &a->requests[i];
+        if (!(names[i] = idempotency_key(q)))
+            return false;
         calls[i] = (struct ap_client_call){.path = q->path,
                                            .body = q->body,
                                            .n_body = q->n_body,
@@ -339,129 +442,28 @@ static ap_status send_all(struct ap_remote *r, const struct ap_remote_request *r
                                            .tokens = q->n_prompt_most / BYTES_OF_TOKEN +
                                                      q->n * q->n_answer_most};
     }
-    bool named = names != NULL;
-    for (int i = 0; i < n && named; i++)
-        named = names[i] != NULL;
-    if (!calls || !named)
-        status = ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", r->o.who, n);
-    if (status == AP_OK)
-        status = ap_client_send(r->client, calls, n, &events, err);
-    if (a.writing) /* what came in with the error is kept, too */
-        settle(&a, NULL);
-    for (int i = 0; names && i < n; i++)
-        ap_free(names[i]);
-    ap_free(names);
-    ap_free(calls);
-    return status;
-}
-
-/* ---- what the ledger has, and what others ask for ---- */
-
-typedef enum owner { MINE, OTHERS, HERE } owner; /* HERE: nothing is left that it can ask for */
-
-static ap_status find_all(struct ap_remote *r, const struct ap_remote_request *q, int *n_found,
-                          struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    *n_found = 0;
-    for (int k = 0; k < q->n && status == AP_OK; k++) {
-        bool found = q->out[k].text != NULL;
-        if (!found)
-            status = ap_remote_find(r, q->keys[k], &q->out[k], &found, err);
-        *n_found += found;
-    }
-    return status;
-}
-
-static ap_status claim_all(struct ap_remote *r, const struct ap_remote_request *q, bool *mine,
-                           struct ap_error *err)
-{
-    ap_status status = AP_OK;
-    *mine = true;
-    for (int k = 0; k < q->n && status == AP_OK; k++) {
-        status = ap_ledger_claim(r->o.ledger, q->keys[k], mine, err);
-        if (status == AP_OK && *mine)
-            continue;
-        while (k-- > 0)
-            ap_ledger_release(r->o.ledger, q->keys[k]);
-        break;
-    }
-    return status;
-}
-
-/* Looks again once it is claimed: whoever had the claim has written what came. */
-static ap_status claim(struct ap_remote *r, const struct ap_remote_request *q, owner *out,
-                       struct ap_error *err)
-{
-    int n_found;
-    bool mine = false;
-    ap_status status = find_all(r, q, &n_found, err);
-    if (status == AP_OK && n_found == 0)
-        status = claim_all(r, q, &mine, err);
-    if (status == AP_OK && mine)
-        status = find_all(r, q, &n_found, err);
-    *out = n_found > 0 ? HERE : mine ? MINE : OTHERS;
-    return status;
-}
-
-/* A pause, and a line for whoever looks. */
-static ap_status wait_for_others(const struct ap_remote *r, int n, int turn, struct ap_error *err)
-{
-    enum { PAUSE_MS = 50, QUIET_TURNS = 100 };
-    if (ap_sink_stopped(r->o.sink))
-        return ap_fail(err, AP_INTERRUPTED,
-                       "%s: interrupted; run the same again to go on: what was answered is kept",
-                       r->o.who);
-    if (turn == QUIET_TURNS)
-        ap_sink_note(r->o.sink, r->o.who,
-                     "another run that shares the ledger is asking for %d of the same answers; "
-                     "waiting for them",
-                     n);
-    nanosleep(&(struct timespec){.tv_nsec = PAUSE_MS * 1000000L}, NULL);
-    return AP_OK;
-}
-
-/* One turn: left[*n_left] are the requests whose answers are not here; those that others ask for
- * stay. */
-static ap_status ask_some(struct ap_remote *r, struct ap_remote_request *left, int *n_left,
-                          struct ap_remote_request *mine, int *n_mine,
-                          const struct ap_remote_reader *reader, struct ap_error *err)
-{
-    int n = *n_left;
-    ap_status status = AP_OK;
-    *n_left = *n_mine = 0;
-    for (int i = 0; i < n && status == AP_OK; i++) {
-        owner whose;
-        status = claim(r, &left[i], &whose, err);
-        if (status == AP_OK && whose == MINE)
-            mine[(*n_mine)++] = left[i];
-        else if (status == AP_OK && whose == OTHERS)
-            left[(*n_left)++] = left[i];
-    }
-    if (status == AP_OK && *n_mine > 0)
-        status = send_all(r, mine, *n_mine, reader, err);
-    ap_ledger_release(r->o.ledger, NULL);
-    return status;
+    return true;
 }
 
 ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *requests, int n,
                         const struct ap_remote_reader *reader, struct ap_error *err)
 {
-    struct ap_remote_request *left = ap_calloc((size_t)n, sizeof(*left));
-    struct ap_remote_request *mine = ap_calloc((size_t)n, sizeof(*mine));
+    struct asking a = {.r = r, .requests = requests, .reader = reader, .n_left = n};
+    const struct ap_client_events events = {&a, ready, sending, arrived, missed, rejected, settle};
+    struct ap_client_call *calls = ap_calloc((size_t)n, sizeof(*calls));
+    char **names = ap_calloc((size_t)n, sizeof(*names));
     ap_status status = AP_OK;
-    int n_left = n, n_mine = 0;
-    if (!left || !mine)
+    a.answered = ap_calloc((size_t)n, sizeof(*a.answered));
+    r->held = (struct spending){0};
+    if (!calls || !names || !a.answered || !fill_calls(&a, calls, names, n))
         AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", r->o.who, n));
-    memcpy(left, requests, (size_t)n * sizeof(*left));
-    for (int turn = 0; n_left > 0; turn++) {
-        AP_TRY(ask_some(r, left, &n_left, mine, &n_mine, reader, err));
-        if (n_left > 0 && n_mine == 0)
-            AP_TRY(wait_for_others(r, n_left, turn, err));
-    }
+    status = ap_client_send(r->client, calls, n, &events, err);
+    settle(&a, NULL); /* what came in with the error is kept, too */
+    ap_ledger_release(r->o.ledger, NULL);
 out:
-    ap_free(left);
-    ap_free(mine);
+    free_names(names, n);
+    ap_free(a.answered);
+    ap_free(calls);
     return status;
 }
 

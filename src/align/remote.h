@@ -2,7 +2,7 @@
  * ledger holds under a key is never asked for again. Knows no bodies: who reads them says so.
  *
  *     ask ─► ledger has it ──────────────────────────────────────────► the answer
- *         └► claim ─► budget ─► intent on disk ─► client ─► read ─► answer on disk ─┘
+ *         └► slot ─► claim ─► budget ─► intent on disk ─► client ─► read ─► answer on disk ─┘
  */
 #ifndef AP_ALIGN_REMOTE_H
 #define AP_ALIGN_REMOTE_H
@@ -57,10 +57,12 @@ void ap_remote_close(struct ap_remote *r); /* NULL is fine */
 ap_status ap_remote_find(struct ap_remote *r, const char *key, struct ap_ledger_answer *out,
                          bool *found, struct ap_error *err);
 /* Gets what the ledger holds from there, asks for the others, and waits for what another process is
- * asking for at the same moment: no key is asked for by two. Of a request of several answers some
- * may stay empty: the server gave fewer, or some had come to the ledger meanwhile and the body asks
- * for too many; the caller puts the others into requests anew. AP_LIMIT when the budget ends it; as
- * ap_client_send otherwise. What was answered by then is in the ledger. */
+ * asking for at the same moment: no key is asked for by two. A request's keys are claimed when its
+ * turn to be sent comes, until its answers are on the disk; meanwhile the others go on. Of a
+ * request of several answers some may stay empty: the server gave fewer, or some had come to the
+ * ledger meanwhile and the body asks for too many; the caller puts the others into requests anew.
+ * AP_LIMIT when the budget ends it; as ap_client_send otherwise. What was answered by then is in
+ * the ledger. */
 ap_status ap_remote_ask(struct ap_remote *r, const struct ap_remote_request *requests, int n,
                         const struct ap_remote_reader *reader, struct ap_error *err);
 /* The same for requests of one answer each, of which several may have the same key. */

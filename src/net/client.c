@@ -1,10 +1,9 @@
 /* The client: one loop over libcurl's multi interface (client.h). Not here: one request (wire.c),
- * which endpoint is next and how fast (endpoint.c). Entry points: ap_client_open, ap_client_send.
- */
+ * which endpoint is next and how fast (endpoint.c), what can be checked before (client_check.c).
+ * Entry points: ap_client_open, ap_client_send. */
 #include "net/client.h"
 
 #include "base/clock.h"
-#include "base/file.h"
 #include "base/memory.h"
 #include "base/random.h"
 #include "net/endpoint.h"
@@ -12,12 +11,17 @@
 
 #include <math.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
-#include <unistd.h>
 
-enum { STOP_GRACE_S = 10, PAUSE_TOLD_S = 10, BEGIN_AT_ONCE = 256 };
-#define POLL_MAX_S 0.2 /* a stop flag is looked at so often */
+enum {
+    STOP_GRACE_S = 10,
+    PAUSE_TOLD_S = 10,
+    BEGIN_AT_ONCE = 256,
+    LATER_AT_ONCE = 64 /* so many are put off at a time */
+};
+#define POLL_MAX_S 0.2    /* a stop flag is looked at so often */
+#define LATER_S 0.1       /* until one that is put off is asked about again, about */
+#define LATER_NEXT_S 0.02 /* until others are, after so many */
 
 struct ap_client {
     struct ap_client_options o;
@@ -49,9 +53,11 @@ struct sending { /* one call of ap_client_send */
     struct task *tasks;
     int n, n_open, n_fly;
     int first;          /* no task before it waits */
+    int resume;         /* where to look on for tasks that may begin; 0: at the first */
     bool held;          /* `sending` took fewer: wait until something is over */
     bool ending;        /* nothing is begun any more */
     bool unsettled;     /* something came in that is not written down */
+    double rests_until; /* nothing is begun as many were put off */
     double give_up_at;  /* after a stop */
     double wake;        /* the earliest moment at which something may begin */
     double quiet_since; /* nothing arrived since, and nobody was told */
@@ -63,85 +69,6 @@ struct sending { /* one call of ap_client_send */
 };
 
 /* ---- opening ---- */
-
-ap_status ap_client_check_url(const char *url, struct ap_error *err)
-{
-    CURLU *u = curl_url();
-    char *part = NULL;
-    const char *wrong = NULL;
-    if (!u)
-        return ap_fail(err, AP_MEMORY, "'%.200s': no memory", url);
-    if (curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK)
-        wrong = "expected http://HOST[:PORT]/v1 or https://…";
-    else if (curl_url_get(u, CURLUPART_SCHEME, &part, 0) == CURLUE_OK &&
-             strcmp(part, "http") != 0 && strcmp(part, "https") != 0)
-        wrong = "expected http:// or https://";
-    curl_free(part);
-    part = NULL;
-    if (!wrong && (curl_url_get(u, CURLUPART_PASSWORD, &part, 0) == CURLUE_OK ||
-                   curl_url_get(u, CURLUPART_USER, &part, 0) == CURLUE_OK))
-        wrong = "expected no name and no password in it: a key would be seen in logs; use key_env "
-                "or key_file";
-    curl_free(part);
-    part = NULL;
-    if (!wrong && (curl_url_get(u, CURLUPART_QUERY, &part, 0) == CURLUE_OK ||
-                   curl_url_get(u, CURLUPART_FRAGMENT, &part, 0) == CURLUE_OK))
-        wrong = "expected no ? and no #: paths are put behind it";
-    curl_free(part);
-    curl_url_cleanup(u);
-    if (wrong && strchr(url, '@')) /* what stands before it may be a password */
-        return ap_fail(err, AP_INVALID, "the address with a name before an @ is none, %s", wrong);
-    return wrong ? ap_fail(err, AP_INVALID, "'%.200s' is no address, %s", url, wrong) : AP_OK;
-}
-
-bool ap_client_is_loopback(const char *url)
-{
-    static const char *const hosts[] = {"127.", "localhost:", "localhost/", "[::1]"};
-    const char *behind = strstr(url, "://"), *host = behind ? behind + 3 : url;
-    for (size_t i = 0; i < AP_LEN(hosts); i++)
-        if (strncasecmp(host, hosts[i], strlen(hosts[i])) == 0)
-            return true;
-    return strcasecmp(host, "localhost") == 0;
-}
-
-ap_status ap_client_check_ca(const char *ca_file, struct ap_error *err)
-{
-    int fd;
-    if (!ca_file || !ca_file[0])
-        return AP_OK;
-    ap_status status = ap_file_open(&fd, ca_file, err);
-    if (status != AP_OK)
-        return ap_fail_prefix(err, status, "certificates to trust");
-    close(fd);
-    return AP_OK;
-}
-
-ap_status ap_client_probe(const char *url, const char *ca_file, struct ap_error *err)
-{
-    enum { PROBE_MS = 5000 };
-    char words[CURL_ERROR_SIZE] = "";
-    ap_status status = AP_OK;
-    curl_global_init(CURL_GLOBAL_DEFAULT);
-    CURL *easy = curl_easy_init();
-    if (!easy)
-        AP_TRY(ap_fail(err, AP_MEMORY, "%s: no memory for a connection", url));
-    curl_easy_setopt(easy, CURLOPT_URL, url);
-    curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(easy, CURLOPT_CONNECT_ONLY, 1L);
-    curl_easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)PROBE_MS);
-    curl_easy_setopt(easy, CURLOPT_ERRORBUFFER, words);
-    ap_wire_trust(easy, ca_file);
-    if (ap_client_is_loopback(url))
-        curl_easy_setopt(easy, CURLOPT_PROXY, "");
-    CURLcode code = curl_easy_perform(easy);
-    if (code != CURLE_OK)
-        status = ap_fail(err, AP_IO, "%s: %s", url, ap_wire_words(words, code));
-out:
-    curl_easy_cleanup(easy);
-    curl_global_cleanup();
-    return status;
-}
 
 static ap_status open_wires(struct ap_client *c, struct ap_error *err)
 {
@@ -236,20 +163,90 @@ static void end_with(struct sending *s, ap_status status)
     s->ending = true;
 }
 
+static void close_task(struct sending *s, int call)
+{
+    s->tasks[call].state = OVER;
+    s->n_open--;
+}
+
+static void look_at_stop(struct sending *s)
+{
+    struct ap_client *c = s->c;
+    if (!ap_sink_stopped(c->o.sink) || s->give_up_at > 0)
+        return;
+    s->give_up_at = ap_clock_seconds() + STOP_GRACE_S;
+    end_with(s, ap_fail(words(s), AP_INTERRUPTED,
+                        "%s: interrupted; run the same again to go on: what was answered is "
+                        "kept",
+                        c->o.who));
+}
+
 /* The wait that pace asks for, 0: none. */
 static double pace_wait(struct ap_client *c, double now)
 {
     return fmax(ap_pace_wait(&c->requests, now), ap_pace_wait(&c->tokens, now));
 }
 
-/* Tasks that may begin now, with an endpoint reserved for each: into calls, at. */
+/* An endpoint for a task; −1: none now. *full: nor for others. */
+static int place(struct sending *s, const struct task *t, double now, bool *full)
+{
+    double wait = pace_wait(s->c, now);
+    if (wait > 0) {
+        s->wake = fmin(s->wake, now + wait);
+        *full = true;
+        return -1;
+    }
+    int endpoint = ap_endpoint_pick(&s->c->endpoints, t->avoid, now, &s->wake);
+    *full = endpoint < 0 && t->avoid < 0; /* else others avoid another one, or none */
+    return endpoint;
+}
+
+/* Whether the caller lets it begin. */
+static bool is_ready(struct sending *s, int call, double now, int *n_later)
+{
+    struct task *t = &s->tasks[call];
+    ap_client_ready ready = AP_READY_NOW;
+    ap_status status =
+        s->events->ready ? s->events->ready(s->events->context, call, &ready, words(s)) : AP_OK;
+    if (status != AP_OK) {
+        end_with(s, status);
+        return false;
+    }
+    if (ready == AP_READY_OVER) {
+        close_task(s, call);
+        look_at_stop(s); /* there may be thousands */
+    }
+    if (ready == AP_READY_LATER) {
+        t->not_before = now + LATER_S * (0.5 + ap_random_uniform(&s->c->random));
+        s->wake = fmin(s->wake, t->not_before);
+        ++*n_later;
+    }
+    return ready == AP_READY_NOW;
+}
+
+static void reserve(struct sending *s, int call, int endpoint)
+{
+    s->c->endpoints.items[endpoint].n_busy++;
+    ap_pace_take(&s->c->requests, 1);
+    ap_pace_take(&s->c->tokens, (double)s->calls[call].tokens);
+}
+
+/* Tasks that may begin now, with an endpoint reserved for each: into calls, at. In order from the
+ * first, and around from where it stopped when many are put off. */
 static int gather(struct sending *s, int calls[BEGIN_AT_ONCE], int at[BEGIN_AT_ONCE], double now)
 {
-    struct ap_client *c = s->c;
-    int n = 0;
+    int n = 0, n_later = 0;
+    bool full = false;
     while (s->first < s->n && s->tasks[s->first].state == OVER)
         s->first++;
-    for (int i = s->first; i < s->n && n < BEGIN_AT_ONCE; i++) {
+    const int first = s->first, from = s->resume > first ? s->resume : first;
+    if (now < s->rests_until) {
+        s->wake = fmin(s->wake, s->rests_until);
+        return 0;
+    }
+    s->resume = 0;
+    for (int k = 0; k < s->n - first && n < BEGIN_AT_ONCE && !full && !s->ending; k++) {
+        int i = from + k < s->n ? from + k : from + k - s->n + first;
         struct task *t = &s->tasks[i];
         if (t->state != WAITS)
             continue;
@@ -257,19 +254,18 @@ static int gather(struct sending *s, int calls[BEGIN_AT_ONCE], int at[BEGIN_AT_O
             s->wake = fmin(s->wake, t->not_before);
             continue;
         }
-        double wait = pace_wait(c, now);
-        int endpoint = wait > 0 ? -1 : ap_endpoint_pick(&c->endpoints, t->avoid, now, &s->wake);
-        if (wait > 0)
-            s->wake = fmin(s->wake, now + wait);
-        if (endpoint < 0 && wait <= 0 && t->avoid >= 0)
-            continue; /* others avoid another one, or none */
-        if (endpoint < 0)
+        int endpoint = place(s, t, now, &full);
+        if (endpoint >= 0 && is_ready(s, i, now, &n_later)) {
+            reserve(s, i, endpoint);
+            calls[n] = i;
+            at[n++] = endpoint;
+        }
+        if (n_later == LATER_AT_ONCE) {
+            s->resume = i + 1;
+            s->rests_until = now + LATER_NEXT_S;
+            s->wake = fmin(s->wake, s->rests_until);
             break;
-        c->endpoints.items[endpoint].n_busy++;
-        ap_pace_take(&c->requests, 1);
-        ap_pace_take(&c->tokens, (double)s->calls[i].tokens);
-        calls[n] = i;
-        at[n++] = endpoint;
+        }
     }
     return n;
 }
@@ -330,10 +326,10 @@ static void begin_some(struct sending *s)
     if (s->ending || s->held)
         return;
     int n = gather(s, calls, at, ap_clock_seconds()), n_go = n;
-    ap_status status = n > 0 && s->events->sending
+    ap_status status = n > 0 && s->events->sending && !s->ending
                            ? s->events->sending(s->events->context, calls, &n_go, words(s))
                            : AP_OK;
-    if (status != AP_OK)
+    if (status != AP_OK || s->ending)
         n_go = 0;
     s->held = n_go < n;
     for (int i = 0; i < n; i++) {
@@ -348,12 +344,6 @@ static void begin_some(struct sending *s)
 }
 
 /* ---- the end of an attempt ---- */
-
-static void close_task(struct sending *s, int call)
-{
-    s->tasks[call].state = OVER;
-    s->n_open--;
-}
 
 /* In an outage no longer than before the last of the retries. */
 static double jitter(struct ap_client *c, int n_attempt)
@@ -478,6 +468,20 @@ static void reject(struct sending *s, const struct ap_wire *w, const struct ap_w
     end_with(s, status);
 }
 
+/* Neither its certificate nor ours will be another in a while. */
+static void distrust(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r)
+{
+    const struct ap_client_options *o = &s->c->o;
+    const char *ca = o->ca_file && o->ca_file[0] ? o->ca_file : "the system's store";
+    miss(s, w->call, AP_MISS_UNSENT);
+    s->tasks[w->call].state = WAITS;
+    end_with(s, ap_fail(words(s), AP_IO,
+                        "%s: %s: %s; its certificate must be valid for that address and signed by "
+                        "one in %s: correct ca_file or the server, then run again: what was "
+                        "answered is kept",
+                        o->who, s->c->endpoints.items[w->endpoint].url, r->why, ca));
+}
+
 static void arrive(struct sending *s, const struct ap_wire *w, struct ap_wire_result *r,
                    const struct ap_client_reply *reply)
 {
@@ -519,6 +523,9 @@ static void end_attempt(struct sending *s, struct ap_wire *w, CURLcode code)
     case AP_WIRE_REJECTED:
         reject(s, w, &r, &reply);
         break;
+    case AP_WIRE_UNTRUSTED:
+        distrust(s, w, &r);
+        break;
     default:
         miss(s, w->call,
              r.end == AP_WIRE_REFUSED  ? AP_MISS_REFUSED
@@ -553,18 +560,6 @@ static void settle(struct sending *s)
 }
 
 /* ---- the loop ---- */
-
-static void look_at_stop(struct sending *s)
-{
-    struct ap_client *c = s->c;
-    if (!ap_sink_stopped(c->o.sink) || s->give_up_at > 0)
-        return;
-    s->give_up_at = ap_clock_seconds() + STOP_GRACE_S;
-    end_with(s, ap_fail(words(s), AP_INTERRUPTED,
-                        "%s: interrupted; run the same again to go on: what was answered is "
-                        "kept",
-                        c->o.who));
-}
 
 /* What is in flight will not be waited for. */
 static void give_up(struct sending *s)
@@ -611,7 +606,7 @@ ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls
         look_at_stop(&s);
         begin_some(&s);
         settle(&s);
-        if (s.n_fly == 0 && s.ending)
+        if (s.n_fly == 0 && (s.ending || s.n_open == 0))
             break;
         wait_for_something(&s);
         collect(&s);

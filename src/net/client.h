@@ -2,9 +2,10 @@
  * again where that can help. It knows HTTP and nothing of bodies: what a reply is worth, and what
  * must be written down before a request is sent, its caller says through struct ap_client_events.
  *
- *     call ─► waits for a slot, the pace, the budget ─► sending ─► the wire ─┬► arrived ─► taken
- *               ▲                                                          ├► rejected ─► taken
- *               └── backoff, Retry-After ◄── missed (refused | lost) ◄─────┘        or the end
+ *     call ─► waits for a slot, the pace ─► ready ─► the budget ─► sending ─► the wire ─┬► arrived
+ *               ▲                            │                                         ├► rejected
+ *               ├── a while ◄── later ◄──────┴► over                                   │
+ *               └── backoff, Retry-After ◄── missed (refused | lost) ◄─────────────────┘
  */
 #ifndef AP_NET_CLIENT_H
 #define AP_NET_CLIENT_H
@@ -58,10 +59,19 @@ typedef enum ap_client_miss {
     AP_MISS_UNSENT,  /* no connection: nothing was sent */
 } ap_client_miss;
 
+typedef enum ap_client_ready {
+    AP_READY_NOW,
+    AP_READY_LATER, /* not yet, for a reason of the caller's: it is asked about again in a while */
+    AP_READY_OVER,  /* nothing is left to send: it is over, as after a reply */
+} ap_client_ready;
+
 /* Called from ap_client_send only; indices are those of its calls. A status that is not AP_OK ends
  * the sending with it, once what is in flight has arrived. */
 struct ap_client_events {
     void *context;
+    /* A slot and the pace are there for the call: may it be sent? Before each attempt; one that is
+     * ready is among the next `sending`'s, unless the sending ends. NULL: always. */
+    ap_status (*ready)(void *context, int call, ap_client_ready *out, struct ap_error *err);
     /* These n calls are about to be sent, each once; what came in before may not be settled yet,
      * and may be written down together with them. May lower *n: the rest then wait until one that
      * is in flight is over (a budget that what is in flight might use up); 0 with nothing in flight
@@ -99,7 +109,8 @@ void ap_client_close(struct ap_client *c); /* NULL is fine */
  * Retry-After says. AP_IO when one call has used up its attempts; where nobody answers anything
  * since it failed first, what was not bought by an attempt is asked for on, with the last of the
  * waits, until that takes `patience`: an outage must not end a run by the unluckiest of those in
- * flight. When somebody answers again, it has all its attempts. AP_INVALID when the server
+ * flight. When somebody answers again, it has all its attempts. AP_IO at once when the
+ * certificate of an endpoint is not trusted, AP_INVALID when the server
  * rejects it, AP_INTERRUPTED when the sink asks to stop; nothing is begun any more then, and what
  * is in flight is waited for, after a stop for ten seconds. Redirects are not followed. Connections
  * are kept. Not thread-safe. */
@@ -111,7 +122,8 @@ void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out);
 ap_status ap_client_check_url(const char *url, struct ap_error *err);
 /* Whether such an address is this machine's own: no proxy of the environment stands between. */
 bool ap_client_is_loopback(const char *url);
-/* Whether a file of certificates to trust is there; NULL or "" is fine. */
+/* Whether a file of certificates to trust is there and has some in PEM form; what they hold is
+ * found out at the first connection. NULL or "" is fine. */
 ap_status ap_client_check_ca(const char *ca_file, struct ap_error *err);
 /* Whether somebody takes connections there, TLS included; nothing is sent. AP_IO with the reason.
  */

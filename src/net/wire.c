@@ -281,6 +281,11 @@ static void end_by_status(struct ap_wire *w, const struct ap_secret *key,
     snprintf(out->why, sizeof(out->why), "%ld: %s", out->http_status, words);
 }
 
+static bool is_untrusted(CURLcode code)
+{
+    return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
+}
+
 void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
                     struct ap_wire_result *out)
 {
@@ -291,7 +296,7 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
     if (code != CURLE_OK || !w->head || !ap_wire_length_is_sound(w->easy)) {
         /* whatever the error: one on the way to a second connection comes after a first sending,
          * and a timeout may come before there was any connection */
-        out->end = w->sent ? AP_WIRE_LOST : AP_WIRE_UNSENT;
+        out->end = w->sent ? AP_WIRE_LOST : is_untrusted(code) ? AP_WIRE_UNTRUSTED : AP_WIRE_UNSENT;
         if (w->sent && code == CURLE_OPERATION_TIMEDOUT)
             out->cause = AP_CAUSE_TIMEOUT;
         out->sick = true;

@@ -30,6 +30,8 @@ typedef enum ap_wire_end {
     AP_WIRE_REJECTED, /* one that it will not */
     AP_WIRE_LOST,
     AP_WIRE_UNSENT,
+    AP_WIRE_UNTRUSTED, /* unsent: the server's certificate, or the file of those to trust, is wrong
+                        */
 } ap_wire_end;
 
 typedef enum ap_wire_cause { /* of an end without an answer: what there is to do about it */

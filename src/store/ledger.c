@@ -2,17 +2,13 @@
  * alone. Entry points: ap_ledger_open, _find, _intend, _answer, _sum. */
 #include "store/ledger.h"
 
-#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "store/claims.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <sqlite3.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { BUSY_MS = 30000, AGAIN_MS = 5, VERSION_MAX = 1 /* a run's; 0: a file of its own */ };
 
@@ -55,8 +51,7 @@ struct ap_ledger {
     sqlite3 *handle;
     char *path, *run;
     sqlite3_stmt *statement[COUNT];
-    int claims; /* the file whose bytes are locked, one for a key that is claimed; −1: nothing was,
-                   yet */
+    struct ap_claims claims;
 };
 
 static ap_status fail(const struct ap_ledger *l, const char *action, struct ap_error *err)
@@ -170,7 +165,7 @@ ap_status ap_ledger_open(struct ap_ledger **out, const char *path, const char *r
     ap_status status = AP_OK;
     *out = NULL;
     if (l)
-        l->claims = -1;
+        ap_claims_init(&l->claims);
     if (!l || !(l->path = ap_strdup(path)) || !(l->run = ap_strdup(run)))
         AP_TRY(ap_fail(err, AP_MEMORY, "ledger %s: no memory; free some", path));
     AP_TRY(open_file(l, err));
@@ -188,8 +183,7 @@ void ap_ledger_close(struct ap_ledger *l)
     for (int i = 0; i < COUNT; i++)
         sqlite3_finalize(l->statement[i]);
     sqlite3_close(l->handle);
-    if (l->claims >= 0)
-        close(l->claims);
+    ap_claims_free(&l->claims);
     ap_free(l->path);
     ap_free(l->run);
     ap_free(l);
@@ -204,56 +198,20 @@ void ap_ledger_answer_free(struct ap_ledger_answer *a)
 
 /* ---- claims ---- */
 
-/* A byte far behind the end of the file, by the key's first 60 bits; a NULL key's: all of them.
- * The lock is the open file's, not the process's, and goes with it. */
-static struct flock lock_of(const char *key, short type)
-{
-    enum { DIGITS = 15 };
-    char digits[DIGITS + 1] = "";
-    struct flock lock = {.l_type = type, .l_whence = SEEK_SET};
-    if (key) {
-        memcpy(digits, key, strnlen(key, DIGITS));
-        lock.l_start = (off_t)strtoull(digits, NULL, 16);
-        lock.l_len = 1;
-    }
-    return lock;
-}
-
-/* A file of its own, as closing any descriptor of the database would drop SQLite's locks on it;
- * beside what a link of that name points to. */
-static ap_status open_claims(struct ap_ledger *l, struct ap_error *err)
-{
-    struct ap_buffer path = {0};
-    ap_status status =
-        ap_buffer_printf(&path, err, "%s-asking", sqlite3_db_filename(l->handle, "main"));
-    if (status == AP_OK) {
-        l->claims = open(path.data, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
-        if (l->claims < 0)
-            status = ap_fail_errno(err, errno, "%s: cannot be opened", path.data);
-    }
-    ap_buffer_free(&path);
-    return status;
-}
-
+/* Beside what a link of the ledger's name points to. */
 ap_status ap_ledger_claim(struct ap_ledger *l, const char *key, bool *mine, struct ap_error *err)
 {
-    struct flock lock = lock_of(key, F_WRLCK);
-    ap_status status = l->claims < 0 ? open_claims(l, err) : AP_OK;
-    *mine = false;
-    if (status != AP_OK)
-        return status;
-    int code = TEMP_FAILURE_RETRY(fcntl(l->claims, F_OFD_SETLK, &lock)) == 0 ? 0 : errno;
-    *mine = code == 0;
-    if (code == 0 || code == EAGAIN || code == EACCES)
-        return AP_OK;
-    return ap_fail_errno(err, code, "%s-asking: cannot be locked", l->path);
+    return ap_claims_take(&l->claims, sqlite3_db_filename(l->handle, "main"), key, mine, err);
 }
 
 void ap_ledger_release(struct ap_ledger *l, const char *key)
 {
-    struct flock lock = lock_of(key, F_UNLCK);
-    if (l->claims >= 0)
-        (void)fcntl(l->claims, F_OFD_SETLK, &lock); /* what is not locked is none the worse */
+    ap_claims_release(&l->claims, key);
+}
+
+bool ap_ledger_warns(struct ap_ledger *l, struct ap_error *line)
+{
+    return ap_claims_warns(&l->claims, line);
 }
 
 /* ---- writing ---- */

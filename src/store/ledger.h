@@ -61,9 +61,12 @@ ap_status ap_ledger_answer(struct ap_ledger *l, const char *key, const struct ap
 /* Makes the key this handle's alone among all processes that have the ledger open, until it is
  * released or the process ends, however it ends; *mine is false where another has it. Who asks for
  * an answer claims its key first, then looks whether the answer has come meanwhile. A lock in an
- * empty file beside the ledger, "PATH-asking"; key: of hex digits. */
+ * empty file beside the ledger, "PATH-asking" (claims.h); key: of hex digits. */
 ap_status ap_ledger_claim(struct ap_ledger *l, const char *key, bool *mine, struct ap_error *err);
 void ap_ledger_release(struct ap_ledger *l, const char *key); /* NULL: all that it claimed */
+/* True once, with a line for the user: claims hold less than they say, on this file system or as
+ * their file was deleted. */
+bool ap_ledger_warns(struct ap_ledger *l, struct ap_error *line);
 
 ap_status ap_ledger_sum(struct ap_ledger *l, const char *who, struct ap_ledger_sums *out,
                         struct ap_error *err);

@@ -113,7 +113,8 @@ static void check_written(const struct watch *w, struct ap_ledger *ledger)
 static int64_t ask(struct ap_client *c, struct fault_server *s, struct ap_ledger *ledger,
                    int64_t n_fault)
 {
-    static const struct ap_client_events events = {NULL, sending, arrived, missed, NULL, settle};
+    static const struct ap_client_events events = {
+        .sending = sending, .arrived = arrived, .missed = missed, .settle = settle};
     int64_t n_call = 0;
     for (; n_injected(s) < n_fault; n_call += N_BATCH) {
         struct ap_error err;

@@ -5,13 +5,54 @@
 #include "base/clock.h"
 #include "base/random.h"
 
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 
 enum { N_PROMPT = 60, N_SAMPLE = 2, N_KEY = N_PROMPT * N_SAMPLE, STEP = 20, N_RUN = 3, SLOTS = 4 };
+
+/* Stand before libc's: how many claims this process holds, and held at most; or a file system that
+ * knows no such locks. */
+static int n_claim, n_claim_most, no_locks;
+
+static int watched_fcntl(int fd, int cmd, void *argument)
+{
+    static int (*real)(int, int, ...);
+    const struct flock *lock = argument;
+    if (!real)
+        *(void **)&real = dlsym(RTLD_NEXT, "fcntl64");
+    if (cmd == F_OFD_SETLK && no_locks) {
+        errno = no_locks;
+        return -1;
+    }
+    int code = real(fd, cmd, argument);
+    if (cmd != F_OFD_SETLK || code != 0)
+        return code;
+    n_claim = lock->l_len == 0 ? 0 : n_claim + (lock->l_type == F_UNLCK ? -1 : 1);
+    n_claim_most = n_claim > n_claim_most ? n_claim : n_claim_most;
+    return code;
+}
+
+#define WATCHED(name)                                                                              \
+    int name(int fd, int cmd, ...)                                                                 \
+    {                                                                                              \
+        va_list list;                                                                              \
+        va_start(list, cmd);                                                                       \
+        void *argument = va_arg(list, void *);                                                     \
+        va_end(list);                                                                              \
+        return watched_fcntl(fd, cmd, argument);                                                   \
+    }
+
+#pragma GCC visibility push(default)
+WATCHED(fcntl)
+WATCHED(fcntl64)
+#pragma GCC visibility pop
 
 static int64_t n_request(struct fault_server *s)
 {
@@ -44,13 +85,14 @@ static void ask_all(struct fault_server *s, const char *ledger, int run)
     far_close(&f);
 }
 
-static pid_t start(struct fault_server *s, const char *ledger, int run)
+static pid_t start(struct fault_server *s, const char *ledger, int run,
+                   void (*ask)(struct fault_server *s, const char *ledger, int run))
 {
     fflush(NULL);
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        ask_all(s, ledger, run);
+        ask(s, ledger, run);
         _exit(0);
     }
     return pid;
@@ -70,13 +112,58 @@ static void test_at_once(void **state)
     char *path = scratch_path(state, "ledger.db");
     pid_t pids[N_RUN];
     for (int i = 0; i < N_RUN; i++)
-        pids[i] = start(s, path, i);
+        pids[i] = start(s, path, i, ask_all);
     for (int i = 0; i < N_RUN; i++)
         must_end(pids[i]);
     assert_int_equal(n_request(s), N_KEY);
     fault_server_stop(s);
     ap_free(path);
 }
+
+/* ---- thousands in one call ---- */
+
+enum { N_MANY = 3000, N_PAIR = 2 };
+
+/* One call for everything, from the first to the last or the other way around. */
+static void ask_many(struct fault_server *s, const char *ledger, int run)
+{
+    static struct ap_target_request requests[N_MANY];
+    static char prompts[N_MANY][FAR_PROMPT];
+    static struct ap_answer out[N_MANY];
+    struct ap_error err;
+    struct far_target f;
+    char name[16];
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    snprintf(name, sizeof(name), "/run/%d", run);
+    far_init(&f);
+    f.settings.http.concurrency = SLOTS;
+    far_open(&f, s, ledger, name);
+    for (int i = 0; i < N_MANY; i++)
+        requests[i] = far_request(run == 0 ? i : N_MANY - 1 - i, prompts[i]);
+    n_claim_most = 0;
+    check_ok(f.target.answer(f.target.self, requests, N_MANY, 1, out, &err), err);
+    assert_true(n_claim_most > 0 && n_claim_most <= 2 * SLOTS); /* in flight, and just answered */
+    assert_int_equal(n_claim, 0);
+    assert_true(far_sums(&f).n_answer > N_MANY / 20); /* both did some of the work */
+    ap_answers_free(out, N_MANY);
+    far_close(&f);
+}
+
+static void test_thousands(void **state)
+{
+    struct fault_server *s = fault_server_start(&(struct fault_config){.seed = 3});
+    char *path = scratch_path(state, "ledger.db");
+    pid_t pids[N_PAIR];
+    for (int i = 0; i < N_PAIR; i++)
+        pids[i] = start(s, path, i, ask_many);
+    for (int i = 0; i < N_PAIR; i++)
+        must_end(pids[i]);
+    assert_int_equal(n_request(s), N_MANY);
+    fault_server_stop(s);
+    ap_free(path);
+}
+
+/* ---- killed ---- */
 
 /* What was lost on the wire, and what the killed ones had in flight, may be asked for again;
  * nothing else is. */
@@ -94,7 +181,7 @@ static void test_killed(void **state)
     int64_t n_sure = 0, n_lost = 0;
     ap_random_init(&random, &(struct ap_stream){.seed = (uint64_t)ap_clock_date()});
     for (int i = 0; i < N_RUN; i++)
-        pids[i] = start(s, path, i);
+        pids[i] = start(s, path, i, ask_all);
     for (int i = 1; i < N_RUN; i++) {
         int64_t until = n_request(s) + 8 + ap_random_below(&random, N_KEY / 4);
         for (int turn = 0; n_request(s) < until && turn < 1000; turn++)
@@ -252,16 +339,109 @@ static void test_stops_while_waiting(void **state)
     ap_free(shared);
 }
 
+struct waiting {
+    struct ap_ledger *other; /* with a claim on key */
+    char key[AP_LEDGER_KEY];
+    int n_note;
+};
+
+static void on_event(void *context, const struct ap_event *event)
+{
+    struct waiting *w = context;
+    if (event->kind != AP_EVENT_NOTE)
+        return;
+    check_holds(event->text, "another run that shares the ledger");
+    check_holds(event->text, "with 1 requests left");
+    if (w->n_note++ == 0)
+        ap_ledger_release(w->other, w->key);
+}
+
+/* It goes on with what is not claimed, then says what it waits for, once. */
+static void test_says_what_it_waits_for(void **state)
+{
+    enum { N = 5 };
+    struct fault_server *s = fault_server_start(&(struct fault_config){.seed = 1});
+    struct waiting w = {0};
+    struct far_target f;
+    struct ap_error err;
+    bool mine;
+    char *path = scratch_path(state, "before.db"), *shared = scratch_path(state, "shared.db");
+    find_key(s, path, w.key);
+    check_ok(ap_ledger_open(&w.other, shared, "/run/other", &err), err);
+    check_ok(ap_ledger_claim(w.other, w.key, &mine, &err), err);
+    far_init(&f);
+    f.sink = (struct ap_sink){.fn = on_event, .context = &w};
+    far_open(&f, s, shared, "/run/mine");
+    double began = ap_clock_seconds();
+    check_ok(far_ask(&f, 0, N, 1, &err), err);
+    assert_int_equal(w.n_note, 1);
+    assert_true(ap_clock_seconds() - began > 4);
+    assert_int_equal(far_sums(&f).n_answer, N);
+    far_close(&f);
+    ap_ledger_close(w.other);
+    fault_server_stop(s);
+    ap_free(path);
+    ap_free(shared);
+}
+
+/* ---- no locks ---- */
+
+static void on_warning(void *context, const struct ap_event *event)
+{
+    if (event->kind != AP_EVENT_WARN)
+        return;
+    check_holds(event->text, "ledger.db-asking: cannot be locked: ");
+    check_holds(event->text, "may buy the same answers twice");
+    ++*(int *)context;
+}
+
+static void test_without_locks(void **state)
+{
+    static const int codes[] = {ENOLCK, EINVAL, EOPNOTSUPP, ENOSYS};
+    struct fault_server *s = fault_server_start(&(struct fault_config){.seed = 1});
+    char *path = scratch_path(state, "ledger.db");
+    for (size_t i = 0; i < AP_LEN(codes); i++) {
+        struct far_target f;
+        struct ap_error err;
+        int n_warning = 0;
+        far_init(&f);
+        f.sink = (struct ap_sink){.fn = on_warning, .context = &n_warning};
+        far_open(&f, s, path, "/run/mine");
+        no_locks = codes[i];
+        for (int k = 0; k < 2; k++)
+            check_ok(far_ask(&f, (int)i * 10 + k * 5, 5, 1, &err), err);
+        no_locks = 0;
+        assert_int_equal(n_warning, 1);
+        far_close(&f);
+    }
+    assert_int_equal(n_request(s), (int64_t)AP_LEN(codes) * 10);
+    no_locks = EIO;
+    struct far_target f;
+    struct ap_error err;
+    far_init(&f);
+    far_open(&f, s, path, "/run/mine");
+    assert_int_equal(far_ask(&f, 999, 1, 1, &err), AP_IO);
+    check_holds(err.text, "cannot be locked");
+    no_locks = 0;
+    far_close(&f);
+    fault_server_stop(s);
+    ap_free(path);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_at_once, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_thousands, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_killed, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_waits_for_another, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_takes_what_another_leaves, scratch_setup,
                                         scratch_teardown),
         cmocka_unit_test_setup_teardown(test_part_from_another, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_without_locks, scratch_setup, scratch_teardown),
         cmocka_unit_test_setup_teardown(test_stops_while_waiting, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_says_what_it_waits_for, scratch_setup,
+                                        scratch_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -509,6 +509,85 @@ static void test_events_that_fail(void **state)
     }
 }
 
+/* ---- calls that are put off ---- */
+
+enum { N_PUT_OFF = 1100 }; /* of which the last is no multiple of 3 */
+
+struct put_off {
+    struct watch watch;
+    int n_asked[N_PUT_OFF];
+    int wanted; /* all others are put off until it is sent; −1: none */
+};
+
+static ap_status when_wanted(void *context, int call, ap_client_ready *out, struct ap_error *err)
+{
+    struct put_off *p = context;
+    (void)err;
+    p->n_asked[call]++;
+    if (p->wanted >= 0 && call != p->wanted && p->watch.calls[p->wanted].n_sending == 0)
+        *out = AP_READY_LATER;
+    else
+        *out = call % 3 == 0 ? AP_READY_OVER : AP_READY_NOW;
+    return AP_OK;
+}
+
+static ap_status never_wanted(void *context, int call, ap_client_ready *out, struct ap_error *err)
+{
+    (void)context, (void)out;
+    return call == 0 ? AP_OK : ap_fail(err, AP_LIMIT, "the end of ready");
+}
+
+static ap_status send_put_off(struct ap_client *c, struct put_off *p,
+                              ap_status (*ready)(void *, int, ap_client_ready *, struct ap_error *),
+                              struct ap_error *err)
+{
+    struct ap_client_events events = {.context = p,
+                                      .ready = ready,
+                                      .sending = watch_sending,
+                                      .arrived = watch_arrived,
+                                      .settle = watch_settle};
+    watch_init(&p->watch, N_PUT_OFF, 0);
+    ap_status status = ap_client_send(c, p->watch.wire, N_PUT_OFF, &events, err);
+    assert_int_equal(p->watch.n_open, 0);
+    return status;
+}
+
+/* However many are put off before it, the last one is found; what is over is not sent. */
+static void test_ready(void **state)
+{
+    struct fault_server *s = fault_server_start(&(struct fault_config){.seed = 1});
+    struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 4});
+    (void)state;
+    for (int wanted = -1; wanted < N_PUT_OFF; wanted += N_PUT_OFF) {
+        struct put_off p = {.wanted = wanted};
+        struct ap_error err;
+        check_ok(send_put_off(c, &p, when_wanted, &err), err);
+        for (int i = 0; i < N_PUT_OFF; i++) {
+            assert_int_equal(p.watch.calls[i].n_sending, i % 3 != 0);
+            assert_int_equal(p.watch.calls[i].n_answer, i % 3 != 0);
+            assert_true(wanted >= 0 || p.n_asked[i] == 1);
+        }
+        watch_free(&p.watch);
+    }
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
+static void test_ready_that_fails(void **state)
+{
+    struct fault_server *s = fault_server_start(&(struct fault_config){.seed = 1});
+    struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 4});
+    struct put_off p = {.wanted = -1};
+    struct ap_error err;
+    (void)state;
+    assert_int_equal(send_put_off(c, &p, never_wanted, &err), AP_LIMIT);
+    check_holds(err.text, "the end of ready");
+    assert_int_equal(p.watch.n_event, 0);
+    watch_free(&p.watch);
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -524,6 +603,8 @@ int main(void)
         cmocka_unit_test(test_pace),
         cmocka_unit_test(test_fewer_are_taken),
         cmocka_unit_test(test_events_that_fail),
+        cmocka_unit_test(test_ready),
+        cmocka_unit_test(test_ready_that_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -119,20 +119,31 @@ static ap_status arrived(void *context, int call, const struct ap_client_reply *
     return AP_OK;
 }
 
-/* One question by the client of a run that trusts that; *http_status is 0 without an answer. */
+/* One question by the client of a run that trusts that; *http_status is 0 without an answer. It is
+ * sent once, whatever comes of it. */
 static ap_status ask_trusting(char *ca, int *http_status, struct ap_error *err)
 {
     char *urls[] = {upstream};
     struct ap_client *c;
-    const struct ap_client_options options = {
-        .who = "target", .urls = urls, .n_url = 1, .ca_file = ca, .concurrency = 1, .timeout = 20};
+    const struct ap_client_options options = {.who = "target",
+                                              .urls = urls,
+                                              .n_url = 1,
+                                              .ca_file = ca,
+                                              .concurrency = 1,
+                                              .timeout = 20,
+                                              .retries = 3};
+    struct ap_client_counts counts;
     const struct ap_client_call call = {
         .path = "/chat/completions", .body = ASK, .n_body = strlen(ASK)};
     const struct ap_client_events events = {.context = http_status, .arrived = arrived};
     *http_status = 0;
     ap_status status = ap_client_open(&c, &options, err);
-    if (status == AP_OK)
-        status = ap_client_send(c, &call, 1, &events, err);
+    if (status != AP_OK)
+        return status;
+    status = ap_client_send(c, &call, 1, &events, err);
+    ap_client_counts(c, &counts);
+    assert_int_equal(counts.n_sent, 1);
+    assert_int_equal(counts.n_unsent, status != AP_OK);
     ap_client_close(c);
     return status;
 }
@@ -149,9 +160,39 @@ static void test_client_of_a_run(void **state)
     assert_int_equal(http_status, 200);
     check_ok(ap_client_probe(upstream, cert, &err), err);
     assert_int_equal(ask_trusting((char[]){""}, &http_status, &err), AP_IO);
+    check_holds(err.text, "signed by one in the system's store: correct ca_file or the server");
     assert_int_equal(ap_client_probe(upstream, NULL, &err), AP_IO);
     assert_int_equal(ask_trusting((char[]){"no.pem"}, &http_status, &err), AP_NOT_FOUND);
     check_holds(err.text, "target: certificates to trust: no.pem");
+    world_end(target);
+}
+
+/* The file of another authority, of none, and of one that is cut: none is asked for again. */
+static void test_client_that_trusts_others(void **state)
+{
+    static const char cut[] = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n";
+    struct ap_error err;
+    char file[96];
+    int http_status;
+    (void)state;
+    if (!has_certificate())
+        skip();
+    struct world *target = begin_target();
+    snprintf(file, sizeof(file), "%s/others.pem", folder);
+    assert_int_equal(ask_trusting(next, &http_status, &err), AP_IO);
+    check_holds(err.text, "next.pem: correct ca_file or the server");
+    check_ok(ap_file_write(file, cut, strlen(cut), &err), err);
+    assert_int_equal(ask_trusting(file, &http_status, &err), AP_IO);
+    check_holds(err.text, "others.pem: correct ca_file or the server");
+    check_ok(ap_file_write(file, "hello\n", 6, &err), err);
+    assert_int_equal(ask_trusting(file, &http_status, &err), AP_FORMAT);
+    check_holds(err.text, "target: certificates to trust: ");
+    check_holds(err.text, "others.pem: holds no certificate");
+    check_ok(ap_file_write(file, "", 0, &err), err);
+    assert_int_equal(ask_trusting(file, &http_status, &err), AP_FORMAT);
+    assert_int_equal(http_status, 0);
+    assert_int_equal(target->engine.n_submitted, 0);
+    unlink(file);
     world_end(target);
 }
 
@@ -319,6 +360,7 @@ int main(void)
         cmocka_unit_test(test_both_sides),
         cmocka_unit_test(test_who_is_not_trusted),
         cmocka_unit_test(test_client_of_a_run),
+        cmocka_unit_test(test_client_that_trusts_others),
         cmocka_unit_test(test_refuses),
         cmocka_unit_test(test_reload),
         cmocka_unit_test(test_reload_keeps_the_old),
