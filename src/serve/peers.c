@@ -113,21 +113,28 @@ void ap_peers_free(struct ap_peers *p)
         ap_peers_remove(p, p->first);
 }
 
-struct ap_peer *ap_peers_add(struct ap_peers *p, struct ap_server *server, int fd,
-                             double receive_seconds)
+static void put_first(struct ap_peers *p, struct ap_peer *peer)
 {
-    struct ap_peer *peer = ap_calloc(1, sizeof(*peer));
-    if (!peer)
-        return NULL;
-    peer->server = server;
-    peer->fd = fd;
-    ap_peer_await(peer, receive_seconds);
-    pthread_mutex_lock(&p->lock);
     peer->after = p->first;
     if (p->first)
         p->first->before = peer;
     p->first = peer;
     p->n++;
+}
+
+struct ap_peer *ap_peers_add(struct ap_peers *p, struct ap_server *server, int fd,
+                             double receive_seconds)
+{
+    struct ap_peer *peer = ap_calloc(1, sizeof(*peer));
+    if (peer) {
+        peer->server = server;
+        peer->fd = fd;
+        ap_peer_await(peer, receive_seconds);
+    }
+    pthread_mutex_lock(&p->lock);
+    p->n_ever++;
+    if (peer)
+        put_first(p, peer);
     pthread_mutex_unlock(&p->lock);
     return peer;
 }
@@ -168,10 +175,12 @@ void ap_peers_abandon_all(struct ap_peers *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-int ap_peers_n(struct ap_peers *p)
+int ap_peers_n(struct ap_peers *p, unsigned *n_ever)
 {
     pthread_mutex_lock(&p->lock);
     int n = p->n;
+    if (n_ever)
+        *n_ever = p->n_ever;
     pthread_mutex_unlock(&p->lock);
     return n;
 }

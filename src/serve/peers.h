@@ -28,6 +28,7 @@ struct ap_peers {
     pthread_cond_t stir; /* the thread is to end */
     struct ap_peer *first;
     int n;
+    unsigned n_ever; /* that were added, those without memory among them */
     bool stopping, started;
     pthread_t thread;
     double answer_timeout; /* seconds after which an exchange is over, whatever it does */
@@ -45,6 +46,7 @@ void ap_peers_set_exchange(struct ap_peers *p, struct ap_peer *peer, struct ap_e
 void ap_peer_await(struct ap_peer *peer, double seconds);
 /* Abandons every exchange. */
 void ap_peers_abandon_all(struct ap_peers *p);
-int ap_peers_n(struct ap_peers *p);
+/* n_ever may be NULL. */
+int ap_peers_n(struct ap_peers *p, unsigned *n_ever);
 
 #endif

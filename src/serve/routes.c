@@ -37,7 +37,7 @@ static void step_metrics(struct ap_exchange *e)
     struct ap_server *s = e->server;
     struct ap_buffer body = {0};
     struct ap_error err;
-    struct ap_metrics_now now = {.n_connection = ap_peers_n(&s->peers),
+    struct ap_metrics_now now = {.n_connection = ap_peers_n(&s->peers, NULL),
                                  .n_exchange = atomic_load(&s->n_exchange),
                                  .n_upstream = s->upstream ? ap_upstream_n_active(s->upstream) : 0,
                                  .seconds = ap_clock_seconds() - s->began,
@@ -113,7 +113,7 @@ static bool comes_from_elsewhere(const struct ap_exchange *e)
     const char *behind = origin ? strstr(origin, "://") : NULL;
     if (origin && (!behind || !host || strcasecmp(behind + 3, host) != 0))
         return true;
-    if (!e->server->loopback || !host)
+    if (!e->server->listener.loopback || !host)
         return false;
     size_t n = strcspn(host, ":");
     return host[0] != '[' && !(n == 9 && strncasecmp(host, "localhost", 9) == 0) &&

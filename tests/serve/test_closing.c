@@ -2,6 +2,8 @@
  * clients at once, some of which go away. */
 #include "world.h"
 
+#include <stdatomic.h>
+
 #define ASK "{\"prompt\":\"abc\"}"
 #define STREAM "{\"prompt\":\"abc\",\"n\":2,\"stream\":true}"
 
@@ -256,6 +258,40 @@ static void test_closes_while_busy(void **state)
     }
 }
 
+struct knocking {
+    int port;
+    atomic_bool over;
+};
+
+static void *knock(void *context)
+{
+    struct knocking *k = context;
+    while (!atomic_load(&k->over))
+        wire_status(k->port);
+    return NULL;
+}
+
+/* More clients than it takes come while it is closed. */
+static void test_closes_at_its_limit(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CLOSINGS; i++) {
+        struct world *w = world_new(false, false);
+        struct knocking k = {.over = false};
+        pthread_t threads[CLIENTS];
+        w->options.connections = 3;
+        world_start(w);
+        k.port = w->port;
+        for (int c = 0; c < CLIENTS; c++)
+            pthread_create(&threads[c], NULL, knock, &k);
+        wire_pause(5 + i % 5);
+        world_end(w);
+        atomic_store(&k.over, true);
+        for (int c = 0; c < CLIENTS; c++)
+            pthread_join(threads[c], NULL);
+    }
+}
+
 static bool grow_some(struct fake_engine *f, struct ap_work *w)
 {
     for (size_t i = 0; i < strlen("to abc: "); i++)
@@ -308,6 +344,7 @@ int main(void)
         cmocka_unit_test(test_ends_events),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_closes_while_busy),
+        cmocka_unit_test(test_closes_at_its_limit),
         cmocka_unit_test(test_many_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
