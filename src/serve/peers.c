@@ -71,7 +71,7 @@ static void *watch(void *context)
     pthread_mutex_lock(&p->lock);
     while (!p->stopping) {
         struct timespec until;
-        clock_gettime(CLOCK_REALTIME, &until);
+        clock_gettime(CLOCK_MONOTONIC, &until);
         until.tv_nsec += LOOK_MS * 1000000L;
         until.tv_sec += until.tv_nsec / 1000000000L;
         until.tv_nsec %= 1000000000L;
@@ -85,10 +85,20 @@ static void *watch(void *context)
 
 /* ---- the list ---- */
 
+/* Of a clock that nobody sets. */
+static void init_cond(pthread_cond_t *cond)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(cond, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
 ap_status ap_peers_open(struct ap_peers *p, double answer_timeout, struct ap_error *err)
 {
     pthread_mutex_init(&p->lock, NULL);
-    pthread_cond_init(&p->stir, NULL);
+    init_cond(&p->stir);
     p->answer_timeout = answer_timeout;
     p->started = pthread_create(&p->thread, NULL, watch, p) == 0;
     return p->started ? AP_OK : ap_fail(err, AP_MEMORY, "serve: no thread for its connections");
