@@ -1,6 +1,6 @@
 /* The open connections, and a thread that looks at them a few times a second: a request that takes
  * too long to arrive is cut off, and so is the work for a client that went away while its
- * connection slept, which libmicrohttpd does not see. */
+ * connection slept, or in the middle of its request, which libmicrohttpd does not see. */
 #ifndef AP_SERVE_PEERS_H
 #define AP_SERVE_PEERS_H
 
