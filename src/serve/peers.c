@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <time.h>
 
-enum { LOOK_MS = 100, ASLEEP_MS = 200, POLLED = 256 };
+enum { LOOK_MS = 100, ASLEEP_MS = 200, HURRIED_MS = 1000, POLLED = 256 };
 
 static long long now_ms(void)
 {
@@ -28,6 +28,12 @@ static bool is_late(const struct ap_peer *peer, long long now)
 static bool is_receiving(const struct ap_peer *peer)
 {
     return atomic_load(&peer->receive_by) > 0;
+}
+
+static bool keeps_waiting(const struct ap_peers *p, const struct ap_peer *peer, long long now)
+{
+    return p->hurried && peer->exchange && is_receiving(peer) &&
+           now - atomic_load(&peer->heard_at) > HURRIED_MS;
 }
 
 static bool sleeps_long(const struct ap_peer *peer, long long now)
@@ -90,7 +96,7 @@ static void look(struct ap_peers *p)
     long long now = now_ms();
     for (struct ap_peer *peer = p->first; peer; peer = peer->after) {
         bool over = peer->exchange && seconds - peer->exchange->began > p->answer_timeout;
-        if (is_late(peer, now) || over)
+        if (is_late(peer, now) || over || keeps_waiting(p, peer, now))
             shutdown(peer->fd, SHUT_RDWR);
         if (over)
             ap_exchange_abandon(peer->exchange);
@@ -209,6 +215,18 @@ void ap_peers_set_exchange(struct ap_peers *p, struct ap_peer *peer, struct ap_e
 void ap_peer_await(struct ap_peer *peer, double seconds)
 {
     atomic_store(&peer->receive_by, seconds > 0 ? now_ms() + (long long)(1e3 * seconds) : 0);
+}
+
+void ap_peer_heard(struct ap_peer *peer)
+{
+    atomic_store(&peer->heard_at, now_ms());
+}
+
+void ap_peers_hurry(struct ap_peers *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->hurried = true;
+    pthread_mutex_unlock(&p->lock);
 }
 
 void ap_peers_abandon_all(struct ap_peers *p)

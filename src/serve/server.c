@@ -311,6 +311,8 @@ void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
     double until = ap_clock_seconds() + seconds;
     atomic_store(&s->closing, true);
     ap_listener_close(&s->listener);
+    if (s->peers.started)
+        ap_peers_hurry(&s->peers);
     while (atomic_load(&s->n_exchange) > 0 && ap_clock_seconds() < until)
         pause_ms(5);
     if (n_cut)

@@ -186,6 +186,17 @@ static void leave(int port, const char *text, size_t n, bool half)
     wire_free(&r);
 }
 
+static int in_flight(int port)
+{
+    struct wire_reply r = wire_get(port, "/metrics");
+    const char *line = strstr(r.body, "\nalignpro_requests_in_flight ");
+    int n = -1;
+    if (line)
+        sscanf(line, " alignpro_requests_in_flight %d", &n);
+    wire_free(&r);
+    return n;
+}
+
 static bool is_alone(int port)
 {
     struct wire_reply r = wire_get(port, "/metrics");
@@ -214,6 +225,24 @@ static void test_leave_half_way(void **state)
     close_server(&c);
     assert_true(ap_clock_seconds() < until);
     assert_int_equal(c.n_cut, 0);
+    free(w);
+}
+
+/* One that stays, and says no more, does not hold the end up. */
+static void test_stops_half_way(void **state)
+{
+    struct world *w = world_begin(false, false);
+    struct closing c = {w, 1000, -1};
+    (void)state;
+    double began = ap_clock_seconds();
+    int fd = wire_connect(w->port);
+    wire_say(fd, "POST /v1/rewrite HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n{");
+    wire_until(in_flight(w->port) == 2);
+    close_server(&c);
+    assert_true(ap_clock_seconds() - began < WIRE_SECONDS);
+    struct wire_reply r = wire_read(fd);
+    assert_int_equal(r.status, 0);
+    wire_free(&r);
     free(w);
 }
 
@@ -412,6 +441,7 @@ int main(void)
         cmocka_unit_test(test_ends_stream),
         cmocka_unit_test(test_ends_events),
         cmocka_unit_test(test_leave_half_way),
+        cmocka_unit_test(test_stops_half_way),
         cmocka_unit_test(test_says_all_and_listens),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_closes_while_busy),
