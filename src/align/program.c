@@ -26,7 +26,8 @@ enum {
     SEND_AHEAD = 1 << 16, /* bytes of questions made before they are sent */
     CHUNK = 1 << 14,
     NOTES_MAX = 20, /* lines of standard error that are passed on */
-    TAIL_MAX = 400  /* bytes of it that an error shows */
+    TAIL_MAX = 400, /* bytes of it that an error shows */
+    LOOK_MS = 50    /* between two questions whether the call goes on */
 };
 
 /* Seconds that a program has between closing its output and its end. */
@@ -38,6 +39,7 @@ struct ap_program {
     char *shown;                 /* the command in messages; owned */
     char *folder;                /* owned */
     double timeout;
+    struct ap_program_watch *watch;
     const struct ap_sink *sink;
     struct ap_child child;
     int64_t next_id; /* of the first item of the next call */
@@ -266,12 +268,25 @@ static ap_status start(struct ap_program *c, struct ap_error *err)
 static ap_status timed_out(const struct batch *b)
 {
     char what[128];
+    if (b->c->watch)
+        b->c->watch->silent = true;
     snprintf(what, sizeof(what), "gave no answer for %g seconds, with %d of %d questions open",
              b->c->timeout, b->n - b->n_have, b->n);
     return refuse(b->c, AP_IO, what,
                   "a line for each question as soon as it is answered; let the program flush its "
                   "output after each line, or raise its timeout",
                   b->err);
+}
+
+static bool goes_on(const struct ap_program *c)
+{
+    return !c->watch || c->watch->go_on(c->watch->self);
+}
+
+static ap_status given_up(const struct batch *b)
+{
+    return ap_fail(b->err, AP_INTERRUPTED, "%s command '%s': nobody waits for its answers any more",
+                   b->c->kind.name, b->c->shown);
 }
 
 /* One wait for whichever pipe is ready, and what it brings. */
@@ -285,7 +300,8 @@ static ap_status exchange(struct batch *b, bool *ended)
                              {c->child.err, POLLIN, 0}};
     if (status != AP_OK)
         return status;
-    if (poll(pipes, AP_LEN(pipes), (int)left) < 0)
+    int wait_ms = c->watch && left > LOOK_MS ? LOOK_MS : (int)left;
+    if (poll(pipes, AP_LEN(pipes), wait_ms) < 0)
         return errno == EINTR ? AP_OK
                               : ap_fail_errno(b->err, errno, "%s command '%s': cannot be read",
                                               c->kind.name, c->shown);
@@ -310,7 +326,7 @@ static ap_status converse(struct batch *b, bool *ended)
     if (b->c->child.pid == 0)
         status = start(b->c, b->err);
     while (status == AP_OK && b->n_have < b->n && !*ended)
-        status = exchange(b, ended);
+        status = goes_on(b->c) ? exchange(b, ended) : given_up(b);
     return status;
 }
 
@@ -394,6 +410,7 @@ ap_status ap_program_open(struct ap_program **out, const struct ap_program_kind 
         c->kind = *kind;
         c->child = AP_CHILD_NONE;
         c->timeout = command->timeout;
+        c->watch = command->watch;
         c->sink = sink;
         status = copy_command(c, command);
     }

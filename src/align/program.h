@@ -8,12 +8,20 @@
 #include "base/progress.h"
 #include "store/settings.h"
 
+/* Who waits while a program is asked. */
+struct ap_program_watch {
+    void *self;
+    bool (*go_on)(void *self); /* asked several times a second; false: the call ends */
+    bool silent;               /* set by a call that ended because no answer came in time */
+};
+
 struct ap_command {
     char *const *words; /* one: a line for /bin/sh; several: a program and its arguments. n ≥ 1, at
                            most AP_LIST_MAX */
     int n;
-    const char *folder; /* absolute; where it works */
-    double timeout;     /* most seconds without an answer while questions are open */
+    const char *folder;             /* absolute; where it works */
+    double timeout;                 /* most seconds without an answer while questions are open */
+    struct ap_program_watch *watch; /* borrowed as long as the program; NULL: nobody */
 };
 
 struct ap_program_kind {  /* static texts */
@@ -36,7 +44,8 @@ ap_status ap_program_open(struct ap_program **out, const struct ap_program_kind 
                           const struct ap_command *command, const struct ap_sink *sink,
                           struct ap_error *err);
 /* One that ends in a call is started once more. AP_FORMAT: an answer that is none; AP_IO: it went
- * silent, or ended twice. What was answered by then was taken. The next call starts it afresh. */
+ * silent, or ended twice; AP_INTERRUPTED: the watch ended it. What was answered by then was taken.
+ * The next call starts it afresh. */
 ap_status ap_program_ask(struct ap_program *c, const struct ap_program_call *call,
                          struct ap_error *err);
 void ap_program_free(struct ap_program *c); /* NULL is fine */

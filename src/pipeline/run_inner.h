@@ -65,6 +65,7 @@ struct ap_run {
     const struct ap_recipe *recipe;
     const struct ap_settings *s;
     const struct ap_sink *sink;
+    struct ap_program_watch *patience; /* with the reward's programs; NULL: their timeout is all */
     struct ap_run_dir dir;
     struct ap_database *db;
     struct ap_event_file events;      /* of the stage that runs */

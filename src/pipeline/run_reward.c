@@ -86,7 +86,7 @@ static ap_status open_http_reward(struct ap_run *run, struct ap_run_member *out,
 static ap_status open_member(struct ap_run *run, struct ap_run_member *out, struct ap_error *err)
 {
     const struct ap_reward_settings *r = out->settings;
-    struct ap_command command = {r->command, r->n_command, r->folder, r->timeout};
+    struct ap_command command = {r->command, r->n_command, r->folder, r->timeout, run->patience};
     ap_status status = strcmp(r->kind, "rule") == 0
                            ? ap_reward_rule(&out->reward, r->rule, r->pattern, r->length, err)
                        : strcmp(r->kind, "command") == 0

@@ -128,6 +128,8 @@ static ap_status open_reward(struct ap_serve *s, struct ap_error *err)
     int n;
     const struct ap_reward_settings *r = ap_settings_rewards(run->s, &n);
     ap_status status = check_normalisers(run, err);
+    s->patience = (struct ap_program_watch){.self = s, .go_on = ap_serve_score_goes_on};
+    run->patience = &s->patience;
     if (status == AP_OK)
         status = ap_run_reward_open(run, false, &s->reward, err);
     s->has_reward = status == AP_OK;

@@ -19,6 +19,8 @@
 
 struct ap_serve_lane;
 
+enum { AP_SERVE_SCORES = 16 }; /* most that the reward is asked for at once */
+
 /* A work that the engine took. All but `cancelled`, and `work` and `next` while nobody has it, is
  * its thread's: the engine's, or the scorer's once it was pushed there. */
 struct ap_serve_job {
@@ -61,6 +63,11 @@ struct ap_serve {
     int n_lane;
     struct ap_serve_lane *target; /* NULL: there is none */
     struct ap_serve_cache *cache;
+    struct ap_serve_job *asked[AP_SERVE_SCORES]; /* n_asked that the reward is asked about; NULL: it
+                                                    was over before the answer. The scorer's */
+    int n_asked;
+    struct ap_program_watch patience; /* of the scorer, with programs of the user's */
+    double swept_at;                  /* seconds of ap_clock_seconds; the scorer's */
     pthread_t thread, scorer;
     bool started, scorer_started;
 
@@ -100,6 +107,9 @@ void ap_serve_lane_step(struct ap_serve_lane *lane, bool *busy);
 /* ---- serve_score.c ---- */
 
 void ap_serve_push_score(struct ap_serve *s, struct ap_serve_job *job);
+/* Ends the scores that nobody wants any more. Whether the reward may take its time: not while the
+ * engine closes. */
+bool ap_serve_score_goes_on(void *self);
 /* The scorer's thread: scores until `ended`. */
 void *ap_serve_scorer(void *self);
 

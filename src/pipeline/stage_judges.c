@@ -366,7 +366,7 @@ static ap_status open_server(struct judging *g, const struct ap_judge_settings *
 static ap_status open_asker(struct judging *g, const struct ap_judge_settings *j,
                             struct ap_error *err)
 {
-    const struct ap_command command = {j->command, j->n_command, j->folder, j->timeout};
+    const struct ap_command command = {j->command, j->n_command, j->folder, j->timeout, NULL};
     if (g->judge == j)
         return AP_OK;
     ap_asker_free(&g->asker);

@@ -179,6 +179,7 @@ static struct ap_exchange *open_exchange(struct ap_server *s, struct MHD_Connect
     pthread_mutex_init(&e->lock, NULL);
     atomic_fetch_add(&s->n_exchange, 1);
     ap_peer_await(e->peer, s->options.receive_timeout);
+    ap_peer_heard(e->peer);
     ap_peers_set_exchange(&s->peers, e->peer, e);
     return e;
 }
@@ -249,6 +250,7 @@ enum MHD_Result ap_exchange_handle(void *server, struct MHD_Connection *connecti
         return says_at_once(e) ? send_response(e) : MHD_YES;
     }
     if (*n_data > 0) {
+        ap_peer_heard(e->peer);
         take_body(e, data, *n_data);
         *n_data = 0;
         return MHD_YES;

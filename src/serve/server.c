@@ -5,20 +5,17 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <netdb.h>
+#include <limits.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, FILES_SPARE = 64, REPLY_HEAD_BYTES = 32768, PORT_MAX = 65535 };
+enum { FILES_SPARE = 64, REPLY_HEAD_BYTES = 32768 };
 
 const struct ap_server_options ap_server_defaults = {
     .listen = "127.0.0.1:8080",
@@ -63,97 +60,6 @@ void ap_server_warn(struct ap_server *s, const char *fmt, ...)
     va_start(args, fmt);
     tell(s, ap_sink_warn, fmt, args);
     va_end(args);
-}
-
-/* ---- where it listens ---- */
-
-/* HOST:PORT, [HOST]:PORT, :PORT. */
-static ap_status split_address(const char *text, char host[256], char port[16],
-                               struct ap_error *err)
-{
-    const char *colon = strrchr(text, ':');
-    const char *from = text, *to = colon;
-    if (colon && *from == '[' && colon > from && colon[-1] == ']') {
-        from++;
-        to--;
-    }
-    if (!colon || !colon[1] || strspn(colon + 1, "0123456789") != strlen(colon + 1) ||
-        strlen(colon + 1) > 5 || atoi(colon + 1) > PORT_MAX || to - from > 255)
-        return ap_fail(err, AP_INVALID,
-                       "serve: '%s' is no address to listen on, expected HOST:PORT with a port of "
-                       "0 to %d",
-                       text, (int)PORT_MAX);
-    memcpy(host, from, (size_t)(to - from));
-    host[to - from] = '\0';
-    strcpy(port, colon + 1);
-    return AP_OK;
-}
-
-static bool is_loopback(const struct sockaddr *a)
-{
-    if (a->sa_family == AF_INET)
-        return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
-    return a->sa_family == AF_INET6 &&
-           IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
-}
-
-static ap_status bind_socket(struct ap_server *s, const struct addrinfo *a, int *fd,
-                             struct ap_error *err)
-{
-    const char *listen_on = s->options.listen;
-    int one = 1;
-    s->loopback = is_loopback(a->ai_addr);
-    if (!s->loopback && !s->options.keys_file && !s->options.open)
-        return ap_fail(err, AP_INVALID,
-                       "serve: %s is an address that others reach, and there are no keys; give "
-                       "--keys, listen on 127.0.0.1, or say --open",
-                       listen_on);
-    *fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (*fd < 0)
-        return ap_fail_errno(err, errno, "serve: no socket");
-    setsockopt(*fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    if (bind(*fd, a->ai_addr, a->ai_addrlen) != 0 || listen(*fd, BACKLOG) != 0) {
-        if (errno == EADDRINUSE)
-            return ap_fail(err, AP_BUSY,
-                           "serve: another program listens on %s; choose another "
-                           "port with --listen",
-                           listen_on);
-        return ap_fail_errno(err, errno, "serve: cannot listen on %s", listen_on);
-    }
-    return AP_OK;
-}
-
-static void write_url(struct ap_server *s, int fd)
-{
-    struct sockaddr_storage address;
-    socklen_t n = sizeof(address);
-    char host[64] = "", port[16] = "";
-    getsockname(fd, (struct sockaddr *)&address, &n);
-    getnameinfo((struct sockaddr *)&address, n, host, sizeof(host), port, sizeof(port),
-                NI_NUMERICHOST | NI_NUMERICSERV);
-    bool six = address.ss_family == AF_INET6;
-    snprintf(s->url, sizeof(s->url), "http%s://%s%s%s:%s", s->certificate ? "s" : "",
-             six ? "[" : "", host, six ? "]" : "", port);
-}
-
-static ap_status open_socket(struct ap_server *s, int *fd, struct ap_error *err)
-{
-    char host[256], port[16];
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
-    *fd = -1;
-    ap_status status = split_address(s->options.listen, host, port, err);
-    if (status != AP_OK)
-        return status;
-    int code = getaddrinfo(host[0] ? host : "127.0.0.1", port, &hints, &found);
-    if (code != 0)
-        return ap_fail(err, AP_INVALID, "serve: %s: %s", s->options.listen, gai_strerror(code));
-    status = bind_socket(s, found, fd, err);
-    freeaddrinfo(found);
-    if (status == AP_OK)
-        write_url(s, *fd);
-    else if (*fd >= 0)
-        close(*fd);
-    return status;
 }
 
 /* ---- the daemon ---- */
@@ -219,26 +125,54 @@ static size_t unescape(void *context, struct MHD_Connection *connection, char *t
     return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
 }
 
-static ap_status start_daemon(struct ap_server *s, int fd, struct ap_error *err)
+/* Those that libmicrohttpd's thread has, and those on their way to it; one that got lost there, for
+ * want of memory, counts until no client was let in for a second. */
+static bool is_full(struct ap_server *s)
+{
+    unsigned n_ever;
+    int n = ap_peers_n(&s->peers, &n_ever);
+    int n_coming = (int)(s->n_let_in - n_ever);
+    if (n_coming < 0 || ap_clock_seconds() - s->let_in_at > 1) {
+        s->n_let_in = n_ever;
+        n_coming = 0;
+    }
+    return n + n_coming >= s->options.connections;
+}
+
+/* On the listener's thread. libmicrohttpd 0.9.75 at a limit of its own of all connections would
+ * stop for ever (it does not unlock what it locked), at that of an address it closes the
+ * connection. */
+static void take_connection(void *server, int fd, const struct sockaddr *from, socklen_t n)
+{
+    struct ap_server *s = server;
+    if (is_full(s)) {
+        close(fd);
+        return;
+    }
+    s->let_in_at = ap_clock_seconds();
+    s->n_let_in += MHD_add_connection(s->daemon, fd, from, n) == MHD_YES;
+}
+
+static ap_status start_daemon(struct ap_server *s, struct ap_error *err)
 {
     const struct ap_server_options *o = &s->options;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME;
+    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                     MHD_USE_NO_LISTEN_SOCKET; /* listener.h */
     struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)on_handshake},
                                    {MHD_OPTION_END, 0, NULL}};
     s->daemon = MHD_start_daemon(
         flags | (s->certificate ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
-        MHD_OPTION_URI_LOG_CALLBACK, ap_exchange_uri, s, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_NOTIFY_COMPLETED, ap_exchange_completed, s, MHD_OPTION_NOTIFY_CONNECTION,
-        on_connection, s, MHD_OPTION_CONNECTION_LIMIT, (unsigned)o->connections,
-        MHD_OPTION_PER_IP_CONNECTION_LIMIT, (unsigned)o->connections_per_address,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)(o->idle_timeout + 0.5),
-        MHD_OPTION_CONNECTION_MEMORY_LIMIT, o->header_bytes + REPLY_HEAD_BYTES,
-        MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL,
-        MHD_OPTION_ARRAY, s->certificate ? tls : &tls[1], MHD_OPTION_END);
-    s->listen_fd = fd;
-    if (s->daemon)
-        return AP_OK;
-    return ap_fail(err, AP_IO, "serve: the server does not start");
+        MHD_OPTION_URI_LOG_CALLBACK, ap_exchange_uri, s, MHD_OPTION_NOTIFY_COMPLETED,
+        ap_exchange_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)o->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
+        (unsigned)(o->idle_timeout + 0.5), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        o->header_bytes + REPLY_HEAD_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1,
+        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY,
+        s->certificate ? tls : &tls[1], MHD_OPTION_END);
+    if (!s->daemon)
+        return ap_fail(err, AP_IO, "serve: the server does not start");
+    return ap_listener_start(&s->listener, take_connection, s, err);
 }
 
 static ap_status open_upstream(struct ap_server *s, struct ap_error *err)
@@ -292,7 +226,6 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
                          struct ap_serve_engine *engine, struct ap_error *err)
 {
     struct ap_server *s = ap_calloc(1, sizeof(*s));
-    int fd = -1;
     ap_status status;
     *out = NULL;
     if (!s) {
@@ -301,6 +234,7 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
         return ap_fail(err, AP_MEMORY, "serve: no memory");
     }
     s->options = *options;
+    s->listener.fd = s->listener.wake = -1;
     s->began = ap_clock_seconds();
     pthread_mutex_init(&s->engine_lock, NULL);
     pthread_mutex_init(&s->sink_lock, NULL);
@@ -314,13 +248,12 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
     AP_TRY(open_upstream(s, err));
     AP_TRY(ap_peers_open(
         &s->peers, options->receive_timeout + options->budget + options->request_timeout + 1, err));
-    AP_TRY(open_socket(s, &fd, err));
-    AP_TRY(start_daemon(s, fd, err));
-    fd = -1;
+    AP_TRY(
+        ap_listener_open(&s->listener, options->listen, options->keys_file || options->open, err));
+    snprintf(s->url, sizeof(s->url), "http%s://%s", s->certificate ? "s" : "", s->listener.address);
+    AP_TRY(start_daemon(s, err));
     *out = s;
 out:
-    if (fd >= 0)
-        close(fd);
     if (status != AP_OK)
         ap_server_close(s, 0, NULL);
     return status;
@@ -346,18 +279,6 @@ ap_status ap_server_reload_certificate(struct ap_server *s, struct ap_error *err
 static void pause_ms(long ms)
 {
     nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000L}, NULL);
-}
-
-/* Connections are refused from now on, and the port is free: a descriptor on which nothing ever
- * arrives takes the place of the listening socket. Not MHD_quiesce_daemon: libmicrohttpd 0.9.75's
- * own thread may take the socket out of its epoll at the same moment, and who is second aborts. */
-static void stop_listening(struct ap_server *s)
-{
-    int silent = eventfd(0, EFD_CLOEXEC);
-    if (silent < 0)
-        return; /* they come in until the end */
-    dup3(silent, s->listen_fd, O_CLOEXEC);
-    close(silent);
 }
 
 static void close_engine(struct ap_server *s)
@@ -389,8 +310,9 @@ void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
         return;
     double until = ap_clock_seconds() + seconds;
     atomic_store(&s->closing, true);
-    if (s->daemon)
-        stop_listening(s);
+    ap_listener_close(&s->listener);
+    if (s->peers.started)
+        ap_peers_hurry(&s->peers);
     while (atomic_load(&s->n_exchange) > 0 && ap_clock_seconds() < until)
         pause_ms(5);
     if (n_cut)

@@ -19,7 +19,7 @@ static ap_status judge(const char *line, double timeout, int n_calls, ap_outcome
     struct ap_asker asker;
     struct ap_judged out[N_PAIRS] = {0};
     ap_status status =
-        ap_asker_command(&asker, &(struct ap_command){&copy, 1, "/", timeout}, NULL, err);
+        ap_asker_command(&asker, &(struct ap_command){&copy, 1, "/", timeout, NULL}, NULL, err);
     for (int k = 0; k < n_calls && status == AP_OK; k++) {
         status = ap_judge_pairs(&asker, "{a}|{b}", pairs, N_PAIRS, out, err);
         for (int i = 0; i < N_PAIRS; i++)

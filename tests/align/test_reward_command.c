@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <signal.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* The response, a number, is the score; the answer is long. */
 static const char echo_number[] =
@@ -25,7 +26,7 @@ static struct ap_scored item(const char *x, const char *y)
 static ap_status try_words(char *const *words, int n_words, const char *folder, double timeout,
                            int n, double *out, struct ap_error *err)
 {
-    struct ap_command command = {words, n_words, folder, timeout};
+    struct ap_command command = {words, n_words, folder, timeout, NULL};
     struct ap_reward r;
     struct ap_scored *items = ap_calloc((size_t)n, sizeof(*items));
     for (int i = 0; i < n; i++)
@@ -79,7 +80,7 @@ static void test_question(void **state)
     struct ap_error err;
     char *line = ap_strdup("read -r x; printf '%s\\n' \"$x\" >question; "
                            "echo '{\"id\": 0, \"score\": 2.5, \"why\": [1]}'; read x");
-    struct ap_command command = {&line, 1, *state, 20};
+    struct ap_command command = {&line, 1, *state, 20, NULL};
     struct ap_message turns[] = {{"system", "Be \"kind\""}, {"user", "Hi\n"}};
     struct ap_scored one = {.context = turns, .n_context = 2, .x = "a\tb", .y = "\xC3\xA9\\"};
     struct ap_reward r;
@@ -130,7 +131,7 @@ static void test_full_pipes(void **state)
         char line[600];
         snprintf(line, sizeof(line), k ? "head -n 2000 >all; %s <all" : "%s", echo_number);
         words[2] = line;
-        struct ap_command command = {words, 3, *state, 60};
+        struct ap_command command = {words, 3, *state, 60, NULL};
         struct ap_reward r;
         check_ok(ap_reward_command(&r, &command, NULL, &err), err);
         check_ok(ap_reward_score(&r, items, N, out, &err), err);
@@ -146,7 +147,7 @@ static void test_many_calls(void **state)
     struct ap_error err;
     char *line = ap_strdup("echo $$ >>started; n=0; while read x; do "
                            "echo \"{\\\"id\\\": $n, \\\"score\\\": $n}\"; n=$((n + 1)); done");
-    struct ap_command command = {&line, 1, *state, 20};
+    struct ap_command command = {&line, 1, *state, 20, NULL};
     struct ap_scored two[] = {item("x", "a"), item("x", "b")};
     struct ap_reward r;
     double out[2];
@@ -273,7 +274,7 @@ static void test_too_many(void **state)
     char *line = ap_strdup("n=0; while read x; do echo \"{\\\"id\\\": $n, \\\"score\\\": 1}\"; "
                            "test $n = 1 && sleep 0.2 && echo '{\"id\": 0, \"score\": 9}'; "
                            "n=$((n + 1)); done");
-    struct ap_command command = {&line, 1, "/", 20};
+    struct ap_command command = {&line, 1, "/", 20, NULL};
     struct ap_scored two[] = {item("x", "a"), item("x", "b")};
     struct ap_reward r;
     double out[2];
@@ -348,7 +349,7 @@ static void test_leaves_nothing(void **state)
     struct ap_error err;
     char *line = ap_strdup("trap '' HUP TERM; sleep 1000 & echo $! >pid; read x; "
                            "echo '{\"id\": 0, \"score\": 1}'; ls /proc/self/fd >fds; sleep 1000");
-    struct ap_command command = {&line, 1, *state, 20};
+    struct ap_command command = {&line, 1, *state, 20, NULL};
     struct ap_scored one = item("x", "y");
     struct ap_buffer text = {0};
     struct ap_reward r;
@@ -378,6 +379,68 @@ static void test_leaves_nothing(void **state)
 }
 
 /* Written to after its end: an error, no signal, whatever the handler is. */
+struct patience {
+    struct ap_program_watch watch;
+    int n_asked;
+};
+
+static bool goes_on_twice(void *self)
+{
+    struct patience *p = self;
+    return ++p->n_asked <= 2;
+}
+
+/* Whoever waits may end the call; what is asked next is asked of a program that was started again.
+ */
+static void test_watched(void **state)
+{
+    struct ap_error err;
+    char *line = ap_strdup("if test -e again; then read -r x; echo '{\"id\": 1, \"score\": 3}'; "
+                           "read -r x; else : >again; sleep 1000; fi");
+    struct patience p = {.watch = {&p, goes_on_twice, false}};
+    struct ap_command command = {&line, 1, *state, 1000, &p.watch};
+    struct ap_scored one = item("x", "y");
+    struct ap_reward r;
+    double out;
+    check_ok(ap_reward_command(&r, &command, NULL, &err), err);
+    char *path = scratch_path(state, "again");
+    while (access(path, F_OK) != 0)
+        usleep(1000);
+    assert_int_equal(ap_reward_score(&r, &one, 1, &out, &err), AP_INTERRUPTED);
+    check_holds(err.text, "nobody waits");
+    assert_false(p.watch.silent);
+    p.n_asked = -1000000;
+    check_ok(ap_reward_score(&r, &one, 1, &out, &err), err);
+    assert_true(out == 3);
+    ap_reward_free(&r);
+    ap_free(path);
+    ap_free(line);
+}
+
+static bool goes_on(void *self)
+{
+    (void)self;
+    return true;
+}
+
+static void test_watched_silence(void **state)
+{
+    struct ap_error err;
+    char *line = ap_strdup("sleep 1000");
+    struct ap_program_watch watch = {NULL, goes_on, false};
+    struct ap_command command = {&line, 1, "/", 0.3, &watch};
+    struct ap_scored one = item("x", "y");
+    struct ap_reward r;
+    double out;
+    (void)state;
+    check_ok(ap_reward_command(&r, &command, NULL, &err), err);
+    assert_int_equal(ap_reward_score(&r, &one, 1, &out, &err), AP_IO);
+    check_holds(err.text, "gave no answer for 0.3 seconds");
+    assert_true(watch.silent);
+    ap_reward_free(&r);
+    ap_free(line);
+}
+
 static void test_no_signal(void **state)
 {
     sigset_t pending;
@@ -405,6 +468,8 @@ int main(void)
         cmocka_unit_test(test_endless),
         cmocka_unit_test(test_silence),
         cmocka_unit_test_setup_teardown(test_leaves_nothing, scratch_setup, scratch_teardown),
+        cmocka_unit_test_setup_teardown(test_watched, scratch_setup, scratch_teardown),
+        cmocka_unit_test(test_watched_silence),
         cmocka_unit_test(test_no_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

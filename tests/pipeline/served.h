@@ -39,23 +39,30 @@ static inline void put_tokenizer(const char *folder)
     }
 }
 
-static inline int served_setup(void **state)
+/* FOLDER/DIR, a run with that reward. */
+static inline void served_run(const char *folder, const char *dir, const char *reward)
 {
     struct program p = {0};
-    char tokenizer[600];
+    char tokenizer[600], run_dir[600];
     struct tiny_recipe r = tiny_recipe_default;
-    if (program_setup(state) != 0)
-        return -1;
-    const char *folder = *state;
     r.prompter = served_prompters;
-    r.reward = "model: target, adapter: {rank: 4}, kind: implicit"; /* it asks whether y ended */
+    r.reward = reward;
     r.arms = "bare, align";
     r.steps = 2;
     put_recipe(folder, "recipe.yaml", &r);
     put_tokenizer(folder);
     snprintf(tokenizer, sizeof(tokenizer), "models.target.tokenizer=%s", folder);
+    snprintf(run_dir, sizeof(run_dir), "run.dir=%s", dir);
     program_must(&p, folder, "run", in_folder(folder, "recipe.yaml"), "--set", tokenizer, "--set",
-                 "run.dir=" SERVED_RUN, "--set", "eval.seeds=1");
+                 run_dir, "--set", "eval.seeds=1");
+}
+
+static inline int served_setup(void **state)
+{
+    if (program_setup(state) != 0)
+        return -1;
+    served_run(*state, SERVED_RUN,
+               "model: target, adapter: {rank: 4}, kind: implicit"); /* it asks whether y ended */
     return 0;
 }
 

@@ -2,6 +2,8 @@
  * clients at once, some of which go away. */
 #include "world.h"
 
+#include <stdatomic.h>
+
 #define ASK "{\"prompt\":\"abc\"}"
 #define STREAM "{\"prompt\":\"abc\",\"n\":2,\"stream\":true}"
 
@@ -167,6 +169,104 @@ static void test_ends_events(void **state)
     free(w);
 }
 
+/* ---- clients that leave in the middle of what they say ---- */
+
+static void leave(int port, const char *text, size_t n, bool half)
+{
+    int fd = wire_connect(port);
+    struct wire_reply r;
+    wire_send(fd, text, n);
+    if (!half) {
+        close(fd);
+        return;
+    }
+    shutdown(fd, SHUT_WR);
+    r = wire_read(fd); /* it ends */
+    assert_true(r.status == 0 || r.status == 400);
+    wire_free(&r);
+}
+
+static int in_flight(int port)
+{
+    struct wire_reply r = wire_get(port, "/metrics");
+    const char *line = strstr(r.body, "\nalignpro_requests_in_flight ");
+    int n = -1;
+    if (line)
+        sscanf(line, " alignpro_requests_in_flight %d", &n);
+    wire_free(&r);
+    return n;
+}
+
+static bool is_alone(int port)
+{
+    struct wire_reply r = wire_get(port, "/metrics");
+    bool alone = strstr(r.body, "\nalignpro_connections 1\n") &&
+                 strstr(r.body, "\nalignpro_requests_in_flight 1\n");
+    wire_free(&r);
+    return alone;
+}
+
+/* In a head, in a body: nothing of them is left soon, long before they would be late. */
+static void test_leave_half_way(void **state)
+{
+    static const char request[] =
+        "POST /v1/rewrite HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n" ASK;
+    struct world *w = world_begin(false, false);
+    struct closing c = {w, WIRE_SECONDS, -1};
+    (void)state;
+    double until = ap_clock_seconds() + WIRE_SECONDS;
+    for (size_t n = 1; n < sizeof(request) - 1; n += 2)
+        leave(w->port, request, n, false);
+    for (size_t n = 1; n < sizeof(request) - 1; n += 16)
+        leave(w->port, request, n, true);
+    wire_until(is_alone(w->port));
+    for (size_t n = 1; n < sizeof(request) - 1; n += 2)
+        leave(w->port, request, n, false);
+    close_server(&c);
+    assert_true(ap_clock_seconds() < until);
+    assert_int_equal(c.n_cut, 0);
+    free(w);
+}
+
+/* One that stays, and says no more, does not hold the end up. */
+static void test_stops_half_way(void **state)
+{
+    struct world *w = world_begin(false, false);
+    struct closing c = {w, 1000, -1};
+    (void)state;
+    double began = ap_clock_seconds();
+    int fd = wire_connect(w->port);
+    wire_say(fd, "POST /v1/rewrite HTTP/1.1\r\nHost: localhost\r\nContent-Length: 16\r\n\r\n{");
+    wire_until(in_flight(w->port) == 2);
+    close_server(&c);
+    assert_true(ap_clock_seconds() - began < WIRE_SECONDS);
+    struct wire_reply r = wire_read(fd);
+    assert_int_equal(r.status, 0);
+    wire_free(&r);
+    free(w);
+}
+
+/* Who has said everything and closes for writing only is answered: it is all there. */
+static void test_says_all_and_listens(void **state)
+{
+    struct world *w = world_begin(false, false);
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+                                  "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        int fd = wire_connect(w->port);
+        size_t n;
+        wire_say(fd, request);
+        shutdown(fd, SHUT_WR);
+        char *text = wire_read_bytes(fd, &n);
+        const char *first = strstr(text, "HTTP/1.1 200");
+        assert_non_null(first);
+        assert_non_null(strstr(first + 1, "HTTP/1.1 200"));
+        free(text);
+    }
+    world_end(w);
+}
+
 /* ---- many at once ---- */
 
 enum { CLIENTS = 8, ROUNDS = 40, CLOSINGS = 40 };
@@ -256,6 +356,40 @@ static void test_closes_while_busy(void **state)
     }
 }
 
+struct knocking {
+    int port;
+    atomic_bool over;
+};
+
+static void *knock(void *context)
+{
+    struct knocking *k = context;
+    while (!atomic_load(&k->over))
+        wire_status(k->port);
+    return NULL;
+}
+
+/* More clients than it takes come while it is closed. */
+static void test_closes_at_its_limit(void **state)
+{
+    (void)state;
+    for (int i = 0; i < CLOSINGS; i++) {
+        struct world *w = world_new(false, false);
+        struct knocking k = {.over = false};
+        pthread_t threads[CLIENTS];
+        w->options.connections = 3;
+        world_start(w);
+        k.port = w->port;
+        for (int c = 0; c < CLIENTS; c++)
+            pthread_create(&threads[c], NULL, knock, &k);
+        wire_pause(5 + i % 5);
+        world_end(w);
+        atomic_store(&k.over, true);
+        for (int c = 0; c < CLIENTS; c++)
+            pthread_join(threads[c], NULL);
+    }
+}
+
 static bool grow_some(struct fake_engine *f, struct ap_work *w)
 {
     for (size_t i = 0; i < strlen("to abc: "); i++)
@@ -306,8 +440,12 @@ int main(void)
         cmocka_unit_test(test_ends),
         cmocka_unit_test(test_ends_stream),
         cmocka_unit_test(test_ends_events),
+        cmocka_unit_test(test_leave_half_way),
+        cmocka_unit_test(test_stops_half_way),
+        cmocka_unit_test(test_says_all_and_listens),
         cmocka_unit_test(test_many),
         cmocka_unit_test(test_closes_while_busy),
+        cmocka_unit_test(test_closes_at_its_limit),
         cmocka_unit_test(test_many_events),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

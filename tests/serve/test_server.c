@@ -1,6 +1,7 @@
 /* The server alone: its routes, who may take them, and what it refuses. */
 #include "world.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 static void test_routes(void **state)
@@ -386,20 +387,59 @@ static void test_slow(void **state)
     world_end(w);
 }
 
-static void test_connections(void **state)
+/* Two are taken, the third is closed without a word; and there is room again when they are gone. */
+static void check_room_for_two(struct world *w)
 {
-    struct world *w = world_new(false, false);
     char byte;
-    (void)state;
-    w->options.connections_per_address = 2;
     world_start(w);
     int first = wire_connect(w->port), second = wire_connect(w->port);
     int third = wire_connect(w->port);
-    assert_true(recv(third, &byte, 1, 0) <= 0); /* closed without a word */
+    assert_true(recv(third, &byte, 1, 0) <= 0);
     close(third);
     close(first);
     close(second);
+    wire_until(wire_status(w->port) == 200);
+    world_end(w);
+}
+
+static void test_connections(void **state)
+{
+    (void)state;
+    for (int of_all = 0; of_all < 2; of_all++) {
+        struct world *w = world_new(false, false);
+        *(of_all ? &w->options.connections : &w->options.connections_per_address) = 2;
+        check_room_for_two(w);
+    }
+}
+
+/* Who comes then waits, and is served when there are some again. */
+static void test_without_descriptors(void **state)
+{
+    enum { CLIENTS = 4 };
+    struct world *w = world_begin(false, false);
+    struct rlimit had, few;
+    int fds[CLIENTS];
+    (void)state;
+    for (int i = 0; i < CLIENTS; i++) /* before the limit, which is the clients', too */
+        fds[i] = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &had), 0);
+    few = had;
+    few.rlim_cur = (rlim_t)fds[CLIENTS - 1] + 1;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)w->port)};
+        to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        assert_int_equal(connect(fds[i], (struct sockaddr *)&to, sizeof(to)), 0);
+        wire_patience(fds[i]);
+        wire_say(fds[i], "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    }
     wire_pause(100);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &had), 0);
+    for (int i = 0; i < CLIENTS; i++) {
+        struct wire_reply r = wire_read(fds[i]);
+        assert_int_equal(r.status, 200);
+        wire_free(&r);
+    }
     world_end(w);
 }
 
@@ -443,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_long_head),
         cmocka_unit_test(test_slow),
         cmocka_unit_test(test_connections),
+        cmocka_unit_test(test_without_descriptors),
         cmocka_unit_test(test_keeps_connections),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

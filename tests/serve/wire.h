@@ -216,6 +216,22 @@ static inline struct wire_reply wire_get(int port, const char *path)
     return wire_read(wire_begin(port, "GET", path, "", ""));
 }
 
+/* Of /healthz; 0: nobody listens, or nothing came. Fails nobody, so that any thread may ask. */
+static inline int wire_status(int port)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    char text[64] = "";
+    int status = 0, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    wire_patience(fd);
+    if (connect(fd, (struct sockaddr *)&to, sizeof(to)) == 0 &&
+        wire_say(fd, "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n") &&
+        wire_receive(fd, text, sizeof(text) - 1) > 0)
+        sscanf(text, "HTTP/1.1 %d", &status);
+    close(fd);
+    return status;
+}
+
 /* ---- the upstream ---- */
 
 struct wire_stub;
