@@ -29,8 +29,8 @@ struct ap_serve_options { /* all borrowed; begin with ap_serve_defaults */
     bool score;         /* /v1/score, by the run's reward; a run without one goes without */
     int threads;        /* of the models; 0: as many as there are processors */
     size_t cache_bytes; /* most that rewrites are remembered in; 0: none are */
-    int queue;          /* most works that wait for the models */
-    int batch;          /* sequences that are decoded at once */
+    int queue; /* works of a kind that wait for the models, from which on no more are taken */
+    int batch; /* sequences that are decoded at once */
 
     /* what is rewritten */
     const char *rewrite; /* "last" user message, "all" of them, "none" */
@@ -62,7 +62,8 @@ struct ap_serve_options { /* all borrowed; begin with ap_serve_defaults */
     double request_timeout_s;                 /* for an answer */
     double close_timeout_s;                   /* for what is in flight when it is asked to stop */
 
-    bool log;         /* a note for each request: method, path, status, time, the key's name */
+    bool log; /* a note for each request: method, path, status, time, the key's name, and how
+                 the upstream's answer was cut, if it was */
     bool log_prompts; /* a note for each text, with its rewrite */
 
     void (*listening)(void *context,

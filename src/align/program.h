@@ -12,7 +12,8 @@
 struct ap_program_watch {
     void *self;
     bool (*go_on)(void *self); /* asked several times a second; false: the call ends */
-    bool silent;               /* set by a call that ended because no answer came in time */
+    bool silent;               /* set by a call that ended because no answer came in time;
+                                  whoever watches clears it */
 };
 
 struct ap_command {

@@ -109,11 +109,6 @@ bool ap_remote_tells(struct ap_remote *r, unsigned what)
     return first;
 }
 
-void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out)
-{
-    ap_client_counts(r->client, out);
-}
-
 /* ---- the budget ---- */
 
 static double price(const struct ap_remote *r, int64_t n_prompt, int64_t n_answer)
@@ -387,18 +382,20 @@ static void tell_of_others(struct asking *a)
                  a->n_left);
 }
 
-/* Claims it right before it is sent, and looks once it has the claim: whoever had it has written
- * what came. What is put off holds no claim, so that two never wait for each other. */
+/* Looks, claims it right before it is sent, and looks again once it has the claim: whoever had it
+ * has written what came. What is put off holds no claim, so that two never wait for each other. */
 static ap_status ready(void *context, int call, ap_client_ready *out, struct ap_error *err)
 {
     struct asking *a = context;
     const struct ap_remote_request *q = &a->requests[call];
     int n_found = 0;
     bool mine = false;
-    ap_status status = claim_all(a->r, q, &mine, err);
+    ap_status status = find_all(a->r, q, &n_found, err);
+    if (status == AP_OK && n_found == 0)
+        status = claim_all(a->r, q, &mine, err);
     if (status == AP_OK && mine)
         status = find_all(a->r, q, &n_found, err);
-    *out = !mine ? AP_READY_LATER : n_found > 0 ? AP_READY_OVER : AP_READY_NOW;
+    *out = n_found > 0 ? AP_READY_OVER : mine ? AP_READY_NOW : AP_READY_LATER;
     if (status == AP_OK && *out == AP_READY_LATER)
         tell_of_others(a);
     if (*out == AP_READY_NOW)

@@ -93,6 +93,5 @@ ap_status ap_remote_tell(struct ap_ledger *ledger, const char *who, struct ap_bu
 const struct ap_sink *ap_remote_sink(const struct ap_remote *r);
 /* Whether `what`, one bit, is told for the first time since it was opened. */
 bool ap_remote_tells(struct ap_remote *r, unsigned what);
-void ap_remote_counts(const struct ap_remote *r, struct ap_client_counts *out);
 
 #endif

@@ -38,12 +38,13 @@ typedef enum task_state { WAITS, FLIES, OVER } task_state;
 
 struct task {
     task_state state;
-    int n_attempt, n_lost;
-    double begun;       /* the first attempt */
-    double fails_since; /* the end of the first that failed; 0: none did */
-    int avoid;          /* the endpoint that failed last; −1 */
-    double not_before;  /* of the next attempt */
-    bool sick;          /* its endpoint failed it: one that is well again is worth an attempt */
+    int n_attempt;
+    int n_spent;       /* of those that failed; in one outage all that bought nothing are one */
+    double begun;      /* the first attempt */
+    double outage;     /* down_since of the last that failed; 0: none did */
+    int avoid;         /* the endpoint that failed last; −1 */
+    double not_before; /* of the next attempt */
+    bool sick;         /* its endpoint failed it: one that is well again is worth an attempt */
 };
 
 struct sending { /* one call of ap_client_send */
@@ -62,7 +63,6 @@ struct sending { /* one call of ap_client_send */
     double wake;        /* the earliest moment at which something may begin */
     double quiet_since; /* nothing arrived since, and nobody was told */
     double down_since;  /* the first failure since something arrived; 0: none */
-    bool spares;        /* a task has used up its attempts since then, and goes on */
     ap_status status;   /* why it ends */
     struct ap_error *err;
     struct ap_error later; /* what goes wrong when it ends already */
@@ -104,7 +104,7 @@ ap_status ap_client_open(struct ap_client **out, const struct ap_client_options 
             return ap_fail_prefix(err, AP_INVALID, "%s", options->who);
     status = ap_client_check_ca(options->ca_file, err);
     if (status != AP_OK)
-        return ap_fail_prefix(err, status, "%s", options->who);
+        return ap_fail_prefix(err, status, "%s: certificates to trust", options->who);
     curl_global_init(CURL_GLOBAL_DEFAULT);
     if (!(c = ap_calloc(1, sizeof(*c)))) {
         curl_global_cleanup();
@@ -352,32 +352,19 @@ static double jitter(struct ap_client *c, int n_attempt)
     return ap_random_uniform(&c->random) * ap_backoff(c->o.backoff, n > 1 ? n : 1);
 }
 
-/* Somebody answers. After an outage, what failed in it has all its attempts again. */
+/* Somebody answers: what fails from now on is another outage. */
 static void heard(struct sending *s)
 {
     s->quiet_since = ap_clock_seconds();
-    for (int i = s->first; i < s->n && s->spares; i++) {
-        struct task *t = &s->tasks[i];
-        if (t->fails_since < s->down_since)
-            continue;
-        t->n_attempt = t->state == FLIES;
-        t->begun = s->quiet_since;
-        t->fails_since = 0;
-    }
     s->down_since = 0;
-    s->spares = false;
 }
 
-/* Whether it has an attempt left. What may have been bought by one counts in an outage, too. */
-static bool goes_on(struct sending *s, const struct task *t, double now)
+/* Whether it has an attempt left. */
+static bool goes_on(const struct sending *s, const struct task *t, double now)
 {
     const struct ap_client_options *o = &s->c->o;
-    if (t->n_attempt <= o->retries)
-        return true;
-    bool spared = t->fails_since >= s->down_since && now - s->down_since < o->patience &&
-                  t->n_lost <= o->retries;
-    s->spares = s->spares || spared;
-    return spared;
+    return t->n_attempt <= o->retries ||
+           (t->n_spent <= o->retries && now - s->down_since < o->patience);
 }
 
 /* Those that wait for an endpoint that is well again wait no longer than after a first failure. */
@@ -408,9 +395,9 @@ static void tell(struct sending *s, const struct task *t, const char *url, const
 static void count_failure(struct sending *s, struct task *t, const struct ap_wire_result *r,
                           double now)
 {
-    t->n_lost += r->end == AP_WIRE_LOST;
-    t->fails_since = t->fails_since > 0 ? t->fails_since : now;
     s->down_since = s->down_since > 0 ? s->down_since : now;
+    t->n_spent += r->end == AP_WIRE_LOST || t->outage < s->down_since;
+    t->outage = s->down_since;
 }
 
 static void try_again(struct sending *s, const struct ap_wire *w, const struct ap_wire_result *r)
@@ -430,7 +417,9 @@ static void try_again(struct sending *s, const struct ap_wire *w, const struct a
         ap_sink_note(c->o.sink, c->o.who, "%s asks to wait for %.0f s", url, r->retry_after);
     if (r->sick && ap_endpoint_fault(&c->endpoints, w->endpoint, now))
         ap_sink_warn(c->o.sink, c->o.who, "%s is dropped for a while: %s", url, r->why);
-    if (goes_on(s, t, now) || s->ending) {
+    if (s->ending)
+        return;
+    if (goes_on(s, t, now)) {
         tell(s, t, url, r->why);
         return;
     }
@@ -451,10 +440,12 @@ static void reject(struct sending *s, const struct ap_wire *w, const struct ap_w
     ap_status status = AP_OK;
     if (s->events->rejected)
         status = s->events->rejected(s->events->context, w->call, reply, &taken, words(s));
-    if (status == AP_OK && taken) {
+    if (taken) {
         c->counts.n_arrived++;
         heard(s);
         close_task(s, w->call);
+        if (status != AP_OK)
+            end_with(s, status);
         return;
     }
     miss(s, w->call, AP_MISS_REFUSED);
@@ -477,9 +468,9 @@ static void distrust(struct sending *s, const struct ap_wire *w, const struct ap
     s->tasks[w->call].state = WAITS;
     end_with(s, ap_fail(words(s), AP_IO,
                         "%s: %s: %s; its certificate must be valid for that address and signed by "
-                        "one in %s: correct ca_file or the server, then run again: what was "
-                        "answered is kept",
-                        o->who, s->c->endpoints.items[w->endpoint].url, r->why, ca));
+                        "one in %s: correct %s.ca_file or the server, then run again: what "
+                        "was answered is kept",
+                        o->who, s->c->endpoints.items[w->endpoint].url, r->why, ca, o->who));
 }
 
 static void arrive(struct sending *s, const struct ap_wire *w, struct ap_wire_result *r,

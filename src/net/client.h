@@ -109,11 +109,10 @@ void ap_client_close(struct ap_client *c); /* NULL is fine */
  * Retry-After says. AP_IO when one call has used up its attempts; where nobody answers anything
  * since it failed first, what was not bought by an attempt is asked for on, with the last of the
  * waits, until that takes `patience`: an outage must not end a run by the unluckiest of those in
- * flight. When somebody answers again, it has all its attempts. AP_IO at once when the
- * certificate of an endpoint is not trusted, AP_INVALID when the server
- * rejects it, AP_INTERRUPTED when the sink asks to stop; nothing is begun any more then, and what
- * is in flight is waited for, after a stop for ten seconds. Redirects are not followed. Connections
- * are kept. Not thread-safe. */
+ * flight. An outage that is over counts as one attempt. AP_IO at once when the certificate of an
+ * endpoint is not trusted, AP_INVALID when the server rejects it, AP_INTERRUPTED when the sink asks
+ * to stop; nothing is begun any more then, and what is in flight is waited for, after a stop for
+ * ten seconds. Redirects are not followed. Connections are kept. Not thread-safe. */
 ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls, int n,
                          const struct ap_client_events *events, struct ap_error *err);
 void ap_client_counts(const struct ap_client *c, struct ap_client_counts *out);

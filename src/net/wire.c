@@ -299,6 +299,8 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
         out->end = w->sent ? AP_WIRE_LOST : is_untrusted(code) ? AP_WIRE_UNTRUSTED : AP_WIRE_UNSENT;
         if (w->sent && code == CURLE_OPERATION_TIMEDOUT)
             out->cause = AP_CAUSE_TIMEOUT;
+        if (w->too_long || (code == CURLE_OK && w->head))
+            out->cause = AP_CAUSE_REPLY;
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
                  w->too_long         ? "the reply is longer than any answer"

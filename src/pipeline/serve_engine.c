@@ -5,7 +5,7 @@
 
 #include <string.h>
 
-enum { CONTEXT_MOST = 4096, QUEUE_MOST = 1 << 20 };
+enum { CONTEXT_MOST = 4096, QUEUE_MOST = 1 << 16 };
 
 /* ---- the thread ---- */
 

@@ -149,7 +149,7 @@ static void end_asked(struct ap_serve *s, int i, ap_status status, double score,
  * would be waited for as long again, for each. */
 static void score_asked(struct ap_serve *s)
 {
-    double scores[AP_SERVE_SCORES];
+    double scores[AP_SERVE_SCORES] = {0};
     struct ap_error err;
     ap_status all = ask(s, 0, s->n_asked, scores, &err);
     bool alone = all != AP_OK && s->n_asked > 1;

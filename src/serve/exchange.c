@@ -151,9 +151,9 @@ void *ap_exchange_uri(void *server, const char *uri, struct MHD_Connection *conn
 {
     struct ap_peer *peer = ap_exchange_peer(connection);
     const char *mark = strchr(uri, '?');
-    (void)server;
     if (!peer)
         return NULL;
+    ap_peer_await(peer, ((const struct ap_server *)server)->options.receive_timeout);
     ap_free(peer->query);
     peer->query = mark ? ap_strdup(mark + 1) : NULL;
     peer->query_lost = mark && !peer->query;

@@ -130,7 +130,8 @@ struct ap_exchange {
     bool sent;
     bool speechless; /* no memory even for a refusal: nothing is done but closing the connection */
 
-    pthread_mutex_t lock;  /* of the next three, which other threads give up */
+    pthread_mutex_t lock;  /* of the next three, which other threads give up, and of what
+                              answer_events.c shares */
     struct ap_task *tasks; /* those under way; borrowed */
     size_t n_task;
     struct ap_transfer *transfer; /* holds a reference */

@@ -140,7 +140,9 @@ static const char *put_place(const struct ap_task *task, char out[32])
 static struct undone why_undone(const struct ap_task *task)
 {
     if (!task->taken)
-        return (struct undone){503, "queue_full", "too many wait already; ask again later"};
+        return atomic_load(&task->exchange->server->closing)
+                   ? (struct undone){503, "closing", "the server is closing; ask again"}
+                   : (struct undone){503, "queue_full", "too many wait already; ask again later"};
     switch (task->work.end) {
     case AP_WORK_DONE:
         return (struct undone){0};

@@ -35,31 +35,16 @@ const struct ap_server_options ap_server_defaults = {
 
 /* ---- what it says ---- */
 
-typedef void (*say)(const struct ap_sink *, const char *, const char *, ...);
-
-static void tell(struct ap_server *s, say how, const char *fmt, va_list args)
-{
-    char text[AP_ERROR_TEXT_MAX];
-    vsnprintf(text, sizeof(text), fmt, args);
-    pthread_mutex_lock(&s->sink_lock);
-    how(s->options.sink, "serve", "%s", text);
-    pthread_mutex_unlock(&s->sink_lock);
-}
-
 void ap_server_note(struct ap_server *s, const char *fmt, ...)
 {
+    char text[AP_ERROR_TEXT_MAX];
     va_list args;
     va_start(args, fmt);
-    tell(s, ap_sink_note, fmt, args);
+    vsnprintf(text, sizeof(text), fmt, args);
     va_end(args);
-}
-
-void ap_server_warn(struct ap_server *s, const char *fmt, ...)
-{
-    va_list args;
-    va_start(args, fmt);
-    tell(s, ap_sink_warn, fmt, args);
-    va_end(args);
+    pthread_mutex_lock(&s->sink_lock);
+    ap_sink_note(s->options.sink, "serve", "%s", text);
+    pthread_mutex_unlock(&s->sink_lock);
 }
 
 /* ---- the daemon ---- */

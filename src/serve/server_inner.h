@@ -35,7 +35,5 @@ struct ap_server {
 /* A note to the sink, one at a time. */
 void ap_server_note(struct ap_server *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
-void ap_server_warn(struct ap_server *s, const char *fmt, ...)
-    __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -188,8 +188,7 @@ static void set_options(const struct ap_upstream *u, struct ap_transfer *t, CURL
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, ask_once);
     curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(easy, CURLOPT_PRIVATE, t);
-    if (u->ca_file)
-        curl_easy_setopt(easy, CURLOPT_CAINFO, u->ca_file);
+    ap_wire_trust(easy, u->ca_file);
     if (u->direct)
         curl_easy_setopt(easy, CURLOPT_PROXY, "");
     if (t->post) {
@@ -356,9 +355,10 @@ static void *loop(void *context)
 static ap_status check_options(const struct ap_upstream_options *o, struct ap_error *err)
 {
     ap_status status = ap_client_check_url(o->url, err);
-    if (status == AP_OK)
-        status = ap_client_check_ca(o->ca_file, err);
-    return status == AP_OK ? AP_OK : ap_fail_prefix(err, status, "upstream");
+    if (status != AP_OK)
+        return ap_fail_prefix(err, status, "upstream");
+    status = ap_client_check_ca(o->ca_file, err);
+    return status == AP_OK ? AP_OK : ap_fail_prefix(err, status, "upstream: certificates to trust");
 }
 
 static ap_status open_multi(struct ap_upstream *u, struct ap_error *err)

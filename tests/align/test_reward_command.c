@@ -378,7 +378,6 @@ static void test_leaves_nothing(void **state)
     ap_free(line);
 }
 
-/* Written to after its end: an error, no signal, whatever the handler is. */
 struct patience {
     struct ap_program_watch watch;
     int n_asked;
@@ -441,6 +440,7 @@ static void test_watched_silence(void **state)
     ap_free(line);
 }
 
+/* Written to after its end: an error, no signal, whatever the handler is. */
 static void test_no_signal(void **state)
 {
     sigset_t pending;

@@ -11,6 +11,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -123,6 +125,7 @@ static void test_at_once(void **state)
 /* ---- thousands in one call ---- */
 
 enum { N_MANY = 3000, N_PAIR = 2 };
+static atomic_int *n_opened; /* of the pair; shared by the processes */
 
 /* One call for everything, from the first to the last or the other way around. */
 static void ask_many(struct fault_server *s, const char *ledger, int run)
@@ -141,6 +144,8 @@ static void ask_many(struct fault_server *s, const char *ledger, int run)
     for (int i = 0; i < N_MANY; i++)
         requests[i] = far_request(run == 0 ? i : N_MANY - 1 - i, prompts[i]);
     n_claim_most = 0;
+    for (atomic_fetch_add(n_opened, 1); atomic_load(n_opened) < N_PAIR;) /* both begin at once */
+        pause_ms(1);
     check_ok(f.target.answer(f.target.self, requests, N_MANY, 1, out, &err), err);
     assert_true(n_claim_most > 0 && n_claim_most <= 2 * SLOTS); /* in flight, and just answered */
     assert_int_equal(n_claim, 0);
@@ -154,11 +159,15 @@ static void test_thousands(void **state)
     struct fault_server *s = fault_server_start(&(struct fault_config){.seed = 3});
     char *path = scratch_path(state, "ledger.db");
     pid_t pids[N_PAIR];
+    n_opened =
+        mmap(NULL, sizeof(*n_opened), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_true(n_opened != MAP_FAILED);
     for (int i = 0; i < N_PAIR; i++)
         pids[i] = start(s, path, i, ask_many);
     for (int i = 0; i < N_PAIR; i++)
         must_end(pids[i]);
     assert_int_equal(n_request(s), N_MANY);
+    munmap(n_opened, sizeof(*n_opened));
     fault_server_stop(s);
     ap_free(path);
 }
@@ -179,7 +188,9 @@ static void test_killed(void **state)
     struct ap_random random;
     pid_t pids[N_RUN];
     int64_t n_sure = 0, n_lost = 0;
-    ap_random_init(&random, &(struct ap_stream){.seed = (uint64_t)ap_clock_date()});
+    uint64_t seed = (uint64_t)ap_clock_date();
+    print_message("  seed %llu\n", (unsigned long long)seed);
+    ap_random_init(&random, &(struct ap_stream){.seed = seed});
     for (int i = 0; i < N_RUN; i++)
         pids[i] = start(s, path, i, ask_all);
     for (int i = 1; i < N_RUN; i++) {

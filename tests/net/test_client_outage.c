@@ -132,6 +132,59 @@ static void test_one_that_fails(void **state)
     local_stop(&s);
 }
 
+struct hiccup {
+    int n_first; /* how often the first question was asked */
+    bool answered, once_more;
+};
+
+/* 503 to the first question until another was answered, and once more then; the others wait until
+ * it has failed so often. */
+static int hiccup(void *context, const struct local_request *r, struct ap_buffer *reply)
+{
+    struct hiccup *h = context;
+    int64_t seed = json_integer_value(json_object_get(r->body, "seed"));
+    char text[FAULT_TEXT];
+    bool fails = seed == 0 ? !h->answered || !h->once_more : h->n_first < 3;
+    h->n_first += seed == 0;
+    h->once_more = h->once_more || (seed == 0 && h->answered);
+    h->answered = h->answered || (seed != 0 && !fails);
+    if (fails)
+        return 503;
+    fault_text(json_object_get(r->body, "messages"), seed, 0, text);
+    ap_buffer_printf(
+        reply, NULL,
+        "{\"choices\":[{\"message\":{\"content\":\"%s\"},\"finish_reason\":\"stop\"}]}", text);
+    return 200;
+}
+
+/* An outage counts as one failed attempt, not as all that were made in it. */
+static void test_a_failure_after_an_outage(void **state)
+{
+    struct ap_error err;
+    struct local_server s;
+    struct ap_client *c;
+    struct watch w;
+    (void)state;
+    for (int i = 0; i < 20; i++) {
+        struct hiccup h = {0};
+        local_start(&s, hiccup, &h);
+        struct ap_client_options options = {.who = "target",
+                                            .urls = (char *[]){s.url},
+                                            .n_url = 1,
+                                            .concurrency = 2,
+                                            .timeout = 20,
+                                            .retries = 3,
+                                            .backoff = 1e-3,
+                                            .patience = 20};
+        check_ok(ap_client_open(&c, &options, &err), err);
+        watch_init(&w, 2, 0);
+        check_ok(watch_send(c, &w, &err), err);
+        watch_free(&w);
+        ap_client_close(c);
+        local_stop(&s);
+    }
+}
+
 /* ---- what it says in the end ---- */
 
 struct saying {
@@ -228,6 +281,7 @@ int main(void)
         cmocka_unit_test(test_outage_is_outlasted),
         cmocka_unit_test(test_lost_attempts_end),
         cmocka_unit_test(test_one_that_fails),
+        cmocka_unit_test(test_a_failure_after_an_outage),
         cmocka_unit_test(test_last_words),
         cmocka_unit_test(test_late_answers),
     };

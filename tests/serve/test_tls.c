@@ -160,7 +160,8 @@ static void test_client_of_a_run(void **state)
     assert_int_equal(http_status, 200);
     check_ok(ap_client_probe(upstream, cert, &err), err);
     assert_int_equal(ask_trusting((char[]){""}, &http_status, &err), AP_IO);
-    check_holds(err.text, "signed by one in the system's store: correct ca_file or the server");
+    check_holds(err.text,
+                "signed by one in the system's store: correct target.ca_file or the server");
     assert_int_equal(ap_client_probe(upstream, NULL, &err), AP_IO);
     assert_int_equal(ask_trusting((char[]){"no.pem"}, &http_status, &err), AP_NOT_FOUND);
     check_holds(err.text, "target: certificates to trust: no.pem");
@@ -180,10 +181,10 @@ static void test_client_that_trusts_others(void **state)
     struct world *target = begin_target();
     snprintf(file, sizeof(file), "%s/others.pem", folder);
     assert_int_equal(ask_trusting(next, &http_status, &err), AP_IO);
-    check_holds(err.text, "next.pem: correct ca_file or the server");
+    check_holds(err.text, "next.pem: correct target.ca_file or the server");
     check_ok(ap_file_write(file, cut, strlen(cut), &err), err);
     assert_int_equal(ask_trusting(file, &http_status, &err), AP_IO);
-    check_holds(err.text, "others.pem: correct ca_file or the server");
+    check_holds(err.text, "others.pem: correct target.ca_file or the server");
     check_ok(ap_file_write(file, "hello\n", 6, &err), err);
     assert_int_equal(ask_trusting(file, &http_status, &err), AP_FORMAT);
     check_holds(err.text, "target: certificates to trust: ");

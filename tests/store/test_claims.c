@@ -78,6 +78,7 @@ static void test_goes_with_the_process(void **state)
         pause();
         _exit(1);
     }
+    close(ready[1]);
     assert_int_equal(read(ready[0], &byte, 1), 1);
     assert_int_equal(byte, 1);
     assert_false(takes(&a, KEY));
@@ -86,7 +87,6 @@ static void test_goes_with_the_process(void **state)
     assert_true(takes(&a, KEY));
     ap_claims_free(&a);
     close(ready[0]);
-    close(ready[1]);
 }
 
 /* ---- the file ---- */
