@@ -101,6 +101,23 @@ static int refuse_first(void *context, const struct local_request *r, struct ap_
     return first ? 500 : 200;
 }
 
+/* Three attempts after the first, and twenty seconds of an outage. */
+static struct ap_client *open_patient(struct local_server *s, const char *who)
+{
+    struct ap_error err;
+    struct ap_client *c;
+    struct ap_client_options options = {.who = who,
+                                        .urls = (char *[]){s->url},
+                                        .n_url = 1,
+                                        .concurrency = 2,
+                                        .timeout = 20,
+                                        .retries = 3,
+                                        .backoff = 1e-3,
+                                        .patience = 20};
+    check_ok(ap_client_open(&c, &options, &err), err);
+    return c;
+}
+
 /* One request that fails while others are answered is no outage. */
 static void test_one_that_fails(void **state)
 {
@@ -110,15 +127,7 @@ static void test_one_that_fails(void **state)
     struct watch w;
     (void)state;
     local_start(&s, refuse_first, NULL);
-    struct ap_client_options options = {.who = "rewards.help",
-                                        .urls = (char *[]){s.url},
-                                        .n_url = 1,
-                                        .concurrency = 2,
-                                        .timeout = 20,
-                                        .retries = 3,
-                                        .backoff = 1e-3,
-                                        .patience = 20};
-    check_ok(ap_client_open(&c, &options, &err), err);
+    c = open_patient(&s, "rewards.help");
     watch_init(&w, 400, 0);
     assert_int_equal(watch_send(c, &w, &err), AP_IO);
     assert_true(w.calls[0].n_miss[AP_MISS_REFUSED] >= 4);
@@ -168,15 +177,7 @@ static void test_a_failure_after_an_outage(void **state)
     for (int i = 0; i < 20; i++) {
         struct hiccup h = {0};
         local_start(&s, hiccup, &h);
-        struct ap_client_options options = {.who = "target",
-                                            .urls = (char *[]){s.url},
-                                            .n_url = 1,
-                                            .concurrency = 2,
-                                            .timeout = 20,
-                                            .retries = 3,
-                                            .backoff = 1e-3,
-                                            .patience = 20};
-        check_ok(ap_client_open(&c, &options, &err), err);
+        c = open_patient(&s, "target");
         watch_init(&w, 2, 0);
         check_ok(watch_send(c, &w, &err), err);
         watch_free(&w);

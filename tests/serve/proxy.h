@@ -56,4 +56,26 @@ static inline bool serve_ok(struct wire_stub *s, int fd)
 #define CHAT "/v1/chat/completions"
 #define COMPLETION "/v1/completions"
 
+/* ---- replies of an upstream ---- */
+
+static inline bool serve_redirect(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n"
+                        "Content-Length: 0\r\n\r\n");
+}
+
+static inline bool serve_unauthorized(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/1.1 401 No\r\nContent-Length: 6\r\n\r\nsk-abc");
+}
+
+static inline bool serve_cut(struct wire_stub *s, int fd)
+{
+    (void)s;
+    wire_say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    return false;
+}
+
 #endif

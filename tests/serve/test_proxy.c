@@ -500,13 +500,6 @@ static bool serve_silence(struct wire_stub *s, int fd)
     return recv(fd, &byte, 1, 0) > 0;
 }
 
-static bool serve_redirect(struct wire_stub *s, int fd)
-{
-    (void)s;
-    return wire_say(fd, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n"
-                        "Content-Length: 0\r\n\r\n");
-}
-
 static bool serve_not_modified(struct wire_stub *s, int fd)
 {
     (void)s;
@@ -533,23 +526,10 @@ static void test_not_modified(void **state)
     end(w);
 }
 
-static bool serve_unauthorized(struct wire_stub *s, int fd)
-{
-    (void)s;
-    return wire_say(fd, "HTTP/1.1 401 No\r\nContent-Length: 6\r\n\r\nsk-abc");
-}
-
 static bool serve_busy(struct wire_stub *s, int fd)
 {
     (void)s;
     return wire_say(fd, "HTTP/1.1 429 Slow\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n{}");
-}
-
-static bool serve_cut(struct wire_stub *s, int fd)
-{
-    (void)s;
-    wire_say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
-    return false;
 }
 
 static bool serve_garbage(struct wire_stub *s, int fd)

@@ -1,26 +1,6 @@
 /* How replies of the upstream end, as the counts and the log have it. */
 #include "proxy.h"
 
-static bool serve_redirect(struct wire_stub *s, int fd)
-{
-    (void)s;
-    return wire_say(fd, "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\n"
-                        "Content-Length: 0\r\n\r\n");
-}
-
-static bool serve_unauthorized(struct wire_stub *s, int fd)
-{
-    (void)s;
-    return wire_say(fd, "HTTP/1.1 401 No\r\nContent-Length: 6\r\n\r\nsk-abc");
-}
-
-static bool serve_cut(struct wire_stub *s, int fd)
-{
-    (void)s;
-    wire_say(fd, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
-    return false;
-}
-
 /* And then nothing, for as long as the server waits. */
 static bool serve_half(struct wire_stub *s, int fd)
 {
