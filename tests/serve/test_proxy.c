@@ -23,19 +23,6 @@ static void check_sent(struct world *w, const char *path, const char *headers, c
     wire_free(&r);
 }
 
-/* Bytes until the text is among them. */
-static void read_until(int fd, char *text, size_t room, const char *part)
-{
-    size_t n = strlen(text);
-    while (!strstr(text, part)) {
-        ssize_t got = recv(fd, text + n, room - n - 1, 0);
-        if (got <= 0)
-            fail_msg("'%s' did not come, only: %s", part, text);
-        n += (size_t)got;
-        text[n] = '\0';
-    }
-}
-
 static void test_rewrites(void **state)
 {
     struct world *w = begin(serve_ok);
@@ -232,7 +219,7 @@ static void test_query_of_each(void **state)
         snprintf(line, sizeof(line), "GET /v1/models%s HTTP/1.1\r\n", queries[i]);
         wire_say(fd, line);
         wire_say(fd, "Host: localhost\r\n\r\n");
-        read_until(fd, text, sizeof(text), "{ \"ok\": 1 }\n");
+        wire_read_until(fd, text, sizeof(text), "{ \"ok\": 1 }\n");
         char *sent = wire_stub_request(&w->stub);
         assert_memory_equal(sent, line, strlen(line));
         free(sent);
@@ -515,7 +502,7 @@ static void test_not_modified(void **state)
     for (int i = 0; i < 2; i++) {
         char text[4096] = "";
         wire_say(fd, "GET /v1/models HTTP/1.1\r\nHost: localhost\r\nIf-None-Match: \"e\"\r\n\r\n");
-        read_until(fd, text, sizeof(text), "\r\n\r\n");
+        wire_read_until(fd, text, sizeof(text), "\r\n\r\n");
         assert_memory_equal(text, "HTTP/1.1 304 ", 13);
         check_holds(text, "ETag: \"e\"\r\n");
         char *sent = wire_stub_request(&w->stub);

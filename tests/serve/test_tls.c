@@ -1,10 +1,9 @@
 /* TLS on both sides: a server with a certificate is the upstream of another, which trusts it by
  * --upstream-ca, or does not. The certificate is made by the openssl program; without it the test
  * is skipped, visibly. */
-#include "base/file.h"
-
 #include "world.h"
 
+#include "base/file.h"
 #include "net/client.h"
 
 #include <curl/curl.h>
