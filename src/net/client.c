@@ -267,6 +267,8 @@ static int gather(struct sending *s, int calls[BEGIN_AT_ONCE], int at[BEGIN_AT_O
             break;
         }
     }
+    if (n == BEGIN_AT_ONCE)
+        s->wake = now; /* there may be more */
     return n;
 }
 

@@ -26,6 +26,7 @@ void ap_exchange_wake(struct ap_exchange *e)
     struct ap_server *s = e->server;
     atomic_store(&e->asleep_since, 0);
     MHD_resume_connection(e->connection); /* e may be gone from here on */
+    ap_daemon_wake(&s->daemon);
     atomic_fetch_sub(&s->n_asleep, 1);
 }
 

@@ -4,14 +4,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { BACKLOG = 1024, PORT_MAX = 65535, SHORT_MS = 20 };
+enum { BACKLOG = 1024, PORT_MAX = 65535 };
 
 /* ---- opening ---- */
 
@@ -79,7 +77,7 @@ ap_status ap_listener_open(struct ap_listener *l, const char *address, bool anyo
 {
     char host[256], port[16];
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
-    *l = (struct ap_listener){.fd = -1, .wake = -1};
+    *l = (struct ap_listener){.fd = -1};
     ap_status status = split_address(address, host, port, err);
     if (status != AP_OK)
         return status;
@@ -100,59 +98,9 @@ ap_status ap_listener_open(struct ap_listener *l, const char *address, bool anyo
     return status;
 }
 
-/* ---- taking ---- */
-
-/* Until something comes; false: it ends. ms −1: for ever. */
-static bool await(const struct ap_listener *l, bool clients, int ms)
-{
-    struct pollfd fds[] = {{l->wake, POLLIN, 0}, {clients ? l->fd : -1, POLLIN, 0}};
-    poll(fds, 2, ms);
-    return !fds[0].revents;
-}
-
-static void *take_all(void *context)
-{
-    const struct ap_listener *l = context;
-    bool short_of = false; /* descriptors or memory: whoever came waits until some are free */
-    while (await(l, !short_of, short_of ? SHORT_MS : -1)) {
-        struct sockaddr_storage from;
-        socklen_t n = sizeof(from);
-        int fd = accept4(l->fd, (struct sockaddr *)&from, &n, SOCK_CLOEXEC | SOCK_NONBLOCK);
-        short_of =
-            fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM);
-        if (fd >= 0)
-            l->take(l->context, fd, (struct sockaddr *)&from, n);
-    }
-    return NULL;
-}
-
-ap_status ap_listener_start(struct ap_listener *l,
-                            void (*take)(void *, int, const struct sockaddr *, socklen_t),
-                            void *context, struct ap_error *err)
-{
-    l->take = take;
-    l->context = context;
-    l->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (l->wake < 0)
-        return ap_fail_errno(err, errno, "serve: no descriptor to stop listening with");
-    l->started = pthread_create(&l->thread, NULL, take_all, l) == 0;
-    return l->started ? AP_OK : ap_fail(err, AP_MEMORY, "serve: no thread that takes connections");
-}
-
-static void close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 void ap_listener_close(struct ap_listener *l)
 {
-    if (l->started) {
-        eventfd_write(l->wake, 1);
-        pthread_join(l->thread, NULL);
-    }
-    l->started = false;
-    close_fd(&l->fd);
-    close_fd(&l->wake);
+    if (l->fd >= 0)
+        close(l->fd);
+    l->fd = -1;
 }

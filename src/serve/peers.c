@@ -183,7 +183,6 @@ struct ap_peer *ap_peers_add(struct ap_peers *p, struct ap_server *server, int f
         ap_peer_await(peer, receive_seconds);
     }
     pthread_mutex_lock(&p->lock);
-    p->n_ever++;
     if (peer)
         put_first(p, peer);
     pthread_mutex_unlock(&p->lock);
@@ -238,12 +237,10 @@ void ap_peers_abandon_all(struct ap_peers *p)
     pthread_mutex_unlock(&p->lock);
 }
 
-int ap_peers_n(struct ap_peers *p, unsigned *n_ever)
+int ap_peers_n(struct ap_peers *p)
 {
     pthread_mutex_lock(&p->lock);
     int n = p->n;
-    if (n_ever)
-        *n_ever = p->n_ever;
     pthread_mutex_unlock(&p->lock);
     return n;
 }

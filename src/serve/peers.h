@@ -29,7 +29,6 @@ struct ap_peers {
     pthread_cond_t stir; /* the thread is to end */
     struct ap_peer *first;
     int n;
-    unsigned n_ever; /* that were added, those without memory among them */
     bool stopping, started, hurried;
     pthread_t thread;
     double answer_timeout; /* seconds after which an exchange is over, whatever it does */
@@ -52,7 +51,6 @@ void ap_peer_heard(struct ap_peer *peer);
 void ap_peers_hurry(struct ap_peers *p);
 /* Abandons every exchange. */
 void ap_peers_abandon_all(struct ap_peers *p);
-/* n_ever may be NULL. */
-int ap_peers_n(struct ap_peers *p, unsigned *n_ever);
+int ap_peers_n(struct ap_peers *p);
 
 #endif

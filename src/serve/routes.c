@@ -40,7 +40,7 @@ static void step_metrics(struct ap_exchange *e)
     struct ap_server *s = e->server;
     struct ap_buffer body = {0};
     struct ap_error err;
-    struct ap_metrics_now now = {.n_connection = ap_peers_n(&s->peers, NULL),
+    struct ap_metrics_now now = {.n_connection = ap_peers_n(&s->peers),
                                  .n_exchange = atomic_load(&s->n_exchange),
                                  .n_upstream = s->upstream ? ap_upstream_n_active(s->upstream) : 0,
                                  .seconds = ap_clock_seconds() - s->began,
@@ -126,7 +126,7 @@ static void check_origin(struct ap_exchange *e)
                        "a page of '%.80s' asks, and this server, which has no keys, answers none "
                        "but its own ('%.80s'); start it with --keys",
                        origin, host ? host : "");
-    else if (e->server->listener.loopback && host && !is_known_host(host))
+    else if (e->server->daemon.listener.loopback && host && !is_known_host(host))
         ap_reply_error(e, 403, "wrong_host",
                        "the request is for the host '%.80s', and this server, which has no keys "
                        "and listens on this machine alone, takes an address or localhost only; "

@@ -5,17 +5,13 @@
 #include "base/file.h"
 #include "base/memory.h"
 
-#include <limits.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdarg.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
-enum { FILES_SPARE = 64, REPLY_HEAD_BYTES = 32768 };
+enum { FILES_SPARE = 64 };
 
 const struct ap_server_options ap_server_defaults = {
     .listen = "127.0.0.1:8080",
@@ -47,23 +43,7 @@ void ap_server_note(struct ap_server *s, const char *fmt, ...)
     pthread_mutex_unlock(&s->sink_lock);
 }
 
-/* ---- the daemon ---- */
-
-static void on_connection(void *context, struct MHD_Connection *connection, void **peer,
-                          enum MHD_ConnectionNotificationCode code)
-{
-    struct ap_server *s = context;
-    if (code == MHD_CONNECTION_NOTIFY_STARTED) {
-        int fd = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
-        int one = 1;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-        *peer =
-            ap_peers_add(&s->peers, s, fd, s->options.idle_timeout + s->options.receive_timeout);
-    } else if (*peer) {
-        ap_peers_remove(&s->peers, *peer);
-        *peer = NULL;
-    }
-}
+/* ---- opening ---- */
 
 static ap_status open_certificate(struct ap_server *s, struct ap_error *err)
 {
@@ -78,20 +58,6 @@ static ap_status open_certificate(struct ap_server *s, struct ap_error *err)
     return ap_certificate_open(&s->certificate, o->tls_cert, o->tls_key, err);
 }
 
-/* A session of libmicrohttpd's points to its connection. */
-static int on_handshake(gnutls_session_t session, const struct gnutls_cert_retr_st *offer,
-                        gnutls_pcert_st **certs, unsigned *n_cert, gnutls_ocsp_data_st **ocsp,
-                        unsigned *n_ocsp, gnutls_privkey_t *key, unsigned *flags)
-{
-    const struct ap_peer *peer = ap_exchange_peer(gnutls_session_get_ptr(session));
-    (void)offer;
-    *ocsp = NULL;
-    *n_ocsp = 0;
-    *flags = GNUTLS_CERT_RETR_DEINIT_ALL;
-    return peer ? ap_certificate_copy(peer->server->certificate, certs, n_cert, key)
-                : GNUTLS_E_MEMORY_ERROR;
-}
-
 /* A socket for each client, one for each request at the upstream. */
 static void raise_file_limit(const struct ap_server_options *o)
 {
@@ -101,63 +67,6 @@ static void raise_file_limit(const struct ap_server_options *o)
         return;
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-/* A path that holds a NUL is not the one before it: it stays as it was written. */
-static size_t unescape(void *context, struct MHD_Connection *connection, char *text)
-{
-    (void)context, (void)connection;
-    return strstr(text, "%00") ? strlen(text) : MHD_http_unescape(text);
-}
-
-/* Those that libmicrohttpd's thread has, and those on their way to it; one that got lost there, for
- * want of memory, counts until no client was let in for a second. */
-static bool is_full(struct ap_server *s)
-{
-    unsigned n_ever;
-    int n = ap_peers_n(&s->peers, &n_ever);
-    int n_coming = (int)(s->n_let_in - n_ever);
-    if (n_coming < 0 || ap_clock_seconds() - s->let_in_at > 1) {
-        s->n_let_in = n_ever;
-        n_coming = 0;
-    }
-    return n + n_coming >= s->options.connections;
-}
-
-/* On the listener's thread. libmicrohttpd 0.9.75 at a limit of its own of all connections would
- * stop for ever (it does not unlock what it locked), at that of an address it closes the
- * connection. */
-static void take_connection(void *server, int fd, const struct sockaddr *from, socklen_t n)
-{
-    struct ap_server *s = server;
-    if (is_full(s)) {
-        close(fd);
-        return;
-    }
-    s->let_in_at = ap_clock_seconds();
-    s->n_let_in += MHD_add_connection(s->daemon, fd, from, n) == MHD_YES;
-}
-
-static ap_status start_daemon(struct ap_server *s, struct ap_error *err)
-{
-    const struct ap_server_options *o = &s->options;
-    unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                     MHD_USE_NO_LISTEN_SOCKET; /* listener.h */
-    struct MHD_OptionItem tls[] = {{MHD_OPTION_HTTPS_CERT_CALLBACK2, 0, (void *)on_handshake},
-                                   {MHD_OPTION_END, 0, NULL}};
-    s->daemon = MHD_start_daemon(
-        flags | (s->certificate ? MHD_USE_TLS : 0), 0, NULL, NULL, ap_exchange_handle, s,
-        MHD_OPTION_URI_LOG_CALLBACK, ap_exchange_uri, s, MHD_OPTION_NOTIFY_COMPLETED,
-        ap_exchange_completed, s, MHD_OPTION_NOTIFY_CONNECTION, on_connection, s,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)INT_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
-        (unsigned)o->connections_per_address, MHD_OPTION_CONNECTION_TIMEOUT,
-        (unsigned)(o->idle_timeout + 0.5), MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        o->header_bytes + REPLY_HEAD_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1,
-        MHD_OPTION_UNESCAPE_CALLBACK, unescape, NULL, MHD_OPTION_ARRAY,
-        s->certificate ? tls : &tls[1], MHD_OPTION_END);
-    if (!s->daemon)
-        return ap_fail(err, AP_IO, "serve: the server does not start");
-    return ap_listener_start(&s->listener, take_connection, s, err);
 }
 
 static ap_status open_upstream(struct ap_server *s, struct ap_error *err)
@@ -219,7 +128,7 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
         return ap_fail(err, AP_MEMORY, "serve: no memory");
     }
     s->options = *options;
-    s->listener.fd = s->listener.wake = -1;
+    ap_daemon_init(&s->daemon);
     s->began = ap_clock_seconds();
     pthread_mutex_init(&s->engine_lock, NULL);
     pthread_mutex_init(&s->sink_lock, NULL);
@@ -233,10 +142,10 @@ ap_status ap_server_open(struct ap_server **out, const struct ap_server_options 
     AP_TRY(open_upstream(s, err));
     AP_TRY(ap_peers_open(
         &s->peers, options->receive_timeout + options->budget + options->request_timeout + 1, err));
-    AP_TRY(
-        ap_listener_open(&s->listener, options->listen, options->keys_file || options->open, err));
-    snprintf(s->url, sizeof(s->url), "http%s://%s", s->certificate ? "s" : "", s->listener.address);
-    AP_TRY(start_daemon(s, err));
+    AP_TRY(ap_daemon_listen(s, err));
+    snprintf(s->url, sizeof(s->url), "http%s://%s", s->certificate ? "s" : "",
+             s->daemon.listener.address);
+    AP_TRY(ap_daemon_start(s, err));
     *out = s;
 out:
     if (status != AP_OK)
@@ -285,8 +194,7 @@ static void end_all(struct ap_server *s)
     close_engine(s);
     while (atomic_load(&s->n_asleep) > 0)
         pause_ms(1);
-    if (s->daemon)
-        MHD_stop_daemon(s->daemon);
+    ap_daemon_close(&s->daemon);
 }
 
 void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
@@ -295,7 +203,7 @@ void ap_server_close(struct ap_server *s, double seconds, int *n_cut)
         return;
     double until = ap_clock_seconds() + seconds;
     atomic_store(&s->closing, true);
-    ap_listener_close(&s->listener);
+    ap_daemon_stop_listening(&s->daemon);
     if (s->peers.started)
         ap_peers_hurry(&s->peers);
     while (atomic_load(&s->n_exchange) > 0 && ap_clock_seconds() < until)

@@ -3,18 +3,15 @@
 #define AP_SERVE_SERVER_INNER_H
 
 #include "serve/certificate.h"
+#include "serve/daemon.h"
 #include "serve/exchange.h"
-#include "serve/listener.h"
 #include "serve/peers.h"
 #include "serve/upstream.h"
 
 struct ap_server {
     struct ap_server_options options;
     char url[128];
-    struct ap_listener listener;
-    unsigned n_let_in; /* connections that libmicrohttpd was given; the listener's thread's */
-    double let_in_at;
-    struct MHD_Daemon *daemon;
+    struct ap_daemon daemon;
     struct ap_certificate *certificate; /* NULL: no TLS */
     struct ap_keys *keys;
     struct ap_upstream *upstream;

@@ -115,6 +115,7 @@ refused 1 "target.max_new_tokens=500: target.max_new_tokens: got 500" "a value t
 file_has "other/sweep/report.html" "not done" "the page says so"
 
 # -- Ctrl-C --
+: >"$tmp/err"
 "$alignpro" sweep "$recipe" align.kl=0.3,0.4 --set align.steps=400 --set run.dir=stopped >"$tmp/out" 2>"$tmp/err" &
 pid=$!
 tries=0

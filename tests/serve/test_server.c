@@ -470,6 +470,62 @@ static void test_keeps_connections(void **state)
     world_end(w);
 }
 
+static struct {
+    sem_t reached, go;
+} held_up;
+
+static bool submit_held_up(void *self, struct ap_work *w)
+{
+    sem_post(&held_up.reached);
+    wire_await(&held_up.go);
+    return fake_submit(self, w);
+}
+
+/* n requests that the server finds at once, having been held up, and nothing behind them. With a
+ * thread of its own libmicrohttpd would stand still after exactly 128 (daemon.h). */
+static void ask_at_once(int n)
+{
+    enum { MOST = 300 };
+    struct world *w = world_new(false, false);
+    int fds[MOST];
+    char text[4096];
+    sem_init(&held_up.reached, 0, 0);
+    sem_init(&held_up.go, 0, 0);
+    w->options.budget = 2 * WIRE_SECONDS;
+    w->engine.engine.submit = submit_held_up;
+    w->engine.holding = true;
+    world_start(w);
+    for (int i = 0; i < n; i++) {
+        fds[i] = wire_connect(w->port);
+        text[0] = '\0';
+        wire_say(fds[i], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        wire_read_until(fds[i], text, sizeof(text), "\r\n\r\n");
+    }
+    int holder = wire_begin(w->port, "POST", "/v1/rewrite", "", "{\"prompt\":\"abc\"}");
+    wire_await(&held_up.reached);
+    for (int i = 0; i < n; i++)
+        wire_say(fds[i], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    sem_post(&held_up.go);
+    for (int i = 0; i < n; i++) {
+        text[0] = '\0';
+        wire_read_until(fds[i], text, sizeof(text), "\r\n\r\n");
+        close(fds[i]);
+    }
+    fake_set(&w->engine, &w->engine.holding, false);
+    check_reply(wire_read(holder), 200, "\"cba\"");
+    world_end(w);
+    sem_destroy(&held_up.reached);
+    sem_destroy(&held_up.go);
+}
+
+static void test_at_once(void **state)
+{
+    (void)state;
+    for (int n = 124; n <= 130; n++)
+        ask_at_once(n);
+    ask_at_once(256);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -489,6 +545,7 @@ int main(void)
         cmocka_unit_test(test_connections),
         cmocka_unit_test(test_without_descriptors),
         cmocka_unit_test(test_keeps_connections),
+        cmocka_unit_test(test_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
