@@ -1,8 +1,10 @@
-/* What run.db holds, summed up: the last metrics of every stage, the mean scores of every arm. */
+/* What run.db holds, summed up: the last metrics of every stage, the mean scores of every arm; and
+ * what the ledger, there or elsewhere, says of each server. */
 #ifndef AP_PIPELINE_INSPECT_ROWS_H
 #define AP_PIPELINE_INSPECT_ROWS_H
 
 #include "pipeline/inspect_tell.h"
+#include "store/recipe.h"
 
 #define AP_ROWS_STAGES 16
 #define AP_ROWS_METRICS 48
@@ -35,5 +37,7 @@ struct ap_run_rows {
 /* Reads only (store/database.h); a file that is damaged or of another schema is an error. */
 ap_status ap_run_rows_read(struct ap_run_rows *r, const char *path, struct ap_error *err);
 void ap_tell_run_rows(struct ap_tell *t, const struct ap_run_rows *r);
+/* Nothing where the run asks no server, or there is no ledger yet. run: its folder. */
+void ap_tell_spent(struct ap_tell *t, const struct ap_settings *s, const char *run);
 
 #endif

@@ -200,6 +200,8 @@ ap_status ap_inspect_run(const struct ap_inspected *p, const struct ap_inspect_o
     if (recipe)
         tell_stages(&t, run);
     tell_database(&t, p);
+    if (recipe)
+        ap_tell_spent(&t, run->s, p->path);
     ap_recipe_close(recipe);
     ap_free(run);
     ap_free(path);

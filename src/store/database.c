@@ -290,18 +290,26 @@ static ap_status how_to_read(const char *path, const char **options, struct ap_e
                    path, path, path);
 }
 
+ap_status ap_database_reading(struct ap_buffer *uri, const char *path, struct ap_error *err)
+{
+    const char *options;
+    ap_status status;
+    AP_TRY(check_regular(path, err)); /* SQLite would wait for a pipe's other end */
+    AP_TRY(how_to_read(path, &options, err));
+    AP_TRY(put_uri(uri, path, options, err));
+out:
+    return status;
+}
+
 ap_status ap_database_open_read(struct ap_database **out, const char *path, struct ap_error *err)
 {
     struct ap_database *db = NULL;
     struct ap_buffer uri = {0};
-    const char *options;
     int version = 0;
     ap_status status;
     *out = NULL;
-    AP_TRY(check_regular(path, err)); /* SQLite would wait for a pipe's other end */
+    AP_TRY(ap_database_reading(&uri, path, err));
     AP_TRY(make_handle(&db, path, err));
-    AP_TRY(how_to_read(path, &options, err));
-    AP_TRY(put_uri(&uri, path, options, err));
     if (sqlite3_open_v2(uri.data, &db->handle, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, NULL) !=
         SQLITE_OK)
         AP_TRY(ap_database_fail(db, "cannot open", err));

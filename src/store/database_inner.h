@@ -1,8 +1,11 @@
-/* The handle behind run.db, for database.c (opening, writing) and database_read.c. */
+/* The handle behind run.db, for database.c (opening, writing) and database_read.c; and how a file
+ * is opened that is only read, for the ledger too. */
 #ifndef AP_STORE_DATABASE_INNER_H
 #define AP_STORE_DATABASE_INNER_H
 
 #include "store/database.h"
+
+#include "base/buffer.h"
 
 #include <sqlite3.h>
 
@@ -39,6 +42,9 @@ struct ap_database {
     sqlite3_stmt *statement[AP_SQL_COUNT]; /* prepared once */
 };
 
+/* The name by which SQLite (SQLITE_OPEN_URI) reads the file and writes nothing, not even beside it,
+ * whether somebody else writes it, was killed, or is long gone. Appended. */
+ap_status ap_database_reading(struct ap_buffer *uri, const char *path, struct ap_error *err);
 /* SQLite's last error as ours: what was done, what SQLite says, what to do. */
 ap_status ap_database_fail(const struct ap_database *db, const char *action, struct ap_error *err);
 

@@ -1,10 +1,12 @@
 /* The ledger (ledger.h). One row for each request and run; what is found is found by the request
- * alone. Entry points: ap_ledger_open, _find, _intend, _answer, _sum. */
+ * alone. Entry points: ap_ledger_open, _open_read, _find, _intend, _answer, _sum. */
 #include "store/ledger.h"
 
 #include "base/clock.h"
+#include "base/file.h"
 #include "base/memory.h"
 #include "store/claims.h"
+#include "store/database_inner.h"
 
 #include <sqlite3.h>
 #include <stdio.h>
@@ -174,21 +176,62 @@ out:
     return status;
 }
 
+/* *is_one: whether it holds a ledger. */
+static ap_status open_file_read(struct ap_ledger *l, bool *is_one, struct ap_error *err)
+{
+    struct ap_buffer uri = {0};
+    ap_status status;
+    AP_TRY(ap_database_reading(&uri, l->path, err));
+    if (sqlite3_open_v2(uri.data, &l->handle,
+                        SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
+        AP_TRY(fail(l, "cannot open", err));
+    sqlite3_busy_handler(l->handle, wait_turn, NULL);
+    AP_TRY(check_file(l, err));
+    *is_one = one_number(l, "SELECT count(*) FROM sqlite_master WHERE name = 'ledger'") > 0;
+    if (*is_one)
+        AP_TRY(prepare(l, err));
+out:
+    ap_buffer_free(&uri);
+    return status;
+}
+
+static struct ap_ledger *make_ledger(const char *path, const char *run, struct ap_error *err)
+{
+    struct ap_ledger *l = ap_calloc(1, sizeof(*l));
+    if (l)
+        ap_claims_init(&l->claims);
+    if (l && (l->path = ap_strdup(path)) && (l->run = ap_strdup(run)))
+        return l;
+    ap_ledger_close(l);
+    ap_fail(err, AP_MEMORY, "ledger %s: no memory; free some", path);
+    return NULL;
+}
+
 ap_status ap_ledger_open(struct ap_ledger **out, const char *path, const char *run,
                          struct ap_error *err)
 {
-    struct ap_ledger *l = ap_calloc(1, sizeof(*l));
-    ap_status status = AP_OK;
+    ap_status status = (*out = make_ledger(path, run, err)) ? open_file(*out, err) : AP_MEMORY;
+    if (status != AP_OK) {
+        ap_ledger_close(*out);
+        *out = NULL;
+    }
+    return status;
+}
+
+ap_status ap_ledger_open_read(struct ap_ledger **out, const char *path, const char *run,
+                              struct ap_error *err)
+{
+    bool is_one = false;
     *out = NULL;
-    if (l)
-        ap_claims_init(&l->claims);
-    if (!l || !(l->path = ap_strdup(path)) || !(l->run = ap_strdup(run)))
-        AP_TRY(ap_fail(err, AP_MEMORY, "ledger %s: no memory; free some", path));
-    AP_TRY(open_file(l, err));
-    *out = l;
-    l = NULL;
-out:
-    ap_ledger_close(l);
+    if (!ap_file_exists(path))
+        return AP_OK;
+    ap_status status =
+        (*out = make_ledger(path, run, err)) ? open_file_read(*out, &is_one, err) : AP_MEMORY;
+    if (status != AP_OK || !is_one) {
+        ap_ledger_close(*out);
+        *out = NULL;
+    }
     return status;
 }
 

@@ -43,6 +43,9 @@ struct ap_ledger;
 /* run: whose budget it is, an absolute run directory; copied. */
 ap_status ap_ledger_open(struct ap_ledger **out, const char *path, const char *run,
                          struct ap_error *err);
+/* To find and sum only: nothing is written or locked. *out is NULL where there is no ledger yet. */
+ap_status ap_ledger_open_read(struct ap_ledger **out, const char *path, const char *run,
+                              struct ap_error *err);
 void ap_ledger_close(struct ap_ledger *l); /* NULL is fine */
 ap_status ap_ledger_begin(struct ap_ledger *l, struct ap_error *err);
 ap_status ap_ledger_commit(struct ap_ledger *l, struct ap_error *err);

@@ -20,6 +20,7 @@ serve() { # NAME OPTION...: a server; its address in $url, whose counts `count` 
     until [ -s "$tmp/$served.url" ]; do sleep 0.01; done
     url=$(cat "$tmp/$served.url")
 }
+bought_by_table() { sed -n '/^ *bought from/,$p' "$tmp/out" | awk 'NR > 1 {n += $2} END {print n + 0}'; }
 count() { # WHAT: as the server counts by now
     rm -f "$tmp/$served.counts"
     kill -USR1 $server
@@ -108,6 +109,10 @@ is "requests without Idempotency-Key" "$(count unnamed)" 0
 ledger "answers in the ledger" "$tmp/run/run.db" "count(answered)" "$first"
 ledger "what was sent and has no answer" "$tmp/run/run.db" "sum(sends - (answered is not null))" 0
 ledger "whose they are" "$tmp/run/run.db" "count(distinct who)" 3
+try "$alignpro" inspect "$tmp/run"; exits 0 "inspect"
+is "answers that inspect tells of" "$(bought_by_table)" "$first"
+try "$alignpro" inspect --json "$tmp/run"; exits 0 "inspect --json"
+is "answers that inspect --json tells of" "$(grep -o '"answers": [0-9]*, "sends"' "$tmp/out" | tr -dc '0-9\n' | awk '{n += $1} END {print n}')" "$first"
 run 0 "once more"
 is "requests of a run that is there" "$(count requests)" "$first"
 ! grep -q "is now" "$tmp/err"; note $? "the same address is told of"
@@ -118,10 +123,13 @@ run 0 "a run whose key is in a file" --set run.dir=file --set target.key_env= --
 is "requests without the key" "$(count unauthorised)" 0
 
 # -- nothing twice --
+before=$(count requests)
 run 0 "a run with a ledger of its own" --set run.dir=one --set ledger=shared.db
 first=$(count requests)
 run 0 "another with the same" --set run.dir=two --set ledger=shared.db
 is "requests of a run whose answers are there" "$(count requests)" "$first"
+try "$alignpro" inspect "$tmp/one"; is "what inspect tells of the one" "$(bought_by_table)" $(($(count requests) - before))
+try "$alignpro" inspect "$tmp/two"; is "and of the other" "$(bought_by_table)" 0
 cmp -s "$tmp/one/eval.json" "$tmp/two/eval.json"; note $? "the same answers give another table"
 run 0 "another seed" --set run.dir=three --set ledger=shared.db --set run.seed=2
 [ "$(count requests)" -gt "$first" ]; note $? "another seed buys nothing"

@@ -351,6 +351,67 @@ static void test_other_files(void **state)
 }
 
 /* Pages that are overwritten are found where they are read, as an error and not as no answer. */
+/* ---- reading only ---- */
+
+static struct ap_ledger *must_read(void **state, const char *name)
+{
+    struct ap_error err;
+    struct ap_ledger *l;
+    char *path = scratch_path(state, name);
+    check_ok(ap_ledger_open_read(&l, path, RUN, &err), err);
+    ap_free(path);
+    return l;
+}
+
+static bool is_there(void **state, const char *name)
+{
+    char *path = scratch_path(state, name);
+    bool there = access(path, F_OK) == 0;
+    ap_free(path);
+    return there;
+}
+
+/* Where there is none, beside one that writes, after a kill, and when all have gone. */
+static void test_read(void **state)
+{
+    struct ap_error err;
+    char *path;
+    assert_null(must_read(state, "ledger.db"));
+    assert_false(is_there(state, "ledger.db"));
+    put_database(state, "run.db", "CREATE TABLE metrics(x); PRAGMA user_version = 1");
+    assert_null(must_read(state, "run.db"));
+
+    int how = in_child(state, die_in_flight);
+    assert_true(WIFSIGNALED(how));
+    struct ap_ledger *l = must_read(state, "ledger.db");
+    assert_int_equal(sums_of(l, "target").n_unknown, 2);
+    check_text(l, "k1", "one");
+    assert_int_equal(ap_ledger_intend(l, "k9", "target", "{}", 1, 0, &err), AP_IO);
+    ap_ledger_close(l);
+
+    struct ap_ledger *writes = must_open(state, RUN);
+    must_begin(writes);
+    must_answer(writes, "k2", "not yet");
+    l = must_read(state, "ledger.db");
+    assert_int_equal(sums_of(l, "target").n_answer, 1);
+    must_commit(writes);
+    assert_int_equal(sums_of(l, "target").n_answer, 2);
+    ap_ledger_close(l);
+    ap_ledger_close(writes);
+
+    assert_false(is_there(state, "ledger.db-wal"));
+    l = must_read(state, "ledger.db");
+    assert_int_equal(sums_of(l, "target").n_answer, 2);
+    ap_ledger_close(l);
+    assert_false(is_there(state, "ledger.db-shm"));
+
+    put_database(state, "other.db", "CREATE TABLE a(x)");
+    path = scratch_path(state, "other.db");
+    assert_int_equal(ap_ledger_open_read(&l, path, RUN, &err), AP_INVALID);
+    assert_null(l);
+    ap_free(path);
+}
+
 static void test_damaged(void **state)
 {
     struct ap_error err;
@@ -450,6 +511,7 @@ int main(void)
         WITH_FOLDER(test_sums),
         WITH_FOLDER(test_refusal_is_found),
         WITH_FOLDER(test_kill),
+        WITH_FOLDER(test_read),
         WITH_FOLDER(test_answer_without_intent),
         WITH_FOLDER(test_other_files),
         WITH_FOLDER(test_damaged),
