@@ -387,6 +387,32 @@ static void test_slow(void **state)
     world_end(w);
 }
 
+/* A line before a chunk that has no end fills what memory the connection has: nothing more is read,
+ * and the client is cut when its time is over. */
+static void test_endless_line_of_chunk(void **state)
+{
+    enum { LONG = 70000 };
+    struct world *w = world_new(false, false);
+    char *line = malloc(LONG + 1), byte;
+    (void)state;
+    w->options.receive_timeout = 3;
+    world_start(w);
+    memset(line, 'a', LONG);
+    line[LONG] = '\0';
+    int fd = wire_connect(w->port);
+    wire_say(fd, HEAD "Transfer-Encoding: chunked\r\n\r\n5;");
+    wire_say(fd, line);
+    wire_pause(200);
+    check_rests();
+    check_reply(wire_get(w->port, "/healthz"), 200, "ok");
+    ssize_t got = recv(fd, &byte, 1, 0);
+    assert_true(got == 0 || (got < 0 && errno == ECONNRESET));
+    close(fd);
+    free(line);
+    assert_int_equal(w->engine.n_submitted, 0);
+    world_end(w);
+}
+
 /* Two are taken, the third is closed without a word; and there is room again when they are gone. */
 static void check_room_for_two(struct world *w)
 {
@@ -542,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_heads),
         cmocka_unit_test(test_long_head),
         cmocka_unit_test(test_slow),
+        cmocka_unit_test(test_endless_line_of_chunk),
         cmocka_unit_test(test_connections),
         cmocka_unit_test(test_without_descriptors),
         cmocka_unit_test(test_keeps_connections),
