@@ -124,9 +124,9 @@ static void *run(void *server)
         await(fds, patience(d->mhd, can_take ? -1 : SHORT_MS), &n_hasty);
         if (fds[0].revents && !obey(d))
             return NULL;
+        MHD_run(d->mhd); /* first, as who has left makes room for who comes */
         if (d->listener.fd >= 0 && (fds[2].revents || !can_take))
             can_take = take_connections(s);
-        MHD_run(d->mhd);
     }
 }
 

@@ -507,6 +507,38 @@ static bool submit_held_up(void *self, struct ap_work *w)
     return fake_submit(self, w);
 }
 
+/* Who left makes room for who came behind him, though the server finds out about both at once. */
+static void check_leaves_room(bool of_all)
+{
+    struct world *w = world_new(false, false);
+    char text[4096] = "";
+    sem_init(&held_up.reached, 0, 0);
+    sem_init(&held_up.go, 0, 0);
+    *(of_all ? &w->options.connections : &w->options.connections_per_address) = 2;
+    w->engine.engine.submit = submit_held_up;
+    world_start(w);
+    int leaves = wire_connect(w->port);
+    wire_say(leaves, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    wire_read_until(leaves, text, sizeof(text), "\r\n\r\n");
+    int holder = wire_begin(w->port, "POST", "/v1/rewrite", "", "{\"prompt\":\"abc\"}");
+    wire_await(&held_up.reached);
+    close(leaves);
+    int comes = wire_begin(w->port, "GET", "/healthz", "", "");
+    sem_post(&held_up.go);
+    check_reply(wire_read(comes), 200, "ok");
+    check_reply(wire_read(holder), 200, "\"cba\"");
+    world_end(w);
+    sem_destroy(&held_up.reached);
+    sem_destroy(&held_up.go);
+}
+
+static void test_leaves_room(void **state)
+{
+    (void)state;
+    check_leaves_room(false);
+    check_leaves_room(true);
+}
+
 /* n requests that the server finds at once, having been held up, and nothing behind them. With a
  * thread of its own libmicrohttpd would stand still after exactly 128 (daemon.h). */
 static void ask_at_once(int n)
@@ -572,6 +604,7 @@ int main(void)
         cmocka_unit_test(test_connections),
         cmocka_unit_test(test_without_descriptors),
         cmocka_unit_test(test_keeps_connections),
+        cmocka_unit_test(test_leaves_room),
         cmocka_unit_test(test_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
