@@ -12,7 +12,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { REPLY_HEAD_BYTES = 32768, TAKE_AT_ONCE = 64, SHORT_MS = 20 };
+enum { REPLY_HEAD_BYTES = 32768, TAKE_AT_ONCE = 64, SHORT_MS = 20, HASTY = 1000, REST_MS = 1 };
 
 enum { RUN, STOP_LISTENING, END }; /* orders */
 
@@ -88,6 +88,16 @@ static int patience(struct MHD_Daemon *mhd, int most)
     return ms < INT_MAX ? (int)ms : INT_MAX;
 }
 
+/* Until something comes, or it is time. As long as libmicrohttpd has something to read or to write
+ * it goes on at once; but 0.9.75 says so, too, of a client that stops in its TLS handshake, or
+ * whose chunk begins with a line longer than its memory. After so many rounds in a row there is a
+ * rest between them, which ends when something comes. */
+static void await(struct pollfd fds[3], int ms, int *n_hasty)
+{
+    *n_hasty = ms != 0 ? 0 : *n_hasty < HASTY ? *n_hasty + 1 : HASTY;
+    poll(fds, 3, *n_hasty == HASTY ? REST_MS : ms);
+}
+
 /* Whether it goes on. */
 static bool obey(struct ap_daemon *d)
 {
@@ -107,15 +117,16 @@ static void *run(void *server)
     struct ap_daemon *d = &s->daemon;
     int epoll = MHD_get_daemon_info(d->mhd, MHD_DAEMON_INFO_EPOLL_FD)->epoll_fd;
     bool can_take = true;
+    int n_hasty = 0;
     for (;;) {
         struct pollfd fds[] = {
             {d->wake, POLLIN, 0}, {epoll, POLLIN, 0}, {can_take ? d->listener.fd : -1, POLLIN, 0}};
-        poll(fds, 3, patience(d->mhd, can_take ? -1 : SHORT_MS));
+        await(fds, patience(d->mhd, can_take ? -1 : SHORT_MS), &n_hasty);
         if (fds[0].revents && !obey(d))
             return NULL;
+        MHD_run(d->mhd); /* first, as who has left makes room for who comes */
         if (d->listener.fd >= 0 && (fds[2].revents || !can_take))
             can_take = take_connections(s);
-        MHD_run(d->mhd);
     }
 }
 

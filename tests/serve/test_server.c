@@ -387,6 +387,32 @@ static void test_slow(void **state)
     world_end(w);
 }
 
+/* A line before a chunk that has no end fills what memory the connection has: nothing more is read,
+ * and the client is cut when its time is over. */
+static void test_endless_line_of_chunk(void **state)
+{
+    enum { LONG = 70000 };
+    struct world *w = world_new(false, false);
+    char *line = malloc(LONG + 1), byte;
+    (void)state;
+    w->options.receive_timeout = 3;
+    world_start(w);
+    memset(line, 'a', LONG);
+    line[LONG] = '\0';
+    int fd = wire_connect(w->port);
+    wire_say(fd, HEAD "Transfer-Encoding: chunked\r\n\r\n5;");
+    wire_say(fd, line);
+    wire_pause(200);
+    check_rests();
+    check_reply(wire_get(w->port, "/healthz"), 200, "ok");
+    ssize_t got = recv(fd, &byte, 1, 0);
+    assert_true(got == 0 || (got < 0 && errno == ECONNRESET));
+    close(fd);
+    free(line);
+    assert_int_equal(w->engine.n_submitted, 0);
+    world_end(w);
+}
+
 /* Two are taken, the third is closed without a word; and there is room again when they are gone. */
 static void check_room_for_two(struct world *w)
 {
@@ -481,6 +507,38 @@ static bool submit_held_up(void *self, struct ap_work *w)
     return fake_submit(self, w);
 }
 
+/* Who left makes room for who came behind him, though the server finds out about both at once. */
+static void check_leaves_room(bool of_all)
+{
+    struct world *w = world_new(false, false);
+    char text[4096] = "";
+    sem_init(&held_up.reached, 0, 0);
+    sem_init(&held_up.go, 0, 0);
+    *(of_all ? &w->options.connections : &w->options.connections_per_address) = 2;
+    w->engine.engine.submit = submit_held_up;
+    world_start(w);
+    int leaves = wire_connect(w->port);
+    wire_say(leaves, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    wire_read_until(leaves, text, sizeof(text), "\r\n\r\n");
+    int holder = wire_begin(w->port, "POST", "/v1/rewrite", "", "{\"prompt\":\"abc\"}");
+    wire_await(&held_up.reached);
+    close(leaves);
+    int comes = wire_begin(w->port, "GET", "/healthz", "", "");
+    sem_post(&held_up.go);
+    check_reply(wire_read(comes), 200, "ok");
+    check_reply(wire_read(holder), 200, "\"cba\"");
+    world_end(w);
+    sem_destroy(&held_up.reached);
+    sem_destroy(&held_up.go);
+}
+
+static void test_leaves_room(void **state)
+{
+    (void)state;
+    check_leaves_room(false);
+    check_leaves_room(true);
+}
+
 /* n requests that the server finds at once, having been held up, and nothing behind them. With a
  * thread of its own libmicrohttpd would stand still after exactly 128 (daemon.h). */
 static void ask_at_once(int n)
@@ -542,9 +600,11 @@ int main(void)
         cmocka_unit_test(test_heads),
         cmocka_unit_test(test_long_head),
         cmocka_unit_test(test_slow),
+        cmocka_unit_test(test_endless_line_of_chunk),
         cmocka_unit_test(test_connections),
         cmocka_unit_test(test_without_descriptors),
         cmocka_unit_test(test_keeps_connections),
+        cmocka_unit_test(test_leaves_room),
         cmocka_unit_test(test_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

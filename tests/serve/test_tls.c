@@ -354,6 +354,22 @@ static void test_reload_among_handshakes(void **state)
     end_served(w);
 }
 
+/* A client that stops in its handshake costs nothing, and holds nobody up. */
+static void test_handshake_that_stops(void **state)
+{
+    (void)state;
+    if (!has_certificate())
+        skip();
+    struct world *w = begin_served();
+    int fd = wire_connect(w->port);
+    assert_true(wire_send(fd, "\x16\x03\x01", 3));
+    wire_pause(200);
+    check_rests();
+    assert_true(shows(w, cert));
+    close(fd);
+    end_served(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -365,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_reload),
         cmocka_unit_test(test_reload_keeps_the_old),
         cmocka_unit_test(test_reload_among_handshakes),
+        cmocka_unit_test(test_handshake_that_stops),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -44,6 +44,22 @@ static inline void world_end(struct world *w)
     free(w);
 }
 
+static inline double world_cpu_seconds(void)
+{
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + 1e-9 * (double)used.tv_nsec;
+}
+
+/* Nothing comes: less than half of a processor's time is spent on it, where a loop without a rest
+ * takes all that there is. */
+static inline void check_rests(void)
+{
+    double before = world_cpu_seconds();
+    wire_pause(1000);
+    assert_true(world_cpu_seconds() - before < 0.5);
+}
+
 /* A reply with that status whose body holds the part, every one of these errors in OpenAI's shape.
  */
 static inline void check_reply(struct wire_reply r, int status, const char *part)
