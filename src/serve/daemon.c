@@ -69,10 +69,11 @@ static bool take_connections(struct ap_server *s)
                          SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (fd < 0)
             return errno != EMFILE && errno != ENFILE && errno != ENOBUFS && errno != ENOMEM;
-        if (ap_peers_n(&s->peers) >= s->options.connections)
+        bool full = ap_peers_n(&s->peers) >= s->options.connections;
+        if (full)
             close(fd);
-        else
-            MHD_add_connection(s->daemon.mhd, fd, (struct sockaddr *)&from, n);
+        if (full || MHD_add_connection(s->daemon.mhd, fd, (struct sockaddr *)&from, n) != MHD_YES)
+            atomic_fetch_add(&s->metrics.refused_connection, 1);
     }
     return true;
 }

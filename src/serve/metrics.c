@@ -127,6 +127,8 @@ ap_status ap_metrics_write(struct ap_metrics *m, const struct ap_metrics_now *no
     put_labelled(&w, "upstream_total",
                  "Replies of the upstream, by how they ended; dropped: given up here.", "end",
                  ap_metrics_ends, m->ends, AP_METRIC_ENDS);
+    put_one(&w, "refused_connections_total", "counter", "Connections closed at once, over a limit.",
+            (double)atomic_load(&m->refused_connection));
     put_one(&w, "refused_key_total", "counter", "Requests without a key that is known.",
             (double)atomic_load(&m->refused_key));
     put_one(&w, "refused_rate_total", "counter", "Requests over their key's rate.",

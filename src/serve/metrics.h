@@ -30,7 +30,7 @@ struct ap_metrics {
     atomic_llong passes[AP_METRIC_PASSES]; /* ap_body_pass; those that asked by header are OFF */
     atomic_llong ends[AP_METRIC_ENDS];     /* ap_transfer_end, of the upstream's replies */
     atomic_llong seconds[AP_METRIC_BUCKETS], microseconds; /* of whole requests */
-    atomic_llong refused_key, refused_rate, client_gone;
+    atomic_llong refused_connection, refused_key, refused_rate, client_gone;
 };
 
 /* What is not counted but known. */

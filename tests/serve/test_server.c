@@ -423,7 +423,8 @@ static void check_room_for_two(struct world *w)
     ssize_t got = recv(third, &byte, 1, 0);
     assert_true(got == 0 || (got < 0 && errno == ECONNRESET));
     close(third);
-    close(first);
+    wire_say(first, "GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    check_reply(wire_read(first), 200, "\nalignpro_refused_connections_total 1\n");
     close(second);
     wire_until(wire_status(w->port) == 200);
     world_end(w);
