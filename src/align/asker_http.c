@@ -9,6 +9,7 @@
 struct asker {
     struct ap_remote *remote;
     const struct ap_judge_settings *s;
+    json_t *extra; /* of every body; NULL: nothing */
 };
 
 static ap_status put_question(const struct asker *a, const char *question,
@@ -18,15 +19,16 @@ static ap_status put_question(const struct asker *a, const char *question,
     const struct ap_api_request api = {.model = a->s->model,
                                        .prompt = question,
                                        .max_new_tokens = a->s->max_new_tokens,
-                                       .sampling = {.top_p = 1}};
+                                       .sampling = {.top_p = 1},
+                                       .extra = a->extra};
     ap_status status = ap_api_body(&api, &body, err);
     char *text = status == AP_OK ? json_dumps(body, JSON_COMPACT) : NULL;
+    int64_t most = ap_api_most_tokens(body, a->s->max_new_tokens);
     json_decref(body);
     if (status == AP_OK && !text)
         status = ap_fail(err, AP_MEMORY, "judge: no memory for a question");
     if (text)
-        ap_remote_batch_put(to, i, text, ap_api_path(false), "judge", a->s->http.url[0],
-                            a->s->max_new_tokens);
+        ap_remote_batch_put(to, i, text, ap_api_path(false), "judge", a->s->http.url[0], most);
     return status;
 }
 
@@ -66,6 +68,13 @@ static ap_status ask(void *self, char *const *questions, int n, char **replies,
     return status;
 }
 
+static void asker_free(void *self)
+{
+    struct asker *a = self;
+    json_decref(a->extra);
+    ap_free(a);
+}
+
 ap_status ap_asker_http(struct ap_asker *out, struct ap_remote *remote,
                         const struct ap_judge_settings *settings, struct ap_error *err)
 {
@@ -73,7 +82,11 @@ ap_status ap_asker_http(struct ap_asker *out, struct ap_remote *remote,
     *out = (struct ap_asker){0};
     if (!a)
         return ap_fail(err, AP_MEMORY, "judge: no memory");
-    *a = (struct asker){remote, settings};
-    *out = (struct ap_asker){a, ask, ap_free};
-    return AP_OK;
+    *a = (struct asker){remote, settings, NULL};
+    ap_status status = ap_api_extra(settings->http.body, "judge", &a->extra, err);
+    if (status == AP_OK)
+        *out = (struct ap_asker){a, ask, asker_free};
+    else
+        asker_free(a);
+    return status;
 }

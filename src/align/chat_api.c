@@ -75,7 +75,15 @@ static ap_status put_sampling(json_t *body, const struct ap_api_request *r, stru
     return fine ? AP_OK : no_memory(err);
 }
 
-static ap_status merge(json_t *body, const json_t *extra, struct ap_error *err)
+ap_status ap_api_extra(const char *text, const char *who, json_t **out, struct ap_error *err)
+{
+    char name[96];
+    *out = NULL;
+    snprintf(name, sizeof(name), "%s.body", who);
+    return text && text[0] ? ap_json_parse(text, strlen(text), name, out, err) : AP_OK;
+}
+
+ap_status ap_api_merge(json_t *body, const json_t *extra, struct ap_error *err)
 {
     const char *key;
     json_t *value;
@@ -104,12 +112,24 @@ ap_status ap_api_body(const struct ap_api_request *r, json_t **out, struct ap_er
         status = r->completions ? put_prompt(body, r, err) : put_messages(body, r, err);
     if (status == AP_OK)
         status = put_sampling(body, r, err);
-    if (status == AP_OK && r->extra)
-        status = merge(body, r->extra, err);
+    if (status == AP_OK)
+        status = ap_api_merge(body, r->extra, err);
     if (status == AP_OK)
         *out = json_incref(body);
     json_decref(body);
     return status;
+}
+
+/* By OpenAI's newer name, too. */
+int64_t ap_api_most_tokens(const json_t *body, int max_new_tokens)
+{
+    static const char *const names[] = {"max_tokens", "max_completion_tokens"};
+    int64_t most = max_new_tokens;
+    for (size_t i = 0; i < AP_LEN(names); i++) {
+        int64_t n = json_integer_value(json_object_get(body, names[i]));
+        most = n > most ? n : most;
+    }
+    return most;
 }
 
 const char *ap_api_path(bool completions)

@@ -22,9 +22,16 @@ struct ap_api_request {
     const json_t *extra; /* an object merged into the body, null removes; NULL: none */
 };
 
+/* The object of a `body` key of the recipe, WHO.body; *out is NULL for "". A new reference. */
+ap_status ap_api_extra(const char *text, const char *who, json_t **out, struct ap_error *err);
+/* Puts its keys into the body; NULL: nothing. */
+ap_status ap_api_merge(json_t *body, const json_t *extra, struct ap_error *err);
 /* The body as an object, without seed and n: what makes an answer that answer, but for chance. A
  * new reference. A text that is no UTF-8 is AP_FORMAT. */
 ap_status ap_api_body(const struct ap_api_request *request, json_t **out, struct ap_error *err);
+
+/* Tokens of an answer to it: its extra may say more than the recipe's own key. */
+int64_t ap_api_most_tokens(const json_t *body, int max_new_tokens);
 
 /* Where it is posted to, behind the address. */
 const char *ap_api_path(bool completions);

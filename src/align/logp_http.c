@@ -286,8 +286,7 @@ ap_status ap_logp_http(struct ap_remote *remote, const struct ap_target_settings
     w.texts = ap_calloc((size_t)n, sizeof(*w.texts));
     if (!w.n_skip || !w.texts)
         AP_TRY(ap_fail(err, AP_MEMORY, "target: no memory for %d answers", n));
-    if (settings->body[0])
-        AP_TRY(ap_json_parse(settings->body, strlen(settings->body), "target.body", &extra, err));
+    AP_TRY(ap_api_extra(settings->http.body, "target", &extra, err));
     w.extra = extra;
     if (!is_echo(settings)) {
         w.alone = true;

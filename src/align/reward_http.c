@@ -1,8 +1,11 @@
 /* A reward behind a server (reward_http.h).
  *
  *     scalar    {"prompt", "response", "context", "ended"} ─► a number, or {"score"} or {"reward"}
- *     classify  {"messages"} ─► {"data": [{"probs": [p, …]}]}: the first
+ *     classify  {"messages"} ─► {"data": [{"probs": [r, …]}]}: the first
  *     pooling   {"messages"} ─► {"data": [{"data": [r, …]}]}: the last, of nested lists too
+ *
+ * vLLM's two endpoints are asked for what the head itself says (use_activation: false), as a
+ * classifier in process gives it: their own default is its sigmoid.
  * Entry points: ap_reward_http, ap_reward_http_read. */
 #include "align/reward_http.h"
 
@@ -17,6 +20,7 @@
 struct reward {
     struct ap_remote *remote;
     const struct ap_reward_settings *s;
+    json_t *extra; /* of every body; NULL: nothing */
 };
 
 /* ---- bodies ---- */
@@ -48,10 +52,12 @@ static char *body_of(const struct reward *r, const struct ap_scored *item)
     json_t *body = scalar && messages
                        ? json_pack("{s:s, s:s, s:o, s:b}", "prompt", item->x, "response", item->y,
                                    "context", messages, "ended", item->ended)
-                   : messages ? json_pack("{s:o}", "messages", messages)
+                   : messages ? json_pack("{s:o, s:b}", "messages", messages, "use_activation", 0)
                               : NULL;
-    bool fine = body && (!r->s->model[0] ||
-                         json_object_set_new(body, "model", json_string(r->s->model)) == 0);
+    bool fine =
+        body &&
+        (!r->s->model[0] || json_object_set_new(body, "model", json_string(r->s->model)) == 0) &&
+        ap_api_merge(body, r->extra, NULL) == AP_OK;
     char *text = fine ? json_dumps(body, JSON_COMPACT) : NULL;
     json_decref(body);
     return text;
@@ -156,6 +162,13 @@ static ap_status score_all(void *self, const struct ap_scored *items, int n, dou
     return status;
 }
 
+static void reward_free(void *self)
+{
+    struct reward *r = self;
+    json_decref(r->extra);
+    ap_free(r);
+}
+
 ap_status ap_reward_http(struct ap_reward *out, struct ap_remote *remote,
                          const struct ap_reward_settings *settings, struct ap_error *err)
 {
@@ -163,7 +176,11 @@ ap_status ap_reward_http(struct ap_reward *out, struct ap_remote *remote,
     *out = (struct ap_reward){.gain = 1};
     if (!r)
         return ap_fail(err, AP_MEMORY, "reward: no memory");
-    *r = (struct reward){remote, settings};
-    *out = (struct ap_reward){.self = r, .score = score_all, .free = ap_free, .gain = 1};
-    return AP_OK;
+    *r = (struct reward){remote, settings, NULL};
+    ap_status status = ap_api_extra(settings->http.body, "reward", &r->extra, err);
+    if (status == AP_OK)
+        *out = (struct ap_reward){.self = r, .score = score_all, .free = reward_free, .gain = 1};
+    else
+        reward_free(r);
+    return status;
 }

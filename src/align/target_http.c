@@ -101,18 +101,6 @@ static bool put_chance(const struct target_http *t, json_t *body, const struct a
     return n == 1 || json_object_set_new(body, "n", json_integer(n)) == 0;
 }
 
-/* target.body may say more than target.max_new_tokens, and by OpenAI's newer name. */
-static int64_t most_tokens(const struct ap_target_settings *s, const json_t *body)
-{
-    static const char *const names[] = {"max_tokens", "max_completion_tokens"};
-    int64_t most = s->max_new_tokens;
-    for (size_t i = 0; i < AP_LEN(names); i++) {
-        int64_t n = json_integer_value(json_object_get(body, names[i]));
-        most = n > most ? n : most;
-    }
-    return most;
-}
-
 /* Answers first … first + n − 1, of one request, as one post. */
 static ap_status add_post(struct asked *a, const json_t *body, int first, int n,
                           struct ap_error *err)
@@ -131,16 +119,16 @@ static ap_status add_post(struct asked *a, const json_t *body, int first, int n,
     snprintf(p->header, HEADER_MAX,
              "x-alignpro-stream: %" PRIx64 "-%" PRIx32 "-%" PRIx32 "-%" PRIx64 "-%" PRIx32, s.seed,
              s.stage, s.step, s.record, s.sample);
-    a->asks[a->n_post++] =
-        (struct ap_remote_request){.path = ap_api_path(strcmp(a->t->s->api, "completions") == 0),
-                                   .body = p->body,
-                                   .n_body = strlen(p->body),
-                                   .header = p->header,
-                                   .keys = a->keys + first,
-                                   .out = a->answers + first,
-                                   .n = n,
-                                   .n_prompt_most = (int64_t)strlen(p->body),
-                                   .n_answer_most = most_tokens(a->t->s, body)};
+    a->asks[a->n_post++] = (struct ap_remote_request){
+        .path = ap_api_path(strcmp(a->t->s->api, "completions") == 0),
+        .body = p->body,
+        .n_body = strlen(p->body),
+        .header = p->header,
+        .keys = a->keys + first,
+        .out = a->answers + first,
+        .n = n,
+        .n_prompt_most = (int64_t)strlen(p->body),
+        .n_answer_most = ap_api_most_tokens(body, a->t->s->max_new_tokens)};
     return AP_OK;
 }
 
@@ -372,16 +360,13 @@ ap_status ap_target_http(struct ap_target *out, struct ap_remote *remote,
                          const struct ap_target_settings *settings, struct ap_error *err)
 {
     struct target_http *t = ap_calloc(1, sizeof(*t));
-    ap_status status = AP_OK;
     *out = (struct ap_target){0};
     if (!t)
         return ap_fail(err, AP_MEMORY, "target: no memory");
     t->remote = remote;
     t->s = settings;
     t->together = settings->together;
-    if (settings->body[0])
-        status =
-            ap_json_parse(settings->body, strlen(settings->body), "target.body", &t->extra, err);
+    ap_status status = ap_api_extra(settings->http.body, "target", &t->extra, err);
     if (status != AP_OK) {
         http_free(t);
         return status;

@@ -38,6 +38,58 @@ static ap_status refuse_leaf(const struct ap_recipe *recipe, const char *section
     return ap_recipe_refuse(recipe, key, err);
 }
 
+/* Keys that a request has from elsewhere, or whose answers could not be read or counted. */
+static ap_status check_body_keys(const char *section, json_t *extra, struct ap_error *err)
+{
+    static const char *const ours[] = {"messages", "prompt", "response", "context", "n",
+                                       "best_of",  "stream", "echo",     "seed"};
+    for (size_t i = 0; i < AP_LEN(ours); i++) {
+        const json_t *value = json_object_get(extra, ours[i]);
+        if (value && !(json_is_null(value) && ap_is(ours[i], "seed")))
+            return ap_fail(err, AP_INVALID,
+                           "%s.body has \"%s\", which the run fills or reads itself; take it "
+                           "out",
+                           section, ours[i]);
+    }
+    return AP_OK;
+}
+
+/* Without a limit nothing can be held back for an answer. */
+static ap_status check_body_limit(const char *section, const struct ap_budget_settings *b,
+                                  const json_t *extra, struct ap_error *err)
+{
+    if (!json_is_null(json_object_get(extra, "max_tokens")) ||
+        json_is_integer(json_object_get(extra, "max_completion_tokens")) ||
+        (b->tokens == 0 && b->usd == 0))
+        return AP_OK;
+    return ap_fail(err, AP_INVALID,
+                   "%s.body takes max_tokens out, and %s.budget counts on a limit; add "
+                   "max_completion_tokens",
+                   section, section);
+}
+
+static ap_status check_body(const struct ap_recipe *recipe, const char *section,
+                            const struct ap_http_settings *h, struct ap_error *err)
+{
+    char key[AP_KEY_MAX];
+    json_t *extra = NULL;
+    ap_status status = AP_OK;
+    if (!h->body[0])
+        return AP_OK;
+    snprintf(key, sizeof(key), "%s.body", section);
+    if (h->n_url == 0)
+        AP_TRY(
+            ap_fail(err, AP_INVALID, "%s is given, and no url that it is sent to; add url", key));
+    AP_TRY(ap_json_parse(h->body, strlen(h->body), key, &extra, err));
+    if (!json_is_object(extra))
+        AP_TRY(ap_fail(err, AP_INVALID, "%s is a list, expected " AP_JSON_OBJECT, key));
+    AP_TRY(check_body_keys(section, extra, err));
+    AP_TRY(check_body_limit(section, &h->budget, extra, err));
+out:
+    json_decref(extra);
+    return status == AP_OK ? AP_OK : ap_recipe_refuse(recipe, key, err);
+}
+
 /* section: "target", "rewards.NAME" … */
 static ap_status check_server(const struct ap_recipe *recipe, const char *section,
                               const struct ap_http_settings *h, struct ap_error *err)
@@ -65,53 +117,7 @@ static ap_status check_server(const struct ap_recipe *recipe, const char *sectio
                 ap_fail(err, AP_INVALID, "%s.url has %.100s twice; keep one", section, h->url[i]);
                 return refuse_leaf(recipe, section, "url", err);
             }
-    return AP_OK;
-}
-
-/* Keys that a request has from elsewhere, or whose answers could not be read or counted. */
-static ap_status check_body_keys(json_t *extra, struct ap_error *err)
-{
-    static const char *const ours[] = {"messages", "prompt", "n",   "best_of",
-                                       "stream",   "echo",   "seed"};
-    for (size_t i = 0; i < AP_LEN(ours); i++) {
-        const json_t *value = json_object_get(extra, ours[i]);
-        if (value && !(json_is_null(value) && ap_is(ours[i], "seed")))
-            return ap_fail(err, AP_INVALID,
-                           "target.body has \"%s\", which the run fills or reads itself; take it "
-                           "out",
-                           ours[i]);
-    }
-    return AP_OK;
-}
-
-/* Without a limit nothing can be held back for an answer. */
-static ap_status check_body_limit(const struct ap_budget_settings *b, const json_t *extra,
-                                  struct ap_error *err)
-{
-    if (!json_is_null(json_object_get(extra, "max_tokens")) ||
-        json_is_integer(json_object_get(extra, "max_completion_tokens")) ||
-        (b->tokens == 0 && b->usd == 0))
-        return AP_OK;
-    return ap_fail(err, AP_INVALID,
-                   "target.body takes max_tokens out, and target.budget counts on a limit; add "
-                   "max_completion_tokens");
-}
-
-static ap_status check_body(const struct ap_recipe *recipe, struct ap_error *err)
-{
-    const char *body = recipe->settings.target.body;
-    json_t *extra = NULL;
-    ap_status status = AP_OK;
-    if (body[0])
-        status = ap_json_parse(body, strlen(body), "target.body", &extra, err);
-    if (status == AP_OK && extra && !json_is_object(extra))
-        status = ap_fail(err, AP_INVALID, "target.body is a list, expected " AP_JSON_OBJECT);
-    if (status == AP_OK)
-        status = check_body_keys(extra, err);
-    if (status == AP_OK)
-        status = check_body_limit(&recipe->settings.target.http.budget, extra, err);
-    json_decref(extra);
-    return status == AP_OK ? AP_OK : ap_recipe_refuse(recipe, "target.body", err);
+    return check_body(recipe, section, h, err);
 }
 
 static ap_status check_target(const struct ap_recipe *recipe, struct ap_error *err)
@@ -130,7 +136,7 @@ static ap_status check_target(const struct ap_recipe *recipe, struct ap_error *e
                 t->refusal);
         return ap_recipe_refuse(recipe, "target.refusal", err);
     }
-    return check_body(recipe, err);
+    return AP_OK;
 }
 
 struct ap_section ap_reward_section(const struct ap_reward_settings *r)

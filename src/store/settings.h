@@ -65,6 +65,7 @@ struct ap_http_settings {
     int concurrency; /* requests in flight at each address */
     double rpm, tpm; /* 0: no limit */
     int retries;
+    char *body; /* a JSON object put into every request; "" for none */
     struct ap_budget_settings budget;
 };
 
@@ -77,7 +78,6 @@ struct ap_target_settings {
     char *name;     /* http: whose answers they are in the ledger; auto: the first url */
     int together;   /* http: answers to one prompt asked for in one request */
     bool logprobs;  /* http: the server says those of what it reads; for bound */
-    char *body;     /* http: a JSON object put into every request; "" for none */
     char *refusal;  /* http: a refusal's score; "scored": the reward scores its text */
     struct ap_adapter_settings adapter; /* for rlhf, dpo, ift */
     int max_new_tokens;

@@ -83,7 +83,7 @@ static const struct ap_setting prompter_rows[] = {
 };
 #undef OWNER
 
-#define HTTP_ROWS(url_flags)                                                                       \
+#define HTTP_ROWS(url_flags, body_flags)                                                           \
     ROW("url", TEXT_LIST, http.url, "", LIST(http.n_url), FLAGS(url_flags),                        \
         HELP("address of an OpenAI-compatible server, https://HOST/v1; or several of one model")), \
         ROW("key_env", TEXT, http.key_env, "", FLAGS(AP_SETTING_HARMLESS),                         \
@@ -101,7 +101,9 @@ static const struct ap_setting prompter_rows[] = {
             HELP("most tokens a minute, prompt and max_new_tokens; 0 for no limit")),              \
         ROW("retries", INT, http.retries, "8", RANGE(0, 1000), FLAGS(AP_SETTING_HARMLESS),         \
             HELP("attempts after one that failed; with 8 an outage of two minutes stops the "      \
-                 "run, with 16 one of ten"))
+                 "run, with 16 one of ten")),                                                      \
+        ROW("body", TEXT, http.body, "", FLAGS(AP_SETTING_JSON | (body_flags)),                    \
+            HELP("http: a JSON object whose keys go into every request; null takes one out"))
 
 #define OWNER struct ap_budget_settings
 static const struct ap_setting budget_rows[] = {
@@ -125,7 +127,7 @@ static const struct ap_setting target_rows[] = {
     ROW("model", TEXT, model, "",
         HELP("which of models: answers, frozen but for rlhf, dpo, ift; with a url the server's "
              "name")),
-    HTTP_ROWS(AP_SETTING_HARMLESS),
+    HTTP_ROWS(AP_SETTING_HARMLESS, 0),
     ROW("timeout", REAL, timeout, "120", RANGE(1e-3, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("http: most seconds of one attempt")),
     ROW("api", CHOICE, api, "chat", CHOICES("chat|completions"),
@@ -137,8 +139,6 @@ static const struct ap_setting target_rows[] = {
     ROW("logprobs", BOOL, logprobs, "false", FLAGS(AP_SETTING_HARMLESS),
         HELP("http: bound asks for those of what is read: vLLM's prompt_logprobs, completions' "
              "echo")),
-    ROW("body", TEXT, body, "", FLAGS(AP_SETTING_JSON),
-        HELP("http: a JSON object whose keys go into every request; null takes one out")),
     ROW("refusal", TEXT, refusal, "scored",
         HELP("http: what a refusal by a content filter is worth: a number, or scored, as its text "
              "is")),
@@ -166,7 +166,7 @@ static const struct ap_setting reward_rows[] = {
     ROW("kind", CHOICE, kind, "auto", CHOICES("classifier|implicit|rule|command|http"),
         FLAGS(AP_SETTING_AUTO),
         HELP("scalar head, math.md (9); implicit, (9a); or auto: what the other keys say")),
-    HTTP_ROWS(0),
+    HTTP_ROWS(0, 0),
     ROW("shape", CHOICE, shape, "scalar", CHOICES("scalar|classify|pooling"),
         HELP("http: url takes {prompt, response} and gives a number; or vLLM's endpoints")),
     ROW("beta", REAL, beta, "0.2", RANGE(1e-6, 1e3),
@@ -197,7 +197,7 @@ static const struct ap_setting reward_rows[] = {
 static const struct ap_setting judge_rows[] = {
     ROW("model", TEXT, model, "", FLAGS(AP_SETTING_HARMLESS),
         HELP("which of models: replies, at temperature 0; with a url the server's name for it")),
-    HTTP_ROWS(AP_SETTING_HARMLESS),
+    HTTP_ROWS(AP_SETTING_HARMLESS, AP_SETTING_HARMLESS),
     ROW("max_new_tokens", INT, max_new_tokens, "512", RANGE(1, 1e6), FLAGS(AP_SETTING_HARMLESS),
         HELP("most tokens of the model's reply: its reason and the verdict behind it")),
     ROW("command", TEXT_LIST, command, "", LIST(n_command),

@@ -27,7 +27,6 @@ static inline void far_init(struct far_target *f)
                                           .api = (char *)"chat",
                                           .name = (char *)"target-1",
                                           .together = 1,
-                                          .body = (char *)"",
                                           .refusal = (char *)"-1",
                                           .max_new_tokens = 16,
                                           .temperature = 1,

@@ -7,6 +7,7 @@ struct judge { /* the server */
     struct local_server server;
     const char *always; /* what it says; NULL: the answer that holds "good" is better */
     int n_left;         /* replies until it fails; −1: never */
+    const char *extra;  /* judges.j.body; NULL: "" */
     json_t *body;       /* owned: the last */
 };
 
@@ -72,6 +73,7 @@ static ap_status judge_all(struct judge *j, void **state, ap_outcome outcomes[N_
     struct ap_asker asker;
     struct far_remote f;
     far_remote_init(&f, &s.http, j->server.url);
+    s.http.body = (char *)(uintptr_t)j->extra;
     f.http.retries = 0;
     f.http.concurrency = 1;
     far_remote_open(&f, state, "judges.j", "/a");
@@ -133,6 +135,24 @@ static void test_body(void **state)
     judge_stop(&j);
 }
 
+/* As a server wants it that knows OpenAI's newer name and one temperature. */
+static void test_extra(void **state)
+{
+    struct ap_error err;
+    struct ap_ledger_sums sums;
+    ap_outcome got[N_PAIR];
+    struct judge j;
+    judge_start(&j, "tie");
+    j.extra = "{\"max_tokens\": null, \"max_completion_tokens\": 99, \"temperature\": null, "
+              "\"top_p\": null}";
+    check_ok(judge_all(&j, state, got, &sums, &err), err);
+    json_object_del(j.body, "messages");
+    char *text = json_dumps(j.body, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(text, "{\"max_completion_tokens\":99,\"model\":\"j\"}");
+    free(text);
+    judge_stop(&j);
+}
+
 /* A server that will not is an error; what it said before stays bought, and is not asked again. */
 static void test_failure(void **state)
 {
@@ -158,6 +178,6 @@ static void test_failure(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {WITH_FOLDER(test_outcomes), WITH_FOLDER(test_body),
-                                       WITH_FOLDER(test_failure)};
+                                       WITH_FOLDER(test_extra), WITH_FOLDER(test_failure)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

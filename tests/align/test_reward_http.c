@@ -136,7 +136,7 @@ static void test_shapes(void **state)
         {"classify", "/v1/classify",
          "{\"messages\":[{\"content\":\"Be \\\"kind\\\"\",\"role\":\"system\"},{\"content\":\"Hi\\n"
          "\",\"role\":\"user\"},{\"content\":\"a\",\"role\":\"user\"},{\"content\":\"bcd\","
-         "\"role\":\"assistant\"}],\"model\":\"r\"}",
+         "\"role\":\"assistant\"}],\"model\":\"r\",\"use_activation\":false}",
          0, 3 + 4 + 0},
         {"pooling", "/v1/pooling", NULL, 0.5, 0}};
     struct judge j = {0};
@@ -169,6 +169,40 @@ static void test_shapes(void **state)
         ap_reward_free(&reward);
         far_remote_close(&f);
     }
+    local_stop(&j.server);
+    json_decref(j.body);
+}
+
+/* reward.body goes into every request and into what its answers are known by. */
+static void test_extra(void **state)
+{
+    static const char *const bodies[] = {"", "{\"use_activation\": true, \"task\": \"classify\"}",
+                                         "{\"use_activation\": null}"};
+    static const char *const sent[] = {"{\"model\":\"r\",\"use_activation\":false}",
+                                       "{\"model\":\"r\",\"task\":\"classify\","
+                                       "\"use_activation\":true}",
+                                       "{\"model\":\"r\"}"};
+    struct judge j = {0};
+    struct far_remote f;
+    struct ap_reward_settings s = {.shape = (char *)"classify", .model = (char *)"r"};
+    local_start(&j.server, reply_to, &j);
+    far_remote_init(&f, &s.http, j.server.url);
+    far_remote_open(&f, state, "reward", "/a");
+    for (size_t i = 0; i < AP_LEN(bodies); i++) {
+        struct ap_error err;
+        struct ap_reward reward;
+        double out[1];
+        s.http.body = (char *)(uintptr_t)bodies[i];
+        check_ok(ap_reward_http(&reward, f.remote, &s, &err), err);
+        check_ok(ap_reward_score(&reward, items, 1, out, &err), err);
+        assert_int_equal(local_count(&j.server), (int)i + 1);
+        json_object_del(j.body, "messages");
+        char *text = json_dumps(j.body, JSON_COMPACT | JSON_SORT_KEYS);
+        assert_string_equal(text, sent[i]);
+        free(text);
+        ap_reward_free(&reward);
+    }
+    far_remote_close(&f);
     local_stop(&j.server);
     json_decref(j.body);
 }
@@ -232,6 +266,7 @@ static void test_no_utf8(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_numbers), WITH_FOLDER(test_shapes),
-                                       WITH_FOLDER(test_no_number), WITH_FOLDER(test_no_utf8)};
+                                       WITH_FOLDER(test_extra), WITH_FOLDER(test_no_number),
+                                       WITH_FOLDER(test_no_utf8)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

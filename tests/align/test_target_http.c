@@ -98,7 +98,7 @@ static struct ap_target_settings settings_of(void)
                                    .api = (char *)"chat",
                                    .name = (char *)"t",
                                    .together = 1,
-                                   .body = (char *)"",
+
                                    .refusal = (char *)"scored",
                                    .max_new_tokens = 16,
                                    .temperature = 1,
@@ -499,7 +499,7 @@ static void test_body(void **state)
     far_open(&f, state, "/a");
     ask(&f, 1, 1, firsts);
     far_close(&f);
-    f.settings.body = (char *)"{\"seed\": null, \"max_tokens\": null, \"user\": \"ä\"}";
+    f.settings.http.body = (char *)"{\"seed\": null, \"max_tokens\": null, \"user\": \"ä\"}";
     f.settings.stop[0] = (char *)"###";
     f.settings.n_stop = 1;
     far_open(&f, state, "/a");
@@ -515,18 +515,19 @@ static void test_body(void **state)
     free(text);
     far_close(&f);
     f.settings.api = (char *)"completions";
-    f.settings.body = (char *)"";
+    f.settings.http.body = (char *)"";
     far_open(&f, state, "/a");
     ask(&f, 1, 1, firsts);
     assert_string_equal(f.seen[2].path, "/v1/completions");
     far_close(&f);
-    f.settings.body = (char *)"{\"max_completion_tokens\": 1000}"; /* more than max_new_tokens */
+    f.settings.http.body =
+        (char *)"{\"max_completion_tokens\": 1000}"; /* more than max_new_tokens */
     f.settings.http.budget.tokens = 1000;
     far_open(&f, state, "/c");
     assert_int_equal(f.target.answer(f.target.self, requests, 1, 1, &out, &err), AP_LIMIT);
     assert_int_equal(local_count(&f.server), 3);
     far_close(&f);
-    f.settings.body = (char *)"{";
+    f.settings.http.body = (char *)"{";
     assert_int_equal(ap_target_http(&f.target, NULL, &f.settings, &err), AP_FORMAT);
     check_holds(err.text, "target.body");
     far_stop(&f);

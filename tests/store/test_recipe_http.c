@@ -145,7 +145,7 @@ static void resolved(void **state)
         const struct ap_settings *a = ap_recipe_settings(r), *b = ap_recipe_settings(again);
         assert_string_equal(a->ledger, b->ledger);
         assert_string_equal(a->target.kind, b->target.kind);
-        assert_string_equal(a->target.body, b->target.body);
+        assert_string_equal(a->target.http.body, b->target.http.body);
         assert_true(a->target.http.budget.usd == b->target.http.budget.usd &&
                     a->target.http.budget.tokens == b->target.http.budget.tokens);
         assert_int_equal(a->target.http.n_url, b->target.http.n_url);
@@ -307,6 +307,19 @@ static const struct bad_case cases[] = {
     {MODELS "target: {" URL ", budget: {tokens: 9}, body: '{\"max_tokens\": null}'}\n" REWARD,
      NULL,
      {"target.body takes max_tokens out", "add max_completion_tokens"}},
+    {TARGET "reward: {" URL ", body: '{\"response\": \"x\"}'}\n",
+     NULL,
+     {"r.yaml:6:36: ", "reward.body has \"response\"", "take it out"}},
+    {TARGET REWARD "judges: {j: {" URL ", body: '[1]'}}\neval: {judges: [reward, j]}\n",
+     NULL,
+     {"r.yaml:7:", "judges.j.body is a list, expected the text of a JSON object"}},
+    {TARGET REWARD "judges: {j: {" URL ", body: '{\"max_tokens\": null}', budget: {usd: 1, "
+                   "price_in: 1}}}\neval: {judges: [reward, j]}\n",
+     NULL,
+     {"judges.j.body takes max_tokens out, and judges.j.budget counts on a limit"}},
+    {TARGET "reward: {rule: length, length: 9, body: '{}'}\n",
+     NULL,
+     {"r.yaml:6:41: ", "reward.body is given, and no url that it is sent to; add url"}},
     {TARGET REWARD, "target.together=0", {"'0'", "from 1 to 128"}},
     {TARGET REWARD, "target.concurrency=0", {"'0'", "from 1 to 1024"}},
     /* the ledger */
@@ -346,7 +359,7 @@ static void bodies(void **state)
         snprintf(text, sizeof(text), "%starget: {" URL ", body: '%s'}\n%s", MODELS, fine[i],
                  REWARD);
         struct ap_recipe *r = must_parse(text, NULL);
-        assert_string_equal(ap_recipe_settings(r)->target.body, fine[i]);
+        assert_string_equal(ap_recipe_settings(r)->target.http.body, fine[i]);
         ap_recipe_close(r);
     }
 }
