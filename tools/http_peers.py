@@ -1,9 +1,11 @@
-"""What check_http_target.py and check_openai_client.py share: servers to start, a demo to serve, checks that count."""
+"""What check_http_target.py, check_openai_client.py and check_vllm.py share: servers to start, a demo, checks that count."""
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -86,6 +88,29 @@ def llama_server(args, **settings):
                    stderr=subprocess.DEVNULL)
 
 
+def vllm_server(args, model, *options):
+    """A model folder behind vLLM's server, on the processor, in 32-bit floats; its address."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}/v1"
+    log = args.keep / "vllm.log"
+
+    def ready(process):
+        for _ in range(1800):
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(url + "/models", timeout=5)
+                return url
+            if process.poll() is not None:
+                break
+            time.sleep(0.1)
+        sys.exit(f"vLLM's server does not start: {log.read_text()[-2000:]}")
+
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "HF_HUB_OFFLINE": "1", **os.environ}
+    return started(sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model, "--served-model-name",
+                   "guide", "--host", "127.0.0.1", "--port", port, "--dtype", "float32", "--enforce-eager", *options,
+                   ready=ready, env=environment, stdout=log.open("w"), stderr=subprocess.STDOUT)
+
+
 def post(url, body, timeout=60):
     request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=timeout) as reply:
@@ -120,10 +145,9 @@ def make_demo(binary, folder):
 
 
 @contextlib.contextmanager
-def prepared(parser):
-    """The arguments, with a folder to write to and a demo to use; what was made is deleted unless --keep asks."""
+def working_folder(parser):
+    """The arguments, with a folder to write to; it is deleted unless --keep asks for it."""
     parser.add_argument("--alignpro", type=pathlib.Path, required=True)
-    parser.add_argument("--demo", type=pathlib.Path)
     parser.add_argument("--keep", type=pathlib.Path, help="a new folder for what is written; without it, it is deleted")
     args = parser.parse_args()
     args.alignpro = args.alignpro.resolve()
@@ -131,11 +155,19 @@ def prepared(parser):
     args.keep = pathlib.Path(tempfile.mkdtemp(prefix="alignpro-peers-")) if delete else args.keep.resolve()
     args.keep.mkdir(exist_ok=True)
     try:
+        yield args
+    finally:
+        if delete:
+            shutil.rmtree(args.keep, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def prepared(parser):
+    """The same, with a demo to use."""
+    parser.add_argument("--demo", type=pathlib.Path)
+    with working_folder(parser) as args:
         if args.demo is None:
             args.demo = args.keep / "demo"
             make_demo(args.alignpro, args.demo)
         args.demo = args.demo.resolve()
         yield args
-    finally:
-        if delete:
-            shutil.rmtree(args.keep, ignore_errors=True)
