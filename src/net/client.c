@@ -32,6 +32,7 @@ struct ap_client {
     struct ap_wire *wires;
     int n_wire;
     struct ap_client_counts counts;
+    bool told_pace;
 };
 
 typedef enum task_state { WAITS, FLIES, OVER } task_state;
@@ -385,13 +386,13 @@ static void tell(struct sending *s, const struct task *t, const char *url, const
     double now = ap_clock_seconds();
     if (now - s->quiet_since < QUIET_BACKOFFS * s->c->o.backoff)
         return;
+    double next = fmax(0, t->not_before - now), left = s->c->o.patience - (now - s->down_since);
     s->quiet_since = now;
     ap_sink_warn(
         s->c->o.sink, s->c->o.who,
-        "%d requests wait for %s: %s; attempt %d follows in %.0f s, and the run ends after "
-        "%d of them and %.1f s without any answer",
-        s->n_open, url, why, t->n_attempt + 1, fmax(0, t->not_before - now), s->c->o.retries + 1,
-        s->c->o.patience);
+        "%d requests wait for %s: %s; attempt %d follows in %.0f s, and without any answer the run "
+        "ends in some %.0f s",
+        s->n_open, url, why, t->n_attempt + 1, next, fmax(next, left));
 }
 
 static void count_failure(struct sending *s, struct task *t, const struct ap_wire_result *r,
@@ -580,6 +581,22 @@ static void wait_for_something(struct sending *s)
         end_with(s, ap_fail(words(s), AP_MEMORY, "%s: no memory for what arrives", s->c->o.who));
 }
 
+/* Who waits for minutes between two requests should know that it is by his own word. */
+static void tell_pace(struct ap_client *c, const struct ap_client_call *calls, int n)
+{
+    int64_t most = 0;
+    for (int i = 0; i < n; i++)
+        most = calls[i].tokens > most ? calls[i].tokens : most;
+    if (c->told_pace || c->o.tpm <= 0 || (double)most <= c->o.tpm)
+        return;
+    c->told_pace = true;
+    ap_sink_warn(
+        c->o.sink, c->o.who,
+        "a request may take %lld tokens and tpm is %g: after each the next waits for up to "
+        "%.0f s; raise %s.tpm",
+        (long long)most, c->o.tpm, 60 * (double)most / c->o.tpm, c->o.who);
+}
+
 ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls, int n,
                          const struct ap_client_events *events, struct ap_error *err)
 {
@@ -592,6 +609,7 @@ ap_status ap_client_send(struct ap_client *c, const struct ap_client_call *calls
                         .quiet_since = ap_clock_seconds()};
     if (!(s.tasks = ap_calloc((size_t)n, sizeof(*s.tasks))))
         return ap_fail(err, AP_MEMORY, "%s: no memory for %d requests", c->o.who, n);
+    tell_pace(c, calls, n);
     for (int i = 0; i < n; i++)
         s.tasks[i].avoid = -1;
     while (s.ending ? s.n_fly > 0 : s.n_open > 0) {

@@ -112,7 +112,9 @@ ap_status ap_wire_begin(struct ap_wire *w, const struct ap_client_options *o, co
     curl_easy_setopt(w->easy, CURLOPT_URL, address.data);
     curl_easy_setopt(w->easy, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(w->easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
-    curl_easy_setopt(w->easy, CURLOPT_PIPEWAIT, 1L); /* one connection where HTTP/2 is offered */
+    /* One connection where HTTP/2 is offered. Without TLS it never is, and whoever waits to see
+     * would wait for the first answer, his own time running. */
+    curl_easy_setopt(w->easy, CURLOPT_PIPEWAIT, strncasecmp(url, "https:", 6) == 0 ? 1L : 0L);
     curl_easy_setopt(w->easy, CURLOPT_NOSIGNAL, 1L);
     ap_wire_trust(w->easy, o->ca_file);
     if (ap_client_is_loopback(url))
@@ -205,6 +207,8 @@ static ap_wire_cause cause_of(long http_status, const char *code)
 {
     if (http_status == 402 || (http_status == 429 && strcmp(code, "insufficient_quota") == 0))
         return AP_CAUSE_MONEY;
+    if (http_status == 404 || http_status == 405)
+        return AP_CAUSE_ADDRESS;
     return http_status == 401 || http_status == 403 ? AP_CAUSE_KEY : AP_CAUSE_REQUEST;
 }
 
@@ -226,6 +230,7 @@ void ap_wire_advise(const struct ap_wire_result *r, const char *who, char out[AP
         [AP_CAUSE_REPLY] = {"look at what the server sends, and at ", ".url", ""},
         [AP_CAUSE_KEY] = {"see to the key, ", ".key_env", " or .key_file"},
         [AP_CAUSE_MONEY] = {"see to the account's money", NULL, ""},
+        [AP_CAUSE_ADDRESS] = {"see to ", ".url (OpenAI's mostly end in /v1)", " and .model"},
         [AP_CAUSE_REQUEST] = {"correct the recipe or the server", NULL, ""},
     };
     const char *key = rows[r->cause].key;
@@ -286,6 +291,13 @@ static bool is_untrusted(CURLcode code)
     return code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_SSL_CACERT_BADFILE;
 }
 
+/* In OpenSSL's and in GnuTLS's words. */
+static bool is_plain(const struct ap_wire *w, CURLcode code)
+{
+    return code == CURLE_SSL_CONNECT_ERROR &&
+           (strstr(w->words, "wrong version number") || strstr(w->words, "unexpected TLS packet"));
+}
+
 void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLcode code,
                     struct ap_wire_result *out)
 {
@@ -301,9 +313,12 @@ void ap_wire_end_of(struct ap_wire *w, const struct ap_client_options *o, CURLco
             out->cause = AP_CAUSE_TIMEOUT;
         if (w->too_long || (code == CURLE_OK && w->head))
             out->cause = AP_CAUSE_REPLY;
+        if (is_plain(w, code))
+            out->cause = AP_CAUSE_ADDRESS;
         out->sick = true;
         snprintf(out->why, sizeof(out->why), "%s",
                  w->too_long         ? "the reply is longer than any answer"
+                 : is_plain(w, code) ? "it speaks no TLS: http:// in place of https://?"
                  : w->resends        ? "the connection was closed before a reply came"
                  : !code && !w->head ? "the connection was closed in the head of a reply"
                  : !code             ? "the reply says several lengths, or one that is no number"

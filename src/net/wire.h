@@ -41,6 +41,7 @@ typedef enum ap_wire_cause { /* of an end without an answer: what there is to do
                              AP_CAUSE_REPLY, /* what came holds no answer */
                              AP_CAUSE_KEY,
                              AP_CAUSE_MONEY,
+                             AP_CAUSE_ADDRESS, /* or there is no such model */
                              AP_CAUSE_REQUEST,
 } ap_wire_cause;
 

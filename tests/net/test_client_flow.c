@@ -420,6 +420,49 @@ static void test_pace(void **state)
     assert_true(paced(6000, 6000 * 1000., 100 + 40, 1) >= 0.35); /* the slower of two */
 }
 
+/* What a request may take passes a minute's worth: said once. */
+static void test_tells_of_pace(void **state)
+{
+    char said[256] = "";
+    const struct ap_sink sink = {.fn = keep_warning, .context = said};
+    struct ap_error err;
+    struct fault_server *s = fault_server_start(&(struct fault_config){0});
+    struct ap_client *c =
+        watch_open(&s, 1, (struct ap_client_options){.concurrency = 2, .tpm = 6000, .sink = &sink});
+    (void)state;
+    for (int64_t tokens = 6000; tokens <= 6001; tokens++) {
+        struct watch w;
+        watch_init(&w, 1, tokens == 6000 ? 0 : 1);
+        w.wire[0].tokens = tokens;
+        assert_string_equal(said, "");
+        check_ok(watch_send(c, &w, &err), err);
+        watch_free(&w);
+    }
+    check_holds(said, "may take 6001 tokens and tpm is 6000: after each the next waits for up to "
+                      "60 s; raise target.tpm");
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
+/* A server that closes each connection, and whose first answer nobody waits for. */
+static void test_connections_at_once(void **state)
+{
+    struct ap_error err;
+    struct fault_config config = {.latency = 0.2};
+    watch_only(&config, FAULT_HTTP10);
+    struct fault_server *s = fault_server_start(&config);
+    struct ap_client *c = watch_open(&s, 1, (struct ap_client_options){.concurrency = 8});
+    struct watch w;
+    (void)state;
+    watch_init(&w, 16, 0);
+    check_ok(watch_send(c, &w, &err), err);
+    watch_check(&w, s);
+    assert_true(watch_most(s) > 1);
+    watch_free(&w);
+    ap_client_close(c);
+    fault_server_stop(s);
+}
+
 /* A caller that takes fewer is asked again when something is over. */
 static void test_fewer_are_taken(void **state)
 {
@@ -601,6 +644,8 @@ int main(void)
         cmocka_unit_test(test_tells_of_waiting),
         cmocka_unit_test(test_proxies),
         cmocka_unit_test(test_pace),
+        cmocka_unit_test(test_tells_of_pace),
+        cmocka_unit_test(test_connections_at_once),
         cmocka_unit_test(test_fewer_are_taken),
         cmocka_unit_test(test_events_that_fail),
         cmocka_unit_test(test_ready),

@@ -229,7 +229,9 @@ static void test_last_words(void **state)
         {429,
          "{\"error\":{\"message\":\"No quota\",\"code\":null,\"type\":\"insufficient_quota\"}}",
          AP_INVALID, "see to the account's money"},
-        {404, "<html>", AP_INVALID, "404: <html>; correct the recipe or the server"},
+        {404, "<html>", AP_INVALID,
+         "404: <html>; see to target.url (OpenAI's mostly end in /v1) and .model, then run"},
+        {400, "{}", AP_INVALID, "400: {}; correct the recipe or the server, then run again"},
     };
     struct ap_secret key = {.text = (char[]){KEY}};
     (void)state;
@@ -275,6 +277,46 @@ static void test_late_answers(void **state)
     fault_server_stop(s);
 }
 
+/* What servers of http say to a handshake. */
+static void *answer_plainly(void *listener)
+{
+    static const char reply[] = "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+    char hello[4096];
+    int fd = accept(*(int *)listener, NULL, NULL);
+    if (recv(fd, hello, sizeof(hello), 0) > 0)
+        send(fd, reply, sizeof(reply) - 1, MSG_NOSIGNAL);
+    close(fd);
+    return NULL;
+}
+
+static void test_no_tls(void **state)
+{
+    char url[64];
+    struct ap_error err;
+    struct ap_client *c;
+    struct watch w;
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof(at);
+    pthread_t thread;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    (void)state;
+    assert_int_equal(bind(listener, (struct sockaddr *)&at, n), 0);
+    assert_int_equal(listen(listener, 1), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&at, &n), 0);
+    assert_int_equal(pthread_create(&thread, NULL, answer_plainly, &listener), 0);
+    snprintf(url, sizeof(url), "https://127.0.0.1:%d/v1", ntohs(at.sin_port));
+    struct ap_client_options options = {
+        .who = "target", .urls = (char *[]){url}, .n_url = 1, .concurrency = 1, .timeout = 20};
+    check_ok(ap_client_open(&c, &options, &err), err);
+    watch_init(&w, 1, 0);
+    assert_int_equal(watch_send(c, &w, &err), AP_IO);
+    check_holds(err.text, "it speaks no TLS: http:// in place of https://?; see to target.url");
+    pthread_join(thread, NULL);
+    close(listener);
+    watch_free(&w);
+    ap_client_close(c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +327,7 @@ int main(void)
         cmocka_unit_test(test_a_failure_after_an_outage),
         cmocka_unit_test(test_last_words),
         cmocka_unit_test(test_late_answers),
+        cmocka_unit_test(test_no_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
