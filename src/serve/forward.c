@@ -305,6 +305,19 @@ static void omit_chunks(struct ap_exchange *e)
         MHD_set_response_options(e->response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
 }
 
+/* Where there is no key: the client may well have sent one, which is not for the upstream. */
+static void reply_refused_key(struct ap_exchange *e)
+{
+    const struct ap_secret *key = e->server->options.upstream_key;
+    ap_reply_error(e, 502, "upstream_refuses_key",
+                   key && key->text
+                       ? "the upstream does not take this server's key (%d)"
+                       : "the upstream wants a key (%d), and this server has none: start it with "
+                         "--upstream-key-env or --upstream-key-file, or with "
+                         "--forward-authorization to pass the client's on",
+                   e->transfer->status);
+}
+
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
@@ -316,10 +329,7 @@ static void step_head(struct ap_exchange *e)
                        "the upstream answers with a redirect, which is not followed; correct its "
                        "address");
     } else if (own_key && (t->status == 401 || t->status == 407)) {
-        ap_reply_error(e, 502, "upstream_refuses_key",
-                       "the upstream does not take this server's "
-                       "key (%d)",
-                       t->status);
+        reply_refused_key(e);
     } else {
         prepare_insert(e);
         uint64_t size = t->content_length >= 0 && e->forwarding.stage == PASSING
