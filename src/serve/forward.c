@@ -318,6 +318,19 @@ static void reply_refused_key(struct ap_exchange *e)
                    e->transfer->status);
 }
 
+/* Nobody looks into what is passed on: whoever started this server would not learn of it. */
+static void tell_of_path(struct ap_exchange *e)
+{
+    struct ap_server *s = e->server;
+    const struct ap_transfer *t = e->transfer;
+    if (t->status == 404 && t->post && !ap_upstream_has_path(s->upstream) &&
+        !atomic_exchange(&s->told_path, true))
+        ap_server_note(s,
+                       "the upstream answers 404 at %.*s: an OpenAI base address mostly ends in "
+                       "/v1; see whether --upstream should, too",
+                       (int)strcspn(t->url, "?"), t->url);
+}
+
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
@@ -331,6 +344,7 @@ static void step_head(struct ap_exchange *e)
     } else if (own_key && (t->status == 401 || t->status == 407)) {
         reply_refused_key(e);
     } else {
+        tell_of_path(e);
         prepare_insert(e);
         uint64_t size = t->content_length >= 0 && e->forwarding.stage == PASSING
                             ? (uint64_t)t->content_length
