@@ -102,6 +102,9 @@ for who in target rewards.help judges.j; do
     grep -q "$who *[1-9][0-9]* answers bought" "$tmp/err"; note $? "nothing is bought of $who"
 done
 is "answers that the notes tell of" "$(told)" "$first"
+try "$alignpro" serve --run "$tmp/run" --listen 127.0.0.1:0 --tls-cert none # which ends it
+exits 1 "serving a run whose reward is a server's"
+err_has "/v1/score is not served: rewards.help is a server's" "serving a run whose reward is a server's"
 is "requests that were answered" "$(count whole)" "$first"
 is "answers that were asked for once" "$(count keys)" "$first"
 is "requests without the key" "$(count unauthorised)" 0
