@@ -209,6 +209,7 @@ kill $server
 wait $server 2>/dev/null
 run 1 "a server that is not there" --set run.dir=gone --set target.retries=1
 err_has "$url" "a server that is not there"; one_line "a server that is not there"
+ledger "what never reached it, as docs/http.md has it" "$tmp/gone/run.db" "sum(sends) > 0 and sum(refused) = sum(sends)" 1
 
 # -- the key is nowhere: in no file of a run, no ledger, nothing that was said --
 rm "$tmp/key"
