@@ -95,6 +95,7 @@ is "requests of what is refused" "$(count requests)" 0
 run 0 "a run"
 out_has "Align-Pro" "a run"
 file_has run/eval.json '"rlhf"' "an arm that nobody can train"
+err_has "eval.arms: rlhf: n/a" "an arm that nobody can train"
 [ -s "$tmp/run/report.html" ]; note $? "no report"
 grep -q "Bought of servers. target: [0-9]* answers bought" "$tmp/run/report.html"; note $? "the report does not say what was bought"
 first=$(count requests)
