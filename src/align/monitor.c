@@ -128,7 +128,7 @@ ap_status ap_monitored_add(struct ap_monitored *m, const struct ap_monitor_text 
     AP_TRY(ap_monitor_repetition(text->answer, &value, err));
     add(m, AP_MONITOR_REPETITION, value);
     add(m, AP_MONITOR_MISSING_END, text->ended ? 0 : 1);
-    if (text->n_answer > 0)
+    if (text->n_answer >= 0)
         add(m, AP_MONITOR_ANSWER_LENGTH, text->n_answer);
     if (!text->rewrite)
         return AP_OK;

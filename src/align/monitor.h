@@ -26,7 +26,7 @@ ap_status ap_monitor_drift(const char *x, const char *rewrite, double *out, stru
 /* One answer, and what became of its prompt. Borrowed. */
 struct ap_monitor_text {
     const char *x, *rewrite, *answer; /* rewrite NULL: there is none */
-    int n_rewrite, n_answer;          /* tokens; 0: not known */
+    int n_rewrite, n_answer;          /* tokens; -1: not known */
     bool ended;                       /* whether what is watched, the rewrite or else the answer,
                                          has an end token */
 };

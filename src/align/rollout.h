@@ -21,7 +21,7 @@ struct ap_rollout_row {
     int n_fault; /* times (15) that it has no end or no text: 0 or 1, of a chain up to its passes */
     char *text;  /* the rewrite as text, stripped; owned; NULL in a tabular world */
     char *answer;   /* the first of the K answers; owned; environment */
-    int n_answer;   /* its tokens; environment; 0: not known */
+    int n_answer;   /* its tokens; environment; -1: not known */
     double score;   /* R̂: mean over the K answers, normalised; environment */
     double penalty; /* missing end or empty text (15); environment */
     double kl;      /* Σ_t k3_t against the reference; the loop */

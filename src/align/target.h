@@ -18,8 +18,8 @@ struct ap_answer {
     bool ended;   /* had its end token, or met a stop string */
     int32_t *ids; /* owned: n_token sampled ids, the end token included; NULL where a target gives
                      none */
-    int n_token;
-    bool scored; /* it has a score whatever a reward says: a refusal under target.refusal */
+    int n_token;  /* -1: not known */
+    bool scored;  /* it has a score whatever a reward says: a refusal under target.refusal */
     double score;
 };
 void ap_answers_free(struct ap_answer *answers, size_t n); /* texts and ids, not the array */

@@ -198,7 +198,7 @@ static void take(const struct target_http *t, struct ap_ledger_answer *from, str
     double refusal = ap_target_refusal(t->s);
     *to = (struct ap_answer){.text = ap_strip(from->text),
                              .ended = strcmp(from->finish, "length") != 0,
-                             .n_token = from->n_token > 0 ? (int)from->n_token : 0,
+                             .n_token = from->n_token >= 0 ? (int)from->n_token : -1,
                              .scored = from->refused && !isnan(refusal),
                              .score = refusal};
     from->text = NULL;

@@ -7,7 +7,7 @@
 
 /* What its answers are drawn with: target.* of a recipe. A sample's seed is its stream's, and the
  * header x-alignpro-stream has the stream itself, for a server of ours. Answers are as many as the
- * local target's, stripped; ids NULL, n_token as the server counts (0 where it does not). Prompts
+ * local target's, stripped; ids NULL, n_token as the server counts (-1 where it does not). Prompts
  * are never cut. Log-probabilities are logp_http.h's, where ap_target_http_no_logp has nothing to
  * say. Borrows both. */
 ap_status ap_target_http(struct ap_target *out, struct ap_remote *remote,

@@ -63,6 +63,28 @@ void ap_html_cautions(struct ap_page *page, const struct ap_report_source *sourc
     ap_buffer_free(&text);
 }
 
+static bool lacks_tokens(const struct ap_evaluation *e)
+{
+    for (int a = 0; a < e->n_arm; a++)
+        if (e->n_judge > 0 && isnan(e->arms[0][a].answer_tokens.value))
+            return true;
+    return false;
+}
+
+static void put_note(struct ap_page *page, const struct ap_evaluation *e)
+{
+    ap_page_put(page, "</tbody></table></div>\n<p class=\"note\">Means over the test set. ");
+    if (lacks_tokens(e))
+        ap_page_put(page,
+                    "Answers whose tokens the server does not count are left out of the answer "
+                    "length; the table of the arms has n/a for them. ");
+    ap_page_put(page,
+                "<b>repetition</b>: share of an answer's word triples that stood in it before. "
+                "<b>copied words</b>: share of the prompt's words that its rewrite has. "
+                "<b>drift</b>: how unlike prompt and rewrite are, by their character trigrams. A "
+                "reward that is fooled shows here first.</p>\n");
+}
+
 void ap_html_texts(struct ap_page *page, const struct ap_report_source *source)
 {
     const struct ap_evaluation *e = source->evaluation;
@@ -76,12 +98,7 @@ void ap_html_texts(struct ap_page *page, const struct ap_report_source *source)
     ap_page_put(page, "</tr></thead>\n<tbody>\n");
     for (int a = 0; a < e->n_arm; a++)
         put_arm(page, e, a);
-    ap_page_put(page,
-                "</tbody></table></div>\n<p class=\"note\">Means over the test set. "
-                "<b>repetition</b>: share of an answer's word triples that stood in it before. "
-                "<b>copied words</b>: share of the prompt's words that its rewrite has. "
-                "<b>drift</b>: how unlike prompt and rewrite are, by their character trigrams. A "
-                "reward that is fooled shows here first.</p>\n");
+    put_note(page, e);
 }
 
 /* ---- during training ---- */

@@ -85,6 +85,12 @@ static ap_status grow(struct reader *r)
     return AP_OK;
 }
 
+/* A mean of which one is not known is not known, either. */
+static double tokens(int n)
+{
+    return n >= 0 ? n : (double)NAN;
+}
+
 static ap_status on_answer(void *context, const struct ap_evaluation_record *e)
 {
     struct reader *r = context;
@@ -104,7 +110,7 @@ static ap_status on_answer(void *context, const struct ap_evaluation_record *e)
                          .prompt = e->prompt ? ap_hash(e->prompt, strlen(e->prompt)) : 0,
                          .cell = {.kl = e->kl,
                                   .rewrite_tokens = e->rewrite ? (double)e->n_rewrite_tokens : NAN,
-                                  .answer_tokens = e->n_answer_tokens,
+                                  .answer_tokens = tokens(e->n_answer_tokens),
                                   .rewrite_ended = e->rewrite ? (double)e->rewrite_ended : NAN,
                                   .answer_ended = e->answer_ended}};
     for (int j = 0; j < AP_JUDGES_MAX; j++)

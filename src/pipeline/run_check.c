@@ -341,6 +341,19 @@ out:
     return status;
 }
 
+/* Before hours of training and all that is bought, not in the report alone. */
+static void tell_absent_arms(const struct ap_run *run, const char *wanted)
+{
+    const struct ap_eval_settings *e = &run->s->eval;
+    if (!ap_recipe_has(run->recipe, "eval") || (wanted && strcmp(wanted, "eval") != 0))
+        return;
+    for (int i = e->n_arms; i < e->n_all_arms; i++)
+        ap_sink_warn(run->sink, "recipe",
+                     "eval.arms: %s: n/a, as it trains the target, which over HTTP is not ours to "
+                     "train",
+                     e->arms[i]);
+}
+
 ap_status ap_run_check(struct ap_run *run, const char *wanted, struct ap_error *err)
 {
     ap_status status = check_values(run, err);
@@ -348,5 +361,9 @@ ap_status ap_run_check(struct ap_run *run, const char *wanted, struct ap_error *
         status = ap_run_check_http(run, err);
     if (status == AP_OK)
         status = check_models(run, err);
-    return status == AP_OK && !run->data_missing ? check_data(run, wanted, err) : status;
+    if (status == AP_OK && !run->data_missing)
+        status = check_data(run, wanted, err);
+    if (status == AP_OK)
+        tell_absent_arms(run, wanted);
+    return status;
 }

@@ -108,7 +108,7 @@ static ap_status check_normalisers(const struct ap_run *run, struct ap_error *er
         if (r[i].http.n_url > 0)
             return ap_fail(err, AP_NOT_FOUND,
                            "%s is a server's: who asks here would spend what the run may",
-                           stage.name);
+                           ap_reward_section(&r[i]).name);
         char *path = ap_run_dir_path(&run->dir, stage.name, "normaliser.json");
         if (!path)
             status = ap_fail(err, AP_MEMORY, "%s: out of memory", stage.name);

@@ -305,6 +305,32 @@ static void omit_chunks(struct ap_exchange *e)
         MHD_set_response_options(e->response, MHD_RF_HTTP_VERSION_1_0_ONLY, MHD_RO_END);
 }
 
+/* Where there is no key: the client may well have sent one, which is not for the upstream. */
+static void reply_refused_key(struct ap_exchange *e)
+{
+    const struct ap_secret *key = e->server->options.upstream_key;
+    ap_reply_error(e, 502, "upstream_refuses_key",
+                   key && key->text
+                       ? "the upstream does not take this server's key (%d)"
+                       : "the upstream wants a key (%d), and this server has none: start it with "
+                         "--upstream-key-env or --upstream-key-file, or with "
+                         "--forward-authorization to pass the client's on",
+                   e->transfer->status);
+}
+
+/* Nobody looks into what is passed on: whoever started this server would not learn of it. */
+static void tell_of_path(struct ap_exchange *e)
+{
+    struct ap_server *s = e->server;
+    const struct ap_transfer *t = e->transfer;
+    if (t->status == 404 && t->post && !ap_upstream_has_path(s->upstream) &&
+        !atomic_exchange(&s->told_path, true))
+        ap_server_note(s,
+                       "the upstream answers 404 at %.*s: an OpenAI base address mostly ends in "
+                       "/v1; see whether --upstream should, too",
+                       (int)strcspn(t->url, "?"), t->url);
+}
+
 static void step_head(struct ap_exchange *e)
 {
     const struct ap_transfer *t = e->transfer;
@@ -316,11 +342,9 @@ static void step_head(struct ap_exchange *e)
                        "the upstream answers with a redirect, which is not followed; correct its "
                        "address");
     } else if (own_key && (t->status == 401 || t->status == 407)) {
-        ap_reply_error(e, 502, "upstream_refuses_key",
-                       "the upstream does not take this server's "
-                       "key (%d)",
-                       t->status);
+        reply_refused_key(e);
     } else {
+        tell_of_path(e);
         prepare_insert(e);
         uint64_t size = t->content_length >= 0 && e->forwarding.stage == PASSING
                             ? (uint64_t)t->content_length

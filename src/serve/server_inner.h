@@ -20,6 +20,7 @@ struct ap_server {
     double began;
     atomic_int n_exchange, n_asleep;
     atomic_bool closing;
+    atomic_bool told_path;   /* that the upstream's address may lack its /v1 */
     atomic_ullong n_rewrite; /* record of the next one's random stream */
 
     pthread_mutex_t engine_lock;                        /* keeps the engine open */

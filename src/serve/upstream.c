@@ -92,6 +92,12 @@ char *ap_upstream_url(const struct ap_upstream *u, const char *path, const char 
     return url.data;
 }
 
+bool ap_upstream_has_path(const struct ap_upstream *u)
+{
+    const char *host = strstr(u->url, "://");
+    return host && strchr(host + strlen("://"), '/');
+}
+
 /* ---- what libcurl calls ---- */
 
 static size_t on_header(char *line, size_t size, size_t n, void *context)

@@ -29,6 +29,9 @@ void ap_upstream_post(struct ap_upstream *u, struct ap_transfer *t);
 /* The base address with `path` behind it, and '?' and `query` where that is not NULL; allocated. */
 char *ap_upstream_url(const struct ap_upstream *u, const char *path, const char *query);
 
+/* Whether the base address has a path: not only a host. */
+bool ap_upstream_has_path(const struct ap_upstream *u);
+
 /* Transfers under way now. */
 int ap_upstream_n_active(const struct ap_upstream *u);
 

@@ -51,7 +51,7 @@ struct ap_evaluation_record {
     uint64_t record;
     int sample; /* best-of-n: which of the n; −1 for the answer that counts */
     const char *prompt, *rewrite, *answer;
-    int n_rewrite_tokens, n_answer_tokens;
+    int n_rewrite_tokens, n_answer_tokens; /* -1: not known */
     bool rewrite_ended, answer_ended;
     double kl;        /* Σ k3 of the rewrite (rlhf: of the answer); NaN where there is none */
     const char *meta; /* the example's meta; NULL for none */

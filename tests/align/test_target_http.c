@@ -441,6 +441,33 @@ static void ask_more(struct far *f, int i, int n_samples)
 #define REPLY(message, finish)                                                                     \
     "{\"choices\":[{\"message\":{" message "},\"finish_reason\":\"" finish "\"}]}"
 
+/* No tokens are a number, too. */
+static void test_tokens_of_answers(void **state)
+{
+    static const struct {
+        const char *reply;
+        int n_token;
+    } rows[] = {{REPLY("\"content\":\"\"", "stop"), -1},
+                {"{\"choices\":[{\"message\":{\"content\":\"\"},\"finish_reason\":\"stop\"}],"
+                 "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":0}}",
+                 0}};
+    struct far f;
+    far_start(&f);
+    far_open(&f, state, "/a");
+    for (size_t i = 0; i < AP_LEN(rows); i++)
+        for (int again = 0; again < 2; again++) {
+            struct ap_error err;
+            struct ap_answer out;
+            struct ap_target_request request = {.prompt = "a", .stream = {.record = i}};
+            f.reply = rows[i].reply;
+            check_ok(f.target.answer(f.target.self, &request, 1, 1, &out, &err), err);
+            assert_int_equal(out.n_token, rows[i].n_token);
+            ap_answers_free(&out, 1);
+        }
+    far_close(&f);
+    far_stop(&f);
+}
+
 /* Answers that say nothing are told of once a run, and why, from the eighth on; one that says
  * something among them makes them any answers. */
 static void test_empty_answers(void **state)
@@ -592,13 +619,19 @@ static void test_key_is_hidden(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        WITH_FOLDER(test_what_is_sent),  WITH_FOLDER(test_nothing_twice),
-        WITH_FOLDER(test_together),      WITH_FOLDER(test_together_ignored),
-        WITH_FOLDER(test_no_logprobs),   WITH_FOLDER(test_together_with_gaps),
-        WITH_FOLDER(test_endings),       WITH_FOLDER(test_refusals),
-        WITH_FOLDER(test_empty_answers), WITH_FOLDER(test_some_empty_answers),
-        WITH_FOLDER(test_body),          WITH_FOLDER(test_no_utf8),
-        WITH_FOLDER(test_key_is_hidden)};
+    const struct CMUnitTest tests[] = {WITH_FOLDER(test_what_is_sent),
+                                       WITH_FOLDER(test_nothing_twice),
+                                       WITH_FOLDER(test_together),
+                                       WITH_FOLDER(test_together_ignored),
+                                       WITH_FOLDER(test_no_logprobs),
+                                       WITH_FOLDER(test_together_with_gaps),
+                                       WITH_FOLDER(test_endings),
+                                       WITH_FOLDER(test_refusals),
+                                       WITH_FOLDER(test_tokens_of_answers),
+                                       WITH_FOLDER(test_empty_answers),
+                                       WITH_FOLDER(test_some_empty_answers),
+                                       WITH_FOLDER(test_body),
+                                       WITH_FOLDER(test_no_utf8),
+                                       WITH_FOLDER(test_key_is_hidden)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -95,6 +95,7 @@ is "requests of what is refused" "$(count requests)" 0
 run 0 "a run"
 out_has "Align-Pro" "a run"
 file_has run/eval.json '"rlhf"' "an arm that nobody can train"
+err_has "eval.arms: rlhf: n/a" "an arm that nobody can train"
 [ -s "$tmp/run/report.html" ]; note $? "no report"
 grep -q "Bought of servers. target: [0-9]* answers bought" "$tmp/run/report.html"; note $? "the report does not say what was bought"
 first=$(count requests)
@@ -102,6 +103,9 @@ for who in target rewards.help judges.j; do
     grep -q "$who *[1-9][0-9]* answers bought" "$tmp/err"; note $? "nothing is bought of $who"
 done
 is "answers that the notes tell of" "$(told)" "$first"
+try "$alignpro" serve --run "$tmp/run" --listen 127.0.0.1:0 --tls-cert none # which ends it
+exits 1 "serving a run whose reward is a server's"
+err_has "/v1/score is not served: rewards.help is a server's" "serving a run whose reward is a server's"
 is "requests that were answered" "$(count whole)" "$first"
 is "answers that were asked for once" "$(count keys)" "$first"
 is "requests without the key" "$(count unauthorised)" 0
@@ -206,6 +210,7 @@ kill $server
 wait $server 2>/dev/null
 run 1 "a server that is not there" --set run.dir=gone --set target.retries=1
 err_has "$url" "a server that is not there"; one_line "a server that is not there"
+ledger "what never reached it, as docs/http.md has it" "$tmp/gone/run.db" "sum(sends) > 0 and sum(refused) = sum(sends)" 1
 
 # -- the key is nowhere: in no file of a run, no ledger, nothing that was said --
 rm "$tmp/key"

@@ -64,6 +64,12 @@ check_offers "qwen in 24 GiB" "$source/examples/paper/orca.yaml" --set run.memor
 check_offers "full training in 62 GiB" "$source/examples/paper/helpsteer.yaml" --set run.memory=62GiB $full
 [ ! -e "$tmp/paper" ]; note $? "a dry run made a run directory"
 
+# -- their runs are where git looks away --
+for recipe in "$source"/examples/*.yaml "$source"/examples/paper/*.yaml; do
+    case $recipe in */paper/*) up=../../ ;; *) up=../ ;; esac
+    grep -q "dir: ${up}runs/" "$recipe"; note $? "the run of $recipe is not in runs/"
+done
+
 # -- the demo, whose data are not written yet; every stage with what it needs --
 while read -r command rows; do
     try "$alignpro" "$command" "$source/examples/demo/recipe.yaml" --dry-run --set "run.dir=$tmp/demo"

@@ -265,6 +265,11 @@ static void test_texts_and_cautions(void **state)
     check_holds(page.data, "Reward ahead of the held-out judge");
     assert_int_equal(times(page.data, "<table>"), 3);
     assert_int_equal(times(page.data, "<svg "), 5 + 2 * 2 + 3);
+    check_absent(page.data, "does not count are left out");
+    ap_buffer_clear(&page);
+    e.arms[0][bare].answer_tokens.value = NAN; /* one of the server's answers says no number */
+    check_ok(ap_report_html(&source, &page, &err), err);
+    check_holds(page.data, "tokens the server does not count are left out");
     ap_buffer_free(&page);
     ap_buffer_clear(&text);
     check_ok(ap_evaluation_json(&e, &text, &err), err);

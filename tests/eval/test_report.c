@@ -79,6 +79,35 @@ static void test_rows_to_statistics(void **state)
     ap_database_close(db);
 }
 
+/* A length is a mean over all answers, the empty one too, wherever it is told; where one is not
+ * known the mean over all is not, either. */
+static void test_lengths_agree(void **state)
+{
+    (void)state;
+    struct ap_database *db = open_empty();
+    struct ap_error err = {0};
+    static struct ap_evaluation e;
+    struct ap_evaluation_record row = {.arm = "bare", .sample = -1, .prompt = "x", .answer = ""};
+    const int at = AP_MONITOR_ANSWER_LENGTH;
+    for (row.record = 0; row.record < 4; row.record++) {
+        row.n_answer_tokens = row.record ? 4 : 0;
+        check_ok(ap_database_evaluation(db, &row, &err), err);
+        check_ok(ap_database_score(db, "bare", 0, row.record, -1, "reward", 1, &err), err);
+    }
+    check_ok(ap_evaluate(&e, db, two_arms, 1, one_judge, 1, 50, 1, &err), err);
+    check_ok(ap_evaluate_texts(&e, db, &err), err);
+    check_near(e.arms[0][0].answer_tokens.value, 3, 1e-12, 0);
+    check_near(e.texts[0].monitors[at], 3, 1e-12, 0);
+    row.record = 0;
+    row.n_answer_tokens = -1;
+    check_ok(ap_database_evaluation(db, &row, &err), err);
+    check_ok(ap_evaluate(&e, db, two_arms, 1, one_judge, 1, 50, 1, &err), err);
+    check_ok(ap_evaluate_texts(&e, db, &err), err);
+    assert_true(isnan(e.arms[0][0].answer_tokens.value));
+    check_near(e.texts[0].monitors[at], 4, 1e-12, 0);
+    ap_database_close(db);
+}
+
 static void check_refused(struct ap_database *db, char *const *arms, int n_arms,
                           char *const *judges, ap_status want, const char *part, const char *other)
 {
@@ -496,6 +525,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows_to_statistics),
+        cmocka_unit_test(test_lengths_agree),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_order_of_rows),
         cmocka_unit_test(test_sentences_of_a_gain),

@@ -12,6 +12,7 @@ struct world {
     struct wire_stub stub;
     struct ap_server *server;
     struct ap_server_options options;
+    const char *url_end; /* of the upstream's address; NULL: "/v1" */
     int port;
 };
 
@@ -21,6 +22,8 @@ static inline void start(struct world *w, wire_serve serve)
     fake_open(&w->engine, false, true);
     wire_stub_open(&w->stub, serve);
     w->options.listen = "127.0.0.1:0";
+    if (w->url_end)
+        strcpy(strstr(w->stub.url, "/v1"), w->url_end);
     w->options.upstream = w->stub.url;
     check_ok(ap_server_open(&w->server, &w->options, &w->engine.engine, &err), err);
     w->port = wire_port(ap_server_url(w->server));

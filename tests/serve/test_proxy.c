@@ -594,6 +594,26 @@ static void test_upstream_fails(void **state)
     end(w);
 }
 
+/* Which key was refused: this server's, or none, as the client's is kept from the upstream. */
+static void test_refused_key(void **state)
+{
+    struct ap_secret key = {.text = strdup("sk-the-servers")};
+    (void)state;
+    for (int has_key = 0; has_key < 2; has_key++) {
+        struct world *w = calloc(1, sizeof(*w));
+        w->options = ap_server_defaults;
+        w->options.upstream_key = has_key ? &key : NULL;
+        start(w, serve_unauthorized);
+        check_status(w, serve_unauthorized, 502,
+                     has_key ? "the upstream does not take this server's key (401)"
+                             : "this server has none: start it with --upstream-key-env");
+        if (!has_key)
+            check_status(w, serve_unauthorized, 502, "--forward-authorization");
+        end(w);
+    }
+    free(key.text);
+}
+
 static bool serve_once(struct wire_stub *s, int fd)
 {
     wire_stub_set(s, serve_nothing);
@@ -702,6 +722,7 @@ int main(void)
         cmocka_unit_test(test_logs_prompts),
         cmocka_unit_test(test_over_its_budget),
         cmocka_unit_test(test_upstream_fails),
+        cmocka_unit_test(test_refused_key),
         cmocka_unit_test(test_not_modified),
         cmocka_unit_test(test_posts_once),
         cmocka_unit_test(test_upstream_is_silent),

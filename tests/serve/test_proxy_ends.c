@@ -88,12 +88,50 @@ static void test_log_says_what_was_cut(void **state)
     }
 }
 
+static bool serve_missing(struct wire_stub *s, int fd)
+{
+    (void)s;
+    return wire_say(fd, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n");
+}
+
+static void post_twice(const char *url_end, char log[1024])
+{
+    struct ap_sink sink = {.fn = keep_line, .context = log};
+    struct world *w = calloc(1, sizeof(*w));
+    log[0] = '\0';
+    w->options = ap_server_defaults;
+    w->options.sink = &sink;
+    w->url_end = url_end;
+    start(w, serve_missing);
+    struct wire_reply r = wire_get(w->port, "/v1/models");
+    wire_free(&r);
+    assert_string_equal(log, "");
+    ask(w, serve_missing, 404, true);
+    ask(w, serve_missing, 404, true);
+    end(w);
+}
+
+/* An address without the /v1 is told of once; where it has a path, 404 is the upstream's to say. */
+static void test_missing_path_is_told(void **state)
+{
+    char log[1024];
+    (void)state;
+    post_twice("/v1", log);
+    assert_string_equal(log, "");
+    for (int slash = 0; slash < 2; slash++) {
+        post_twice(slash ? "/" : "", log);
+        check_holds(log, "/completions: an OpenAI base address mostly ends in /v1");
+        assert_ptr_equal(strchr(log, '\n'), log + strlen(log) - 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_whole_is_whole),
         cmocka_unit_test(test_refused_is_dropped),
         cmocka_unit_test(test_log_says_what_was_cut),
+        cmocka_unit_test(test_missing_path_is_told),
     };
     setenv("no_proxy", "127.0.0.1", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);
