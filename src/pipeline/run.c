@@ -396,6 +396,8 @@ ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *e
 {
     ap_status status = check_wanted(run, stage, err);
     bool reached = false;
+    if (status == AP_OK && stage && strcmp(stage, "bound") == 0) /* which does not make eval */
+        status = ap_run_check_evaluation(run, err);
     for (size_t i = 0; i < AP_LEN(stages) && status == AP_OK; i++) {
         bool is_it = stage && strcmp(stages[i].of, stage) == 0;
         if (reached && !is_it)

@@ -352,6 +352,9 @@ int ap_run_judge_context(const struct ap_run *run, int most);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);
+/* Whether an eval that is done has all that a report takes from it, under the settings of this
+ * recipe: before hours are spent on what is reported beside it. */
+ap_status ap_run_check_evaluation(struct ap_run *run, struct ap_error *err);
 
 /* ---- run_versions.c ---- */
 

@@ -134,6 +134,18 @@ cmp -s "$tmp/one/eval.json" "$tmp/two/eval.json"; note $? "the same answers give
 run 0 "another seed" --set run.dir=three --set ledger=shared.db --set run.seed=2
 [ "$(count requests)" -gt "$first" ]; note $? "another seed buys nothing"
 
+# -- an evaluation that is not whole is told of before a bound beside it buys anything --
+few="--set bound.rewrites=2 --set bound.answers=2 --set bound.scored=1"
+try "$alignpro" align "$tmp/recipe.yaml" --set run.dir=beside; exits 0 "align"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare; exits 0 "eval of one arm"
+first=$(count requests)
+try "$alignpro" bound "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align $few
+refused 1 "$tmp/beside: its evaluation is not whole" "a bound beside half an evaluation"
+err_has "run eval again" "a bound beside half an evaluation"; err_has "has no answers of the arm 'align'" "a bound beside half an evaluation"
+is "requests of a bound beside half an evaluation" "$(count requests)" "$first"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align; exits 0 "eval again"
+try "$alignpro" bound "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align $few; exits 0 "a bound beside a whole evaluation"
+
 # -- a budget --
 first=$(count requests)
 run 1 "a budget that is too small" --set run.dir=small --set target.budget.requests=13
