@@ -1,6 +1,6 @@
 /* The directory of a run: made, locked, tied to one recipe, and cleared of what an interrupted run
  * was still writing. Not here: checkpoints (checkpoint.c). Entry points: ap_run_dir_open,
- * ap_run_dir_close, ap_stage_finish. */
+ * ap_run_dir_close, ap_stage_finish, ap_stage_reopen. */
 #include "store/run_dir.h"
 
 #include "store/recipe_inner.h"
@@ -243,5 +243,17 @@ ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const
     if (status == AP_OK)
         status = ap_run_dir_write(dir, stage, "DONE", line.data, line.len, err);
     ap_buffer_free(&line);
+    return status;
+}
+
+/* Through to the disk before the caller drops a row: a power cut brings back no DONE alone. */
+ap_status ap_stage_reopen(const struct ap_run_dir *dir, const char *stage, struct ap_error *err)
+{
+    char *folder = ap_run_dir_path(dir, stage, ""), *done = ap_run_dir_path(dir, stage, "DONE");
+    ap_status status = folder && done ? ap_dir_remove(done, err) : no_memory(dir, err);
+    if (status == AP_OK)
+        status = ap_dir_sync(folder, err);
+    ap_free(done);
+    ap_free(folder);
     return status;
 }

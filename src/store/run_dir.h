@@ -53,6 +53,8 @@ bool ap_stage_done(const struct ap_run_dir *dir, const char *stage);
 /* Write RUN/STAGE/DONE with the JSON text. */
 ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const char *json,
                           struct ap_error *err);
+/* Its DONE goes, and nothing else of a stage that has one: what is told of it is "begun" again. */
+ap_status ap_stage_reopen(const struct ap_run_dir *dir, const char *stage, struct ap_error *err);
 
 /* Checkpoints: begin gives a temporary folder to fill (allocated path), commit syncs and renames it
  * to step-N and removes older ones but `keep`. */

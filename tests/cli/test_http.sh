@@ -146,6 +146,19 @@ is "requests of a bound beside half an evaluation" "$(count requests)" "$first"
 try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align; exits 0 "eval again"
 try "$alignpro" bound "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align $few; exits 0 "a bound beside a whole evaluation"
 
+# -- an evaluation that is begun anew is not done until it is done again; and what it asked for first is there --
+first=$(count requests)
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align --set eval.seeds=5,6 --set target.url=http://127.0.0.1:9/v1 --set target.retries=0
+refused 1 "127.0.0.1:9" "an evaluation whose target is down"
+try "$alignpro" inspect "$tmp/beside"; grep -q "^ *eval *begun" "$tmp/out"; note $? "a failed evaluation is not told as begun"
+try "$alignpro" report "$tmp/beside"; refused 1 "has no evaluation yet" "a report of a failed evaluation"
+try "$alignpro" bound "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align --set bound.bootstrap=9 $few; exits 0 "a bound beside a failed evaluation"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align; exits 0 "the first evaluation again"
+is "requests of the first evaluation again" "$(count requests)" "$first"
+try "$alignpro" inspect "$tmp/beside"; grep -q "^ *eval *done" "$tmp/out"; note $? "an evaluation that is done again is not told as done"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=more --set eval.arms=bare; exits 0 "eval before align"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=more --set eval.arms=bare,align; exits 0 "eval with an arm more, which is trained first"
+
 # -- a budget --
 first=$(count requests)
 run 1 "a budget that is too small" --set run.dir=small --set target.budget.requests=13

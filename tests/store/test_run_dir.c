@@ -63,6 +63,10 @@ static void is_made_and_found_again(void **state)
     check_ok(ap_stage_finish(&dir, "sft", "{\"loss\": 1.5}", &err), err);
     assert_true(ap_stage_done(&dir, "sft"));
     assert_false(ap_stage_done(&dir, "align"));
+    check_ok(ap_stage_reopen(&dir, "sft", &err), err);
+    assert_false(ap_stage_done(&dir, "sft"));
+    check_ok(ap_stage_reopen(&dir, "sft", &err), err);
+    check_ok(ap_stage_finish(&dir, "sft", "{\"loss\": 1.5}", &err), err);
     ap_run_dir_close(&dir);
     ap_run_dir_close(&dir); /* twice is fine */
     must_open(&dir, path);
