@@ -159,6 +159,20 @@ try "$alignpro" inspect "$tmp/beside"; grep -q "^ *eval *done" "$tmp/out"; note 
 try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=more --set eval.arms=bare; exits 0 "eval before align"
 try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=more --set eval.arms=bare,align; exits 0 "eval with an arm more, which is trained first"
 
+# -- what a bound will ask for: where both prompters rewrite alike less is bought, with one of them it is all of it --
+try "$alignpro" bound "$tmp/recipe.yaml" --dry-run --set run.dir=plan $few --set target.logprobs=true --set target.budget.price_out=500
+exits 0 "the plan of a bound"
+out_has "bound asks for up to 64 answers (8 test prompts, 2 rewrites of each before alignment and as many after it, 2 answers to each), 8 tokens each: 512 written, 0.256 usd; log-probabilities take up to 64 requests more" "the plan of a bound"
+out_has "align asks for up to 8 answers" "the plan of a bound"
+try "$alignpro" run "$tmp/recipe.yaml" --dry-run --set run.dir=plan; ! grep -q "bound asks" "$tmp/out"; note $? "the plan of a run without bound tells of one"
+sed -e '/^align:/d' -e 's/bare, align, rlhf/bare/' "$tmp/recipe.yaml" >"$tmp/sft.yaml"
+far="--set run.dir=plan --set target.logprobs=true --set target.api=completions --set bound.kl=0.1 --set bound.prompts=5"
+try "$alignpro" bound "$tmp/sft.yaml" --dry-run $few $far
+out_has "bound asks for up to 20 answers (5 test prompts, 2 rewrites of each before alignment, 2 answers to each), 8 tokens each: 160 written; log-probabilities take up to 20 requests more" "the plan of a bound without align"
+! grep -q "align asks" "$tmp/out"; note $? "the plan of a bound without align tells of it"
+try "$alignpro" bound "$tmp/sft.yaml" $few $far; exits 0 "a bound without align"
+is "what it buys of the target" "$("$alignpro" inspect "$tmp/plan" | awk '$1 == "target" {print $2}')" 40
+
 # -- a budget --
 first=$(count requests)
 run 1 "a budget that is too small" --set run.dir=small --set target.budget.requests=13
