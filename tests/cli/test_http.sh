@@ -239,6 +239,24 @@ serve once key=$key E401_ECHO=1 faulty=1
 recipe
 run 1 "a key that is refused once" --set run.dir=once
 run 0 "and then taken" --set run.dir=once
+serve refusing key=$key E400=1
+recipe
+run 1 "a wrong model" --set run.dir=name --set target.model=wrong
+err_has "says 400" "a wrong model"
+serve willing key=$key
+recipe
+cp "$tmp/name/recipe.yaml" "$tmp/wrong.yaml"
+run 0 "the plan of the right one" --set run.dir=name --dry-run
+cmp -s "$tmp/name/recipe.yaml" "$tmp/wrong.yaml"; note $? "a plan replaced a recipe"
+run 0 "the right model in the same folder" --set run.dir=name
+err_has 'target.model is "wrong" there and "big" here; this one takes its place' "the right model in the same folder"
+first=$(count requests)
+run 1 "another model where answers are" --set run.dir=name --set target.model=other
+err_has "was made by another recipe" "another model where answers are"
+rm -r "$tmp/name/align" "$tmp/name/eval"
+run 1 "another model where only the answers are left" --set run.dir=name --set target.model=other
+err_has "was made by another recipe" "another model where only the answers are left"
+is "requests for another model" "$(count requests)" "$first"
 serve gone
 recipe
 kill $server
