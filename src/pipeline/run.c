@@ -392,10 +392,24 @@ static ap_status run_one(struct ap_run *run, const struct stage_row *row, struct
     return status == AP_OK ? ap_run_report(run, err) : status;
 }
 
+/* An evaluation that this recipe has not is made anew, and from here on is not done: neither the
+ * reports of the stages before it nor what is left after a failure take old rows for those of this
+ * recipe. What only stands beside an evaluation is to find a whole one. */
+static ap_status look_at_eval(struct ap_run *run, const char *stage, struct ap_error *err)
+{
+    if (stage && strcmp(stage, "bound") == 0)
+        return ap_run_check_evaluation(run, err);
+    bool anew = (!stage || strcmp(stage, "eval") == 0) && ap_stage_done(&run->dir, "eval") &&
+                !ap_run_eval_done(run);
+    return anew ? ap_stage_reopen(&run->dir, "eval", err) : AP_OK;
+}
+
 ap_status ap_run_stage(struct ap_run *run, const char *stage, struct ap_error *err)
 {
     ap_status status = check_wanted(run, stage, err);
     bool reached = false;
+    if (status == AP_OK)
+        status = look_at_eval(run, stage, err);
     for (size_t i = 0; i < AP_LEN(stages) && status == AP_OK; i++) {
         bool is_it = stage && strcmp(stages[i].of, stage) == 0;
         if (reached && !is_it)

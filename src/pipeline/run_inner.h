@@ -215,8 +215,9 @@ ap_status ap_run_remote(struct ap_run *run, const char *who, const struct ap_htt
 void ap_run_remotes_tell(const struct ap_run *run);
 /* The same of every server of the recipe, as one text; nothing where it has none. */
 ap_status ap_run_bought(struct ap_run *run, struct ap_buffer *out, struct ap_error *err);
-/* What align will ask a target over HTTP for, at most, in a line; nothing where it asks none. */
-ap_status ap_run_asks(const struct ap_run *run, const char *wanted, struct ap_buffer *out,
+/* run_asks.c: what align and bound will ask a target over HTTP for, at most, a line each; nothing
+ * where they ask for none. */
+ap_status ap_run_asks(struct ap_run *run, const char *wanted, struct ap_buffer *out,
                       struct ap_error *err);
 /* Addresses, and keys that must be there. */
 ap_status ap_run_check_http(const struct ap_run *run, struct ap_error *err);
@@ -352,6 +353,9 @@ int ap_run_judge_context(const struct ap_run *run, int most);
 /* What its eval found, which must be done. */
 struct ap_evaluation;
 ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struct ap_error *err);
+/* Whether an eval that is done has all that a report takes from it, under the settings of this
+ * recipe: before hours are spent on what is reported beside it. */
+ap_status ap_run_check_evaluation(struct ap_run *run, struct ap_error *err);
 
 /* ---- run_versions.c ---- */
 

@@ -145,27 +145,3 @@ ap_status ap_run_bought(struct ap_run *run, struct ap_buffer *out, struct ap_err
 out:
     return status;
 }
-
-ap_status ap_run_asks(const struct ap_run *run, const char *wanted, struct ap_buffer *out,
-                      struct ap_error *err)
-{
-    const struct ap_rl_settings *a = &run->s->align;
-    const struct ap_target_settings *t = &run->s->target;
-    int64_t n = 0;
-    for (int pass = 0; pass < ap_run_n_passes(run); pass++)
-        if (ap_run_includes(run, wanted, ap_run_pass_stage(pass)))
-            n += (int64_t)a->steps * a->prompts * a->rewrites * a->answers;
-    if (!ap_settings_remote(run->s) || n == 0)
-        return AP_OK;
-    double tokens = (double)n * t->max_new_tokens, price = t->http.budget.price_out;
-    ap_status status = ap_buffer_printf(
-        out, err,
-        "target    align asks for up to %lld answers (%d steps of %d prompts, %d rewrites of each, "
-        "%d answers to each), %d tokens each: %.0f written",
-        (long long)n, a->steps, a->prompts, a->rewrites, a->answers, t->max_new_tokens, tokens);
-    if (status == AP_OK && price > 0)
-        status = ap_buffer_printf(out, err, ", %.4g usd", tokens * price / 1e6);
-    return status == AP_OK
-               ? ap_buffer_puts(out, "; validation and eval ask for theirs besides\n", err)
-               : status;
-}

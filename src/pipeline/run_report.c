@@ -53,6 +53,24 @@ ap_status ap_run_evaluation(struct ap_run *run, struct ap_evaluation *out, struc
     return evaluate(run, run->s->eval.bootstrap, out, err);
 }
 
+/* Everything that a report beside it would stumble over: the rows are read as they are for one. */
+ap_status ap_run_check_evaluation(struct ap_run *run, struct ap_error *err)
+{
+    if (!ap_stage_done(&run->dir, "eval"))
+        return AP_OK;
+    struct ap_evaluation *e = ap_calloc(1, sizeof(*e));
+    if (!e)
+        return ap_fail(err, AP_MEMORY, "eval: out of memory");
+    ap_status status = evaluate(run, 1, e, err);
+    ap_free(e);
+    return status == AP_OK
+               ? AP_OK
+               : ap_fail_prefix(err, status,
+                                "%s: its evaluation is not whole, and the report would need it; "
+                                "run eval again, then bound",
+                                run->dir.path);
+}
+
 static ap_status write_page(struct ap_run *run, const char *name, struct ap_buffer *text,
                             struct ap_error *err)
 {

@@ -1,6 +1,7 @@
 /* The directory of a run: made, locked, tied to one recipe, and cleared of what an interrupted run
- * was still writing. Not here: checkpoints (checkpoint.c). Entry points: ap_run_dir_open,
- * ap_run_dir_close, ap_stage_finish. */
+ * was still writing. Not here: checkpoints (checkpoint.c), whether anything was made
+ * (run_unused.c). Entry points: ap_run_dir_open, ap_run_dir_close, ap_stage_finish,
+ * ap_stage_reopen. */
 #include "store/run_dir.h"
 
 #include "store/recipe_inner.h"
@@ -95,16 +96,25 @@ static ap_status write_recipe(const char *path, const struct ap_recipe *recipe,
     return status;
 }
 
-static ap_status refuse_recipe(const struct ap_run_dir *dir, const struct ap_recipe *kept,
-                               const struct ap_recipe *recipe, struct ap_error *err)
+/* Refused, unless nothing was made or bought by the one that is there: that is a recipe to correct,
+ * not one to protect. Whoever opens holds the lock, so that nothing is made before the other one is
+ * replaced; a crash in between leaves it, and as much to replace. */
+static ap_status other_recipe(const struct ap_run_dir *dir, const struct ap_recipe *kept,
+                              const struct ap_recipe *recipe, struct ap_buffer *moved,
+                              struct ap_error *err)
 {
     struct ap_buffer keys = {0};
     ap_status status = ap_recipe_differences(kept, recipe, AP_DIFFER_ANY, &keys, err);
-    if (status == AP_OK)
+    if (status == AP_OK && !ap_run_dir_unused(dir))
         status = ap_fail(err, AP_INVALID,
                          "%s: was made by another recipe: %s; choose another run.dir, or remove "
                          "this one to start afresh",
                          dir->path, keys.data);
+    else if (status == AP_OK && moved)
+        status = ap_buffer_printf(moved, err,
+                                  "another recipe was there, of which nothing was made: %s; this "
+                                  "one takes its place",
+                                  keys.data);
     ap_buffer_free(&keys);
     return status;
 }
@@ -122,8 +132,8 @@ static ap_status compare_recipe(const struct ap_run_dir *dir, const char *path,
                               "this one to start afresh",
                               dir->path);
     if (ap_recipe_fingerprint(kept) != ap_recipe_fingerprint(recipe))
-        status = refuse_recipe(dir, kept, recipe, err);
-    if (status == AP_OK && moved)
+        status = other_recipe(dir, kept, recipe, moved, err);
+    else if (moved)
         status = ap_recipe_moved(kept, recipe, moved, err);
     ap_recipe_close(kept);
     return status;
@@ -243,5 +253,17 @@ ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const
     if (status == AP_OK)
         status = ap_run_dir_write(dir, stage, "DONE", line.data, line.len, err);
     ap_buffer_free(&line);
+    return status;
+}
+
+/* Through to the disk before the caller drops a row: a power cut brings back no DONE alone. */
+ap_status ap_stage_reopen(const struct ap_run_dir *dir, const char *stage, struct ap_error *err)
+{
+    char *folder = ap_run_dir_path(dir, stage, ""), *done = ap_run_dir_path(dir, stage, "DONE");
+    ap_status status = folder && done ? ap_dir_remove(done, err) : no_memory(dir, err);
+    if (status == AP_OK)
+        status = ap_dir_sync(folder, err);
+    ap_free(done);
+    ap_free(folder);
     return status;
 }

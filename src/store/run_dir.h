@@ -24,12 +24,13 @@
 struct ap_run_dir {
     char *path; /* owned */
     struct ap_lock lock;
-    struct ap_buffer moved; /* ap_recipe_moved since the recipe that was there; empty: nothing */
+    struct ap_buffer moved; /* ap_recipe_moved since the recipe that was there, or that this one
+                               took its place; empty: nothing */
 };
 
 /* Makes the directory, takes the lock (AP_BUSY names the holder), writes recipe.yaml or refuses
- * when the one that is there has another fingerprint (the message says which keys differ and how to
- * start afresh). */
+ * when the one that is there has another fingerprint and the directory is not unused (the message
+ * says which keys differ and how to start afresh). */
 ap_status ap_run_dir_open(struct ap_run_dir *dir, const struct ap_recipe *recipe,
                           struct ap_error *err);
 void ap_run_dir_close(struct ap_run_dir *dir);
@@ -37,6 +38,11 @@ void ap_run_dir_close(struct ap_run_dir *dir);
  * read. A directory without a recipe is fine. */
 ap_status ap_run_dir_check(const struct ap_run_dir *dir, const struct ap_recipe *recipe,
                            struct ap_error *err);
+
+/* Whether it holds nothing but what is there before a stage makes anything: no DONE, checkpoint or
+ * result, a run.db without a row and no answer in its ledger. False in doubt. Reads `path`, writes
+ * nothing. */
+bool ap_run_dir_unused(const struct ap_run_dir *dir);
 
 /* RUN/STAGE/NAME; allocated (ap_free). name may be "". */
 char *ap_run_dir_path(const struct ap_run_dir *dir, const char *stage, const char *name);
@@ -53,6 +59,8 @@ bool ap_stage_done(const struct ap_run_dir *dir, const char *stage);
 /* Write RUN/STAGE/DONE with the JSON text. */
 ap_status ap_stage_finish(const struct ap_run_dir *dir, const char *stage, const char *json,
                           struct ap_error *err);
+/* Its DONE goes, and nothing else of a stage that has one: what is told of it is "begun" again. */
+ap_status ap_stage_reopen(const struct ap_run_dir *dir, const char *stage, struct ap_error *err);
 
 /* Checkpoints: begin gives a temporary folder to fill (allocated path), commit syncs and renames it
  * to step-N and removes older ones but `keep`. */

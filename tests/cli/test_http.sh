@@ -138,6 +138,45 @@ cmp -s "$tmp/one/eval.json" "$tmp/two/eval.json"; note $? "the same answers give
 run 0 "another seed" --set run.dir=three --set ledger=shared.db --set run.seed=2
 [ "$(count requests)" -gt "$first" ]; note $? "another seed buys nothing"
 
+# -- an evaluation that is not whole is told of before a bound beside it buys anything --
+few="--set bound.rewrites=2 --set bound.answers=2 --set bound.scored=1"
+try "$alignpro" align "$tmp/recipe.yaml" --set run.dir=beside; exits 0 "align"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare; exits 0 "eval of one arm"
+first=$(count requests)
+try "$alignpro" bound "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align $few
+refused 1 "$tmp/beside: its evaluation is not whole" "a bound beside half an evaluation"
+err_has "run eval again" "a bound beside half an evaluation"; err_has "has no answers of the arm 'align'" "a bound beside half an evaluation"
+is "requests of a bound beside half an evaluation" "$(count requests)" "$first"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align; exits 0 "eval again"
+try "$alignpro" bound "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align $few; exits 0 "a bound beside a whole evaluation"
+
+# -- an evaluation that is begun anew is not done until it is done again; and what it asked for first is there --
+first=$(count requests)
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align --set eval.seeds=5,6 --set target.url=http://127.0.0.1:9/v1 --set target.retries=0
+refused 1 "127.0.0.1:9" "an evaluation whose target is down"
+try "$alignpro" inspect "$tmp/beside"; grep -q "^ *eval *begun" "$tmp/out"; note $? "a failed evaluation is not told as begun"
+try "$alignpro" report "$tmp/beside"; refused 1 "has no evaluation yet" "a report of a failed evaluation"
+try "$alignpro" bound "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align --set bound.bootstrap=9 $few; exits 0 "a bound beside a failed evaluation"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=beside --set eval.arms=bare,align; exits 0 "the first evaluation again"
+is "requests of the first evaluation again" "$(count requests)" "$first"
+try "$alignpro" inspect "$tmp/beside"; grep -q "^ *eval *done" "$tmp/out"; note $? "an evaluation that is done again is not told as done"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=more --set eval.arms=bare; exits 0 "eval before align"
+try "$alignpro" eval "$tmp/recipe.yaml" --set run.dir=more --set eval.arms=bare,align; exits 0 "eval with an arm more, which is trained first"
+
+# -- what a bound will ask for: where both prompters rewrite alike less is bought, with one of them it is all of it --
+try "$alignpro" bound "$tmp/recipe.yaml" --dry-run --set run.dir=plan $few --set target.logprobs=true --set target.budget.price_out=500
+exits 0 "the plan of a bound"
+out_has "bound asks for up to 64 answers (8 test prompts, 2 rewrites of each before alignment and as many after it, 2 answers to each), 8 tokens each: 512 written, 0.256 usd; log-probabilities take up to 64 requests more" "the plan of a bound"
+out_has "align asks for up to 8 answers" "the plan of a bound"
+try "$alignpro" run "$tmp/recipe.yaml" --dry-run --set run.dir=plan; ! grep -q "bound asks" "$tmp/out"; note $? "the plan of a run without bound tells of one"
+sed -e '/^align:/d' -e 's/bare, align, rlhf/bare/' "$tmp/recipe.yaml" >"$tmp/sft.yaml"
+far="--set run.dir=plan --set target.logprobs=true --set target.api=completions --set bound.kl=0.1 --set bound.prompts=5"
+try "$alignpro" bound "$tmp/sft.yaml" --dry-run $few $far
+out_has "bound asks for up to 20 answers (5 test prompts, 2 rewrites of each before alignment, 2 answers to each), 8 tokens each: 160 written; log-probabilities take up to 20 requests more" "the plan of a bound without align"
+! grep -q "align asks" "$tmp/out"; note $? "the plan of a bound without align tells of it"
+try "$alignpro" bound "$tmp/sft.yaml" $few $far; exits 0 "a bound without align"
+is "what it buys of the target" "$("$alignpro" inspect "$tmp/plan" | awk '$1 == "target" {print $2}')" 40
+
 # -- a budget --
 first=$(count requests)
 run 1 "a budget that is too small" --set run.dir=small --set target.budget.requests=13
@@ -204,6 +243,24 @@ serve once key=$key E401_ECHO=1 faulty=1
 recipe
 run 1 "a key that is refused once" --set run.dir=once
 run 0 "and then taken" --set run.dir=once
+serve refusing key=$key E400=1
+recipe
+run 1 "a wrong model" --set run.dir=name --set target.model=wrong
+err_has "says 400" "a wrong model"
+serve willing key=$key
+recipe
+cp "$tmp/name/recipe.yaml" "$tmp/wrong.yaml"
+run 0 "the plan of the right one" --set run.dir=name --dry-run
+cmp -s "$tmp/name/recipe.yaml" "$tmp/wrong.yaml"; note $? "a plan replaced a recipe"
+run 0 "the right model in the same folder" --set run.dir=name
+err_has 'target.model is "wrong" there and "big" here; this one takes its place' "the right model in the same folder"
+first=$(count requests)
+run 1 "another model where answers are" --set run.dir=name --set target.model=other
+err_has "was made by another recipe" "another model where answers are"
+rm -r "$tmp/name/align" "$tmp/name/eval"
+run 1 "another model where only the answers are left" --set run.dir=name --set target.model=other
+err_has "was made by another recipe" "another model where only the answers are left"
+is "requests for another model" "$(count requests)" "$first"
 serve gone
 recipe
 kill $server

@@ -1,5 +1,7 @@
 /* The run directory: made, locked, tied to its recipe, and checkpoints that survive being killed.
  */
+#include "store/database.h"
+#include "store/ledger.h"
 #include "store/run_dir.h"
 #include "store_recipes.h"
 
@@ -63,6 +65,10 @@ static void is_made_and_found_again(void **state)
     check_ok(ap_stage_finish(&dir, "sft", "{\"loss\": 1.5}", &err), err);
     assert_true(ap_stage_done(&dir, "sft"));
     assert_false(ap_stage_done(&dir, "align"));
+    check_ok(ap_stage_reopen(&dir, "sft", &err), err);
+    assert_false(ap_stage_done(&dir, "sft"));
+    check_ok(ap_stage_reopen(&dir, "sft", &err), err);
+    check_ok(ap_stage_finish(&dir, "sft", "{\"loss\": 1.5}", &err), err);
     ap_run_dir_close(&dir);
     ap_run_dir_close(&dir); /* twice is fine */
     must_open(&dir, path);
@@ -95,6 +101,173 @@ static void another_recipe_is_refused(void **state)
     check_holds(err.text, "its recipe cannot be read");
     check_holds(err.text, "recipe.yaml:1:9");
     remove_folder(root);
+}
+
+/* ---- a recipe of which nothing was made gives way to another ---- */
+
+static struct ap_database *run_db(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    struct ap_database *db;
+    char *path = ap_path_join(dir->path, "run.db");
+    check_ok(ap_database_open(&db, path, &err), err);
+    ap_free(path);
+    return db;
+}
+
+static void ask(const struct ap_run_dir *dir, bool answered)
+{
+    struct ap_error err;
+    struct ap_ledger *l;
+    struct ap_ledger_answer answer = {.text = (char[]){"x"}, .finish = (char[]){"stop"}};
+    char *path = ap_path_join(dir->path, "run.db");
+    check_ok(ap_ledger_open(&l, path, ".", &err), err);
+    check_ok(ap_ledger_intend(l, "key", "target", "{}", 8, 0, &err), err);
+    check_ok(answered ? ap_ledger_answer(l, "key", &answer, &err)
+                      : ap_ledger_miss(l, "key", true, &err),
+             err);
+    ap_ledger_close(l);
+    ap_free(path);
+}
+
+static void make_nothing(const struct ap_run_dir *dir)
+{
+    (void)dir;
+}
+
+static void make_no_database(const struct ap_run_dir *dir)
+{
+    char *path = ap_path_join(dir->path, "run.db");
+    assert_int_equal(unlink(path), 0);
+    ap_free(path);
+}
+
+static void make_refusal(const struct ap_run_dir *dir)
+{
+    ask(dir, false);
+}
+
+static void make_beginnings(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    static const char *const names[] = {"inputs.json", "settings", "prompts", "judge-j"};
+    for (size_t i = 0; i < AP_LEN(names); i++)
+        check_ok(ap_run_dir_write(dir, "eval", names[i], "x", 1, &err), err);
+    check_ok(ap_run_dir_write(dir, "tb/align", "events", "x", 1, &err), err);
+    write_text(dir->path, "notes", "the user's");
+    ask(dir, false);
+}
+
+static void make_answer(const struct ap_run_dir *dir)
+{
+    ask(dir, true);
+}
+
+static void make_done(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    check_ok(ap_stage_finish(dir, "align", "{}", &err), err);
+}
+
+static void make_checkpoint(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    char *folder;
+    check_ok(ap_checkpoint_begin(dir, "align", &folder, &err), err);
+    check_ok(ap_checkpoint_commit(dir, "align", folder, 1, 1, &err), err);
+    ap_free(folder);
+}
+
+static void make_best(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    check_ok(ap_run_dir_write(dir, "align/best/step-00000001", "DONE", "", 0, &err), err);
+}
+
+static void make_linked(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    char *link = ap_path_join(dir->path, "align");
+    check_ok(ap_run_dir_write(dir, "../elsewhere", "DONE", "", 0, &err), err);
+    assert_int_equal(symlink("../elsewhere", link), 0);
+    ap_free(link);
+}
+
+static void make_file(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    check_ok(ap_run_dir_write(dir, "sft", "best-of-n.jsonl", "", 0, &err), err);
+}
+
+static void make_metric(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    struct ap_database *db = run_db(dir);
+    check_ok(ap_database_metric(db, "align", 0, "reward", 1, &err), err);
+    ap_database_close(db);
+}
+
+static void make_evaluation(const struct ap_run_dir *dir)
+{
+    struct ap_error err;
+    struct ap_database *db = run_db(dir);
+    check_ok(ap_database_score(db, "bare", 1, 0, -1, "reward", 1, &err), err);
+    ap_database_close(db);
+}
+
+static void make_garbage(const struct ap_run_dir *dir)
+{
+    write_text(dir->path, "run.db", "no database");
+}
+
+/* What a plan says first, and that it touches nothing. */
+static void check_plan(const char *root, const char *set, bool fine)
+{
+    struct ap_error err;
+    struct ap_buffer before = {0}, after = {0};
+    struct ap_run_dir dir = {.path = (char *)(uintptr_t)root, .lock = {.fd = -1}};
+    struct ap_recipe *recipe = recipe_for(root, set);
+    char *path = ap_path_join(root, "recipe.yaml");
+    check_ok(ap_file_read(path, 1 << 20, &before, &err), err);
+    assert_int_equal(ap_run_dir_check(&dir, recipe, &err), fine ? AP_OK : AP_INVALID);
+    check_ok(ap_file_read(path, 1 << 20, &after, &err), err);
+    assert_string_equal(before.data, after.data);
+    ap_buffer_free(&before);
+    ap_buffer_free(&after);
+    ap_recipe_close(recipe);
+    ap_free(path);
+}
+
+static void a_recipe_that_made_nothing_gives_way(void **state)
+{
+    static const char set[] = "align.kl=0.04";
+    static const struct {
+        void (*make)(const struct ap_run_dir *dir);
+        bool gives_way;
+    } rows[] = {{make_nothing, true},     {make_refusal, true},     {make_beginnings, true},
+                {make_answer, false},     {make_done, false},       {make_checkpoint, false},
+                {make_best, false},       {make_linked, false},     {make_file, false},
+                {make_metric, false},     {make_evaluation, false}, {make_garbage, false},
+                {make_no_database, false}};
+    (void)state;
+    for (size_t i = 0; i < AP_LEN(rows); i++) {
+        struct ap_error err;
+        struct ap_run_dir dir;
+        char *root = fresh_folder(), *path = ap_path_join(root, "run");
+        must_open(&dir, path);
+        ap_database_close(run_db(&dir));
+        rows[i].make(&dir);
+        ap_run_dir_close(&dir);
+        check_plan(path, set, rows[i].gives_way);
+        ap_status status = try_open(&dir, path, set, &err);
+        assert_int_equal(status, rows[i].gives_way ? AP_OK : AP_INVALID);
+        if (rows[i].gives_way)
+            check_holds(dir.moved.data, "align.kl is 0.03 there and 0.04 here");
+        ap_run_dir_close(&dir);
+        check_plan(path, rows[i].gives_way ? set : NULL, true); /* whose it is now */
+        ap_free(path);
+        remove_folder(root);
+    }
 }
 
 /* Addresses are in no fingerprint: they may be others, and are told of. */
@@ -396,9 +569,12 @@ static void in_use_by_another_process(void **state)
     snprintf(pid, sizeof(pid), "process %ld", (long)child);
     check_holds(err.text, root);
     check_holds(err.text, pid);
+    ap_database_close(run_db(&(struct ap_run_dir){.path = root})); /* nothing was made yet */
+    assert_int_equal(try_open(&dir, root, "align.kl=0.04", &err), AP_BUSY);
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
-    must_open(&dir, root); /* the kernel gave the lock back */
+    must_open(&dir, root);              /* the kernel gave the lock back */
+    assert_int_equal(dir.moved.len, 0); /* and no other recipe took the place meanwhile */
     ap_run_dir_close(&dir);
     close(ready[0]);
     remove_folder(root);
@@ -501,6 +677,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(is_made_and_found_again),
         cmocka_unit_test(another_recipe_is_refused),
+        cmocka_unit_test(a_recipe_that_made_nothing_gives_way),
         cmocka_unit_test(other_addresses_are_told),
         cmocka_unit_test(leftovers_go_and_other_files_stay),
         cmocka_unit_test(unwritable_places),
