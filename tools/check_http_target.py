@@ -19,7 +19,7 @@ import statistics
 import sys
 import time
 
-from http_peers import WHOLE, failed, llama_server, post, prepared, report, run
+from http_peers import WHOLE, failed, greedy_texts, llama_server, prepared, report, run
 
 RECIPE = """
 models:
@@ -34,22 +34,6 @@ align: {{algorithm: rloo, kl: 0.05, prompts: 24, rewrites: 4, answers: 1, steps:
 eval: {{path: {demo}/data/test.jsonl, arms: [bare, sft, align], judges: [reward, world], seeds: [1, 2], prompts: {prompts}}}
 run: {{dir: {run}, seed: 1, batch: 96}}
 """
-
-
-def greedy_texts(args, url):
-    prompts = [json.loads(line)["prompt"] for line in (args.demo / "data/test.jsonl").open()][:args.prompts]
-    lines = "".join(json.dumps({"messages": [{"role": "user", "content": p}]}) + "\n" for p in prompts)
-    done = run(args.alignpro, "generate", "--model", args.demo / "run/pretrain/final", "--max-new-tokens", 64,
-               "--temperature", 0, input=lines)
-    ours = [json.loads(line)["text"] for line in done.stdout.splitlines()]
-    theirs = [post(url + "/chat/completions", {
-        "model": "guide", "max_tokens": 64, "temperature": 0, **WHOLE,
-        "messages": [{"role": "user", "content": p}]})["choices"][0]["message"]["content"] for p in prompts]
-    n_equal = sum(a == b for a, b in zip(ours, theirs))
-    for a, b in [(a, b) for a, b in zip(ours, theirs) if a != b][:3]:
-        print(f"       here   {a!r}\n       there  {b!r}")
-    report(len(ours) == len(theirs) and 50 * (len(ours) - n_equal) <= len(ours), "texts at temperature 0 are equal",
-           f"{n_equal} of {len(ours)}")
 
 
 def run_recipe(args, name, target):
@@ -79,7 +63,7 @@ def compare_runs(here, there):
 
 def check_target(args):
     with llama_server(args) as url:
-        greedy_texts(args, url)
+        greedy_texts(args, url, args.demo / "run/pretrain/final", args.demo / "data/test.jsonl", WHOLE)
         here, _ = run_recipe(args, "in-process", "model: target, adapter: none")
         body = json.dumps(WHOLE)
         there, base = run_recipe(args, "by-llama", f"url: \"{url}\", model: guide, body: '{body}'")

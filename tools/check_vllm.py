@@ -18,7 +18,7 @@ import sqlite3
 import statistics
 import sys
 
-from http_peers import PLAIN, failed, post, report, run, vllm_server, working_folder
+from http_peers import PLAIN, failed, greedy_texts, report, run, vllm_server, working_folder
 
 # The demo's models have no chat template (http_peers.py); a reward ends its answer by the end token.
 JUDGED = "{{ bos_token }}{% for m in messages %}{{ m['content'] + (eos_token if m['role'] == 'assistant' else '\\n') }}{% endfor %}"
@@ -77,19 +77,6 @@ def scores_of(base):
         "select record, seed, sample, value from scores where arm = 'bare' and value is not null"))
 
 
-def greedy_texts(args, url):
-    prompts = [json.loads(line)["prompt"] for line in (args.keep / "data/test.jsonl").open()][:args.prompts]
-    lines = "".join(json.dumps({"messages": [{"role": "user", "content": p}]}) + "\n" for p in prompts)
-    done = run(args.alignpro, "generate", "--model", args.keep / "models/pretrain/final", "--max-new-tokens", 64,
-               "--temperature", 0, input=lines)
-    ours = [json.loads(line)["text"] for line in done.stdout.splitlines()]
-    theirs = [post(url + "/chat/completions", {"model": "guide", "max_tokens": 64, "temperature": 0, "messages": [
-        {"role": "user", "content": p}]})["choices"][0]["message"]["content"] for p in prompts]
-    n_equal = sum(a == b for a, b in zip(ours, theirs))
-    report(len(ours) == len(theirs) and 50 * (len(ours) - n_equal) <= len(ours), "texts at temperature 0 are equal",
-           f"{n_equal} of {len(ours)}")
-
-
 def mean_scores(args, url):
     here = scores_of(run_recipe(args, "here", HERE, HEAD_HERE))
     there = scores_of(run_recipe(args, "there", f"url: \"{url}\", model: guide", HEAD_HERE))
@@ -131,7 +118,7 @@ def main():
     with working_folder(parser) as args:
         train(args)
         with vllm_server(args, args.keep / "models/pretrain/final", "--chat-template", PLAIN, "--generation-config", "vllm") as url:
-            greedy_texts(args, url)
+            greedy_texts(args, url, args.keep / "models/pretrain/final", args.keep / "data/test.jsonl", {})
             mean_scores(args, url)
             log_probabilities(args, url)
         with vllm_server(args, args.keep / "models/reward/final", "--runner", "pooling", "--convert", "classify",

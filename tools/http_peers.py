@@ -117,6 +117,22 @@ def post(url, body, timeout=60):
         return json.load(reply)
 
 
+def greedy_texts(args, url, model, prompts, body):
+    """The server's answers at temperature 0 beside those of the same model here: equal but for 1 in 50."""
+    prompts = [json.loads(line)["prompt"] for line in prompts.open()][:args.prompts]
+    lines = "".join(json.dumps({"messages": [{"role": "user", "content": p}]}) + "\n" for p in prompts)
+    done = run(args.alignpro, "generate", "--model", model, "--max-new-tokens", 64, "--temperature", 0, input=lines)
+    ours = [json.loads(line)["text"] for line in done.stdout.splitlines()]
+    theirs = [post(url + "/chat/completions", {
+        "model": "guide", "max_tokens": 64, "temperature": 0, **body,
+        "messages": [{"role": "user", "content": p}]})["choices"][0]["message"]["content"] for p in prompts]
+    n_equal = sum(a == b for a, b in zip(ours, theirs))
+    for a, b in [(a, b) for a, b in zip(ours, theirs) if a != b][:3]:
+        print(f"       here   {a!r}\n       there  {b!r}")
+    report(len(ours) == len(theirs) and 50 * (len(ours) - n_equal) <= len(ours), "texts at temperature 0 are equal",
+           f"{n_equal} of {len(ours)}")
+
+
 def alignpro_serve(args, *options):
     """`alignpro serve` of the demo's run; its address, without /v1."""
 

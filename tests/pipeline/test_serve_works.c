@@ -172,8 +172,8 @@ static void test_a_full_queue(void **state)
     e->close(e->self);
 }
 
-/* Each kind has its own queue, and a request's works are taken together: all, over the limit too, or
- * none. */
+/* Each kind has its own queue, and a request's works are taken together: all, over the limit too,
+ * or none. */
 static void test_queues_of_each_kind(void **state)
 {
     enum { QUEUE = 3, MANY = 20 };
