@@ -188,7 +188,7 @@ static void check_gone(struct world *w)
 {
     double until = now_ms() + 1e3 * WIRE_SECONDS / 2;
     const struct ap_server *s = w->server;
-    while (ap_peers_n(&w->server->peers, NULL) > 0 || atomic_load(&s->n_exchange) > 0 ||
+    while (ap_peers_n(&w->server->peers) > 0 || atomic_load(&s->n_exchange) > 0 ||
            (s->upstream && ap_upstream_n_active(s->upstream) > 0)) {
         assert(now_ms() < until);
         wire_pause(0);

@@ -325,7 +325,7 @@ static inline strict_end strict_read_request_body(struct strict_text *rest,
                                                   struct strict_message *m)
 {
     struct strict_text host;
-    long long length;
+    long long length = 0;
     bool chunked;
     strict_end end = strict_read_framing(m, &chunked, &length);
     int n_host = strict_count(m, "Host", &host);
