@@ -1,26 +1,12 @@
 /* What a run's servers have brought and cost, from its ledger (inspect_rows.h). */
 #include "pipeline/inspect_rows.h"
 
-#include "base/file.h"
-#include "base/memory.h"
+#include "pipeline/run_inner.h"
 #include "store/ledger.h"
 
 #include <inttypes.h>
 
 #define WHO_COLUMNS 20
-
-/* A run calls itself "." in its own run.db, and by its folder in a ledger of several. */
-static ap_status open_ledger(struct ap_ledger **out, const struct ap_settings *s, const char *run,
-                             struct ap_error *err)
-{
-    if (s->ledger[0])
-        return ap_ledger_open_read(out, s->ledger, s->run.dir, err);
-    char *path = ap_path_join(run, "run.db");
-    ap_status status = path ? ap_ledger_open_read(out, path, ".", err)
-                            : ap_fail(err, AP_MEMORY, "%s: out of memory", run);
-    ap_free(path);
-    return status;
-}
 
 static json_t *sums_json(const struct ap_ledger_sums *s)
 {
@@ -54,7 +40,8 @@ void ap_tell_spent(struct ap_tell *t, const struct ap_settings *s, const char *r
     bool any = false;
     for (int i = 0; ap_settings_server(s, i, &server); i++)
         any = any || server.http->n_url > 0;
-    if (!any || !ap_tell_fine(t, open_ledger(&ledger, s, run, &e), &e) || !ledger)
+    if (!any || !ap_tell_fine(t, ap_run_ledger(s, run, ap_ledger_open_read, &ledger, &e), &e) ||
+        !ledger)
         return;
     json_t *list = json_object();
     ap_tell_raw(t, "\n  %-*s %8s %8s %8s %8s %11s %11s %10s\n", WHO_COLUMNS, "bought from",

@@ -208,6 +208,12 @@ struct ap_stage ap_run_begin(struct ap_run *run, const char *stage);
 /* ---- run_remote.c: servers that are asked over HTTP ---- */
 
 struct ap_remote;
+typedef ap_status ap_ledger_opener(struct ap_ledger **out, const char *path, const char *run,
+                                   struct ap_error *err);
+/* The ledger of the run in that folder, where its recipe has it and by the name that the run has
+ * there; opened by ap_ledger_open, or _open_read. */
+ap_status ap_run_ledger(const struct ap_settings *s, const char *folder, ap_ledger_opener *open,
+                        struct ap_ledger **out, struct ap_error *err);
 /* The one called `who`, opened at the first need; borrowed from the run. */
 ap_status ap_run_remote(struct ap_run *run, const char *who, const struct ap_http_settings *http,
                         double timeout, struct ap_remote **out, struct ap_error *err);

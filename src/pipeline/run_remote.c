@@ -15,17 +15,22 @@ struct ap_run_remote {
 
 /* In its own run.db a run is ".": its folder may be moved, or be seen at another path, and what it
  * has spent stays spent. In a ledger of several it is its path. */
-static ap_status open_ledger(struct ap_run *run, struct ap_error *err)
+ap_status ap_run_ledger(const struct ap_settings *s, const char *folder, ap_ledger_opener *open,
+                        struct ap_ledger **out, struct ap_error *err)
 {
-    const char *path = run->s->ledger;
-    const char *name = path[0] ? run->dir.path : ".";
-    char *own = path[0] ? NULL : ap_path_join(run->dir.path, "run.db");
-    ap_status status = run->ledger ? AP_OK
-                       : !path[0] && !own
-                           ? ap_fail(err, AP_MEMORY, "ledger: no memory")
-                           : ap_ledger_open(&run->ledger, path[0] ? path : own, name, err);
+    if (s->ledger[0])
+        return open(out, s->ledger, s->run.dir, err);
+    char *own = ap_path_join(folder, "run.db");
+    ap_status status =
+        own ? open(out, own, ".", err) : ap_fail(err, AP_MEMORY, "ledger: no memory");
     ap_free(own);
     return status;
+}
+
+static ap_status open_ledger(struct ap_run *run, struct ap_error *err)
+{
+    return run->ledger ? AP_OK
+                       : ap_run_ledger(run->s, run->dir.path, ap_ledger_open, &run->ledger, err);
 }
 
 ap_status ap_run_remote(struct ap_run *run, const char *who, const struct ap_http_settings *http,

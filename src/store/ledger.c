@@ -176,8 +176,8 @@ out:
     return status;
 }
 
-/* *is_one: whether it holds a ledger. */
-static ap_status open_file_read(struct ap_ledger *l, bool *is_one, struct ap_error *err)
+/* Nothing is prepared of a file that holds no ledger. */
+static ap_status open_file_read(struct ap_ledger *l, struct ap_error *err)
 {
     struct ap_buffer uri = {0};
     ap_status status;
@@ -188,8 +188,7 @@ static ap_status open_file_read(struct ap_ledger *l, bool *is_one, struct ap_err
         AP_TRY(fail(l, "cannot open", err));
     sqlite3_busy_handler(l->handle, wait_turn, NULL);
     AP_TRY(check_file(l, err));
-    *is_one = one_number(l, "SELECT count(*) FROM sqlite_master WHERE name = 'ledger'") > 0;
-    if (*is_one)
+    if (one_number(l, "SELECT count(*) FROM sqlite_master WHERE name = 'ledger'") > 0)
         AP_TRY(prepare(l, err));
 out:
     ap_buffer_free(&uri);
@@ -208,27 +207,30 @@ static struct ap_ledger *make_ledger(const char *path, const char *run, struct a
     return NULL;
 }
 
+static ap_status open_by(ap_status (*open)(struct ap_ledger *l, struct ap_error *err),
+                         struct ap_ledger **out, const char *path, const char *run,
+                         struct ap_error *err)
+{
+    struct ap_ledger *l = make_ledger(path, run, err);
+    ap_status status = l ? open(l, err) : AP_MEMORY;
+    *out = status == AP_OK ? l : NULL;
+    if (status != AP_OK)
+        ap_ledger_close(l);
+    return status;
+}
+
 ap_status ap_ledger_open(struct ap_ledger **out, const char *path, const char *run,
                          struct ap_error *err)
 {
-    ap_status status = (*out = make_ledger(path, run, err)) ? open_file(*out, err) : AP_MEMORY;
-    if (status != AP_OK) {
-        ap_ledger_close(*out);
-        *out = NULL;
-    }
-    return status;
+    return open_by(open_file, out, path, run, err);
 }
 
 ap_status ap_ledger_open_read(struct ap_ledger **out, const char *path, const char *run,
                               struct ap_error *err)
 {
-    bool is_one = false;
     *out = NULL;
-    if (!ap_file_exists(path))
-        return AP_OK;
-    ap_status status =
-        (*out = make_ledger(path, run, err)) ? open_file_read(*out, &is_one, err) : AP_MEMORY;
-    if (status != AP_OK || !is_one) {
+    ap_status status = ap_file_exists(path) ? open_by(open_file_read, out, path, run, err) : AP_OK;
+    if (*out && !(*out)->statement[SUM]) {
         ap_ledger_close(*out);
         *out = NULL;
     }

@@ -118,6 +118,15 @@ static void test_outcomes(void **state)
     }
 }
 
+/* Of the last question, but for its words. */
+static void check_body(struct judge *j, const char *expected)
+{
+    json_object_del(j->body, "messages");
+    char *text = json_dumps(j->body, JSON_COMPACT | JSON_SORT_KEYS);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
 static void test_body(void **state)
 {
     struct ap_error err;
@@ -127,11 +136,7 @@ static void test_body(void **state)
     judge_start(&j, "tie");
     check_ok(judge_all(&j, state, got, &sums, &err), err);
     assert_true(sums.n_answer == N_QUESTION && sums.n_prompt == 3 * N_QUESTION);
-    json_object_del(j.body, "messages");
-    char *text = json_dumps(j.body, JSON_COMPACT | JSON_SORT_KEYS);
-    assert_string_equal(text,
-                        "{\"max_tokens\":30,\"model\":\"j\",\"temperature\":0.0,\"top_p\":1.0}");
-    free(text);
+    check_body(&j, "{\"max_tokens\":30,\"model\":\"j\",\"temperature\":0.0,\"top_p\":1.0}");
     judge_stop(&j);
 }
 
@@ -146,10 +151,7 @@ static void test_extra(void **state)
     j.extra = "{\"max_tokens\": null, \"max_completion_tokens\": 99, \"temperature\": null, "
               "\"top_p\": null}";
     check_ok(judge_all(&j, state, got, &sums, &err), err);
-    json_object_del(j.body, "messages");
-    char *text = json_dumps(j.body, JSON_COMPACT | JSON_SORT_KEYS);
-    assert_string_equal(text, "{\"max_completion_tokens\":99,\"model\":\"j\"}");
-    free(text);
+    check_body(&j, "{\"max_completion_tokens\":99,\"model\":\"j\"}");
     judge_stop(&j);
 }
 

@@ -508,29 +508,54 @@ static bool submit_held_up(void *self, struct ap_work *w)
     return fake_submit(self, w);
 }
 
-/* Who left makes room for who came behind him, though the server finds out about both at once. */
-static void check_leaves_room(bool of_all)
+/* A server whose thread stands at the next work until held_up.go. */
+static struct world *held_up_new(void)
 {
     struct world *w = world_new(false, false);
-    char text[4096] = "";
     sem_init(&held_up.reached, 0, 0);
     sem_init(&held_up.go, 0, 0);
-    *(of_all ? &w->options.connections : &w->options.connections_per_address) = 2;
     w->engine.engine.submit = submit_held_up;
-    world_start(w);
-    int leaves = wire_connect(w->port);
-    wire_say(leaves, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    wire_read_until(leaves, text, sizeof(text), "\r\n\r\n");
-    int holder = wire_begin(w->port, "POST", "/v1/rewrite", "", "{\"prompt\":\"abc\"}");
-    wire_await(&held_up.reached);
-    close(leaves);
-    int comes = wire_begin(w->port, "GET", "/healthz", "", "");
-    sem_post(&held_up.go);
-    check_reply(wire_read(comes), 200, "ok");
+    return w;
+}
+
+/* holder: what it stood at. */
+static void held_up_end(struct world *w, int holder)
+{
     check_reply(wire_read(holder), 200, "\"cba\"");
     world_end(w);
     sem_destroy(&held_up.reached);
     sem_destroy(&held_up.go);
+}
+
+static int hold_up(const struct world *w)
+{
+    int holder = wire_begin(w->port, "POST", "/v1/rewrite", "", "{\"prompt\":\"abc\"}");
+    wire_await(&held_up.reached);
+    return holder;
+}
+
+/* A connection that stays, on which one request was answered. */
+static void ask_healthz(int fd)
+{
+    char text[4096] = "";
+    wire_say(fd, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    wire_read_until(fd, text, sizeof(text), "\r\n\r\n");
+}
+
+/* Who left makes room for who came behind him, though the server finds out about both at once. */
+static void check_leaves_room(bool of_all)
+{
+    struct world *w = held_up_new();
+    *(of_all ? &w->options.connections : &w->options.connections_per_address) = 2;
+    world_start(w);
+    int leaves = wire_connect(w->port);
+    ask_healthz(leaves);
+    int holder = hold_up(w);
+    close(leaves);
+    int comes = wire_begin(w->port, "GET", "/healthz", "", "");
+    sem_post(&held_up.go);
+    check_reply(wire_read(comes), 200, "ok");
+    held_up_end(w, holder);
 }
 
 static void test_leaves_room(void **state)
@@ -545,23 +570,15 @@ static void test_leaves_room(void **state)
 static void ask_at_once(int n)
 {
     enum { MOST = 300 };
-    struct world *w = world_new(false, false);
+    struct world *w = held_up_new();
     int fds[MOST];
     char text[4096];
-    sem_init(&held_up.reached, 0, 0);
-    sem_init(&held_up.go, 0, 0);
     w->options.budget = 2 * WIRE_SECONDS;
-    w->engine.engine.submit = submit_held_up;
     w->engine.holding = true;
     world_start(w);
-    for (int i = 0; i < n; i++) {
-        fds[i] = wire_connect(w->port);
-        text[0] = '\0';
-        wire_say(fds[i], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
-        wire_read_until(fds[i], text, sizeof(text), "\r\n\r\n");
-    }
-    int holder = wire_begin(w->port, "POST", "/v1/rewrite", "", "{\"prompt\":\"abc\"}");
-    wire_await(&held_up.reached);
+    for (int i = 0; i < n; i++)
+        ask_healthz(fds[i] = wire_connect(w->port));
+    int holder = hold_up(w);
     for (int i = 0; i < n; i++)
         wire_say(fds[i], "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
     sem_post(&held_up.go);
@@ -571,10 +588,7 @@ static void ask_at_once(int n)
         close(fds[i]);
     }
     fake_set(&w->engine, &w->engine.holding, false);
-    check_reply(wire_read(holder), 200, "\"cba\"");
-    world_end(w);
-    sem_destroy(&held_up.reached);
-    sem_destroy(&held_up.go);
+    held_up_end(w, holder);
 }
 
 static void test_at_once(void **state)
